@@ -1,0 +1,1 @@
+//! kvass: an embedded, ordered, transactional key-value store for the web platform.
