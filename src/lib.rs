@@ -1,1 +1,15 @@
 //! kvass: an embedded, ordered, transactional key-value store for the web platform.
+//!
+//! The engine is single-threaded and asynchronous. It has no clock, no randomness and no I/O of
+//! its own: an [`env::Env`] hands all three in, so that the same code runs in a browser worker,
+//! natively under test and inside a simulator. `src/wasm/` is the only place that knows a browser
+//! exists. docs/ARCHITECTURE.md follows a put and a get through the modules below.
+
+pub mod bytes;
+pub mod env;
+pub mod error;
+pub mod limits;
+pub mod record;
+pub mod stamp;
+pub mod storage;
+pub mod wire;

@@ -1,0 +1,54 @@
+//! [`Bytes`]: a cheap, shared slice. A value found in a cached block is handed out as a reference
+//! into that block, so a read copies a value once, into the reply.
+
+use std::ops::{Deref, Range};
+use std::rc::Rc;
+
+/// A slice of a reference-counted buffer; cloning it copies no bytes.
+#[derive(Clone)]
+pub struct Bytes {
+    buffer: Rc<[u8]>,
+    start: u32,
+    end: u32,
+}
+
+impl Bytes {
+    /// The part of `buffer` in `range`; None where the range lies outside of it.
+    pub fn slice(buffer: &Rc<[u8]>, range: Range<usize>) -> Option<Bytes> {
+        buffer.get(range.clone())?;
+        let start = u32::try_from(range.start).ok()?;
+        let end = u32::try_from(range.end).ok()?;
+        Some(Bytes { buffer: buffer.clone(), start, end })
+    }
+
+    /// Copies `bytes` into a buffer of their own.
+    pub fn copy(bytes: &[u8]) -> Bytes {
+        let end = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        Bytes { buffer: Rc::from(bytes), start: 0, end }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.buffer.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+}
+
+impl core::fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.deref().fmt(f)
+    }
+}
+
+impl PartialEq for Bytes {
+    fn eq(&self, other: &Bytes) -> bool {
+        **self == **other
+    }
+}
+
+/// A zeroed buffer that can be filled through `Rc::get_mut` and shared without another copy.
+pub fn zeroed(len: usize) -> Rc<[u8]> {
+    std::iter::repeat_n(0u8, len).collect()
+}

@@ -1,0 +1,31 @@
+//! What the engine is given from outside: storage, time, randomness and turns.
+
+use crate::storage::Storage;
+
+/// The outside world of one database.
+///
+/// The engine calls nothing else that is not a pure function, which is what makes it replay
+/// exactly under test.
+pub trait Env: 'static {
+    /// Where the files live.
+    type Storage: Storage;
+
+    /// The storage of this database.
+    fn storage(&self) -> &Self::Storage;
+
+    /// Milliseconds since the Unix epoch. It may jump in both directions; the engine never lets
+    /// its own time run backwards within an open.
+    fn now_ms(&self) -> u64;
+
+    /// Fills `buffer` with random bytes (file salts).
+    fn fill_random(&self, buffer: &mut [u8]);
+
+    /// Resolves once the requests that are already waiting have been taken in. Compaction calls
+    /// it between slices, and a strict group before its flush, so that the commits queued behind
+    /// it share that flush.
+    fn turn(&self) -> impl Future<Output = ()>;
+
+    /// Whether a background task has used up its slice (a few milliseconds since its last
+    /// `turn`) and should let requests run.
+    fn slice_used_up(&self) -> bool;
+}

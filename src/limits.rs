@@ -1,0 +1,65 @@
+//! Every limit and budget of the engine, in one place. client/limits.ts has those that the page
+//! checks before it sends anything.
+
+/// The largest encoded key of a write, in bytes.
+pub const KEY_BYTES_MAX: usize = 8 * 1024;
+/// The largest encoded key of a read: one byte more, so that a range can end just past a key.
+pub const READ_KEY_BYTES_MAX: usize = KEY_BYTES_MAX + 1;
+/// The largest encoded value, in bytes.
+pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Checks in one commit.
+pub const CHECKS_MAX: usize = 1_000;
+/// Mutations in one commit.
+pub const MUTATIONS_MAX: usize = 100_000;
+/// Keys and values of one commit together, in bytes.
+pub const COMMIT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Keys of one getMany.
+pub const GET_MANY_KEYS_MAX: usize = 10_000;
+/// Keys of one watch.
+pub const WATCH_KEYS_MAX: usize = 1_000;
+/// Ranges of one `changes` subscription.
+pub const RANGES_MAX: usize = 1_000;
+/// A whole frame, in bytes.
+pub const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The number of entries in one page of a list.
+pub const PAGE_ENTRIES_MAX: u32 = 10_000;
+/// A page of a list ends once it holds this many bytes (it always holds one entry).
+pub const PAGE_BYTES: usize = 512 * 1024;
+/// How long a list may go without asking for its next page before its snapshot is let go.
+pub const SNAPSHOT_LEASE_MS: u64 = 60_000;
+
+/// Budgets of one open database; tests make them small.
+#[derive(Clone, Debug)]
+pub struct Budgets {
+    /// The memtable is written to a table once it holds about this many bytes.
+    pub memtable_bytes: usize,
+    /// Data, index and filter blocks kept in memory, in bytes.
+    pub cache_bytes: usize,
+    /// A data block is closed once it holds this many bytes before its trailer.
+    pub block_bytes: usize,
+    /// Compaction starts a new table past this many bytes.
+    pub table_bytes: u64,
+    /// Level 0 is compacted once it holds this many tables.
+    pub level0_tables: usize,
+    /// The size of level 1 in bytes; each further level is `level_growth` times larger.
+    pub level1_bytes: u64,
+    /// How much larger each level is than the one above.
+    pub level_growth: u64,
+    /// Bits of Bloom filter per key.
+    pub filter_bits: usize,
+}
+
+impl Default for Budgets {
+    fn default() -> Budgets {
+        Budgets {
+            memtable_bytes: 4 * 1024 * 1024,
+            cache_bytes: 16 * 1024 * 1024,
+            block_bytes: 4 * 1024,
+            table_bytes: 4 * 1024 * 1024,
+            level0_tables: 4,
+            level1_bytes: 32 * 1024 * 1024,
+            level_growth: 10,
+            filter_bits: 10,
+        }
+    }
+}

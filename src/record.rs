@@ -1,0 +1,62 @@
+//! One version of one key, as memtable, tables and merge see it.
+//!
+//! Versions are ordered by key ascending, then by stamp descending: a forward scan meets the
+//! newest version of a key first.
+
+use crate::bytes::Bytes;
+use crate::stamp::Stamp;
+use core::cmp::Ordering;
+
+/// What a version says of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op<'a> {
+    /// The key has this value (tag byte and payload, see `value`) until `expires_at`.
+    Set {
+        /// The encoded value.
+        value: &'a [u8],
+        /// Milliseconds since the Unix epoch from which the entry is invisible; 0 is never.
+        expires_at: u64,
+    },
+    /// The key is gone: a tombstone that hides older versions.
+    Delete,
+}
+
+/// A borrowed version: what a cursor stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The encoded key.
+    pub key: &'a [u8],
+    /// The commit that wrote it.
+    pub stamp: Stamp,
+    /// What it says.
+    pub op: Op<'a>,
+}
+
+/// An owned answer of a point read: the newest version of a key at a snapshot.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    /// A value; whether it has expired is for the reader to say, by its time.
+    Set {
+        /// The commit that wrote it.
+        stamp: Stamp,
+        /// The encoded value.
+        value: Bytes,
+        /// As in [`Op::Set`].
+        expires_at: u64,
+    },
+    /// A tombstone, with the commit that wrote it.
+    Delete {
+        /// The commit that deleted the key.
+        stamp: Stamp,
+    },
+}
+
+/// The order of versions: by key ascending, then newest first.
+pub fn order(a: (&[u8], Stamp), b: (&[u8], Stamp)) -> Ordering {
+    a.0.cmp(b.0).then_with(|| b.1.cmp(&a.1))
+}
+
+/// Whether an entry with this `expires_at` is visible at `now_ms`.
+pub fn alive(expires_at: u64, now_ms: u64) -> bool {
+    expires_at == 0 || expires_at > now_ms
+}

@@ -1,0 +1,367 @@
+//! Frames: what crosses between a client and its host.
+//!
+//! Everything here is postcard: integers are LEB128 varints (zigzag never occurs), byte strings
+//! and sequences carry a varint count, an Option is a byte 0 or 1 before its content, an enum is
+//! a varint of its variant's number, structs and fixed arrays are their fields in order and
+//! nothing else. client/wire/ speaks the same by hand; the vectors in tests/vectors/frames.json
+//! are written here and tested on both sides.
+//!
+//! All calls that a page makes in one microtask travel as one [`RequestFrame`]; the host answers
+//! with [`ResponseFrame`]s, which carry replies in any order, and events in commit order.
+
+use crate::error::{Code, Error, Result};
+use crate::limits;
+use crate::storage::Durability;
+use serde::{Deserialize, Serialize};
+
+pub mod blob;
+pub mod hello;
+
+pub use blob::Blob;
+
+/// The protocol that this build speaks, and the oldest it understands.
+pub const PROTOCOL: u16 = 1;
+
+/// All that a client asked for in one microtask.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct RequestFrame<'a> {
+    /// The connection that asks: random, made by the page.
+    pub client: [u8; 16],
+    /// The epoch of the host that the client believes it talks to; 0 before it knows one.
+    pub epoch: u32,
+    /// Milliseconds since the Unix epoch after which nobody waits for an answer; 0 is never.
+    pub deadline_ms: u64,
+    /// The highest sequence for which it and all below have been answered.
+    pub acked_through: u64,
+    /// The sequence of the first request; the others follow on.
+    pub first: u64,
+    /// The requests, in the order of the calls. Writes take effect in this order, and a read
+    /// sees the writes before it.
+    #[serde(borrow)]
+    pub requests: Vec<Request<'a>>,
+}
+
+/// One call.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub enum Request<'a> {
+    /// Reads a key; answered by `Entry`.
+    Get(#[serde(borrow)] Blob<'a>),
+    /// Reads keys on one snapshot; answered by `Entries`, in the order of the keys.
+    GetMany(Vec<Blob<'a>>),
+    /// Reads a page of a range; answered by `Page`.
+    List(List<'a>),
+    /// Lets go of the snapshot of a list that was not read to its end; answered by `Done`.
+    Release(u64),
+    /// Checks and mutations, all or nothing; answered by `Committed` or `CheckFailed`.
+    Commit(Commit<'a>),
+    /// Subscribes to the state of some keys: `Event::Watch`, first with what is there now.
+    /// Answered by `Done`.
+    Watch(Watch<'a>),
+    /// Subscribes to the commits that touch some ranges: `Event::Changes`. Answered by
+    /// `Committed` with the last commit before the first event.
+    Changes(Changes<'a>),
+    /// Ends a subscription; answered by `Done`.
+    Unsubscribe(u32),
+    /// Flushes what was committed relaxed; answered by `Done`.
+    Flush,
+    /// Figures; answered by `Stats`.
+    Stats,
+    /// The state of host and storage; answered by `Status`.
+    Status,
+    /// Flushes and closes the database: the last request of a connection. Answered by `Done`.
+    Close,
+}
+
+/// A page of a range of keys.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct List<'a> {
+    /// The first key, inclusive.
+    #[serde(borrow)]
+    pub start: Blob<'a>,
+    /// The end of the range, exclusive.
+    pub end: Blob<'a>,
+    /// Whether to read from the end down.
+    pub reverse: bool,
+    /// At most this many entries (1 to `PAGE_ENTRIES_MAX`); a page may end earlier, by its size.
+    pub limit: u32,
+    /// The lease of an earlier page of the same list, to read on at its snapshot.
+    pub lease: Option<u64>,
+    /// Whether a lease is wanted for a next page, should there be one.
+    pub keep: bool,
+}
+
+/// A commit.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Commit<'a> {
+    /// All of these must hold.
+    #[serde(borrow)]
+    pub checks: Vec<Check<'a>>,
+    /// Applied in order.
+    pub mutations: Vec<Mutation<'a>>,
+    /// None: as the database is configured.
+    pub durability: Option<Durability>,
+}
+
+/// A condition of a commit.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check<'a> {
+    /// The encoded key.
+    #[serde(borrow)]
+    pub key: Blob<'a>,
+    /// The versionstamp it must have, or None for a key that must not exist.
+    pub versionstamp: Option<[u8; 10]>,
+}
+
+/// A change to one key.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub enum Mutation<'a> {
+    /// Writes a value.
+    Set {
+        /// The encoded key.
+        #[serde(borrow)]
+        key: Blob<'a>,
+        /// Tag byte and payload.
+        value: Blob<'a>,
+        /// Milliseconds from the commit until the entry expires.
+        expire_in_ms: Option<u64>,
+        /// Whether the commit's versionstamp, as a string part of 20 hex digits, is to be
+        /// appended to the key.
+        stamp_key: bool,
+    },
+    /// Removes a key.
+    Delete {
+        /// The encoded key.
+        key: Blob<'a>,
+    },
+    /// Adds to a u64 (wrapping), a number or a bigint.
+    Sum {
+        /// The encoded key.
+        key: Blob<'a>,
+        /// The operand: tag byte and payload.
+        value: Blob<'a>,
+    },
+    /// Keeps the smaller of two u64.
+    Min {
+        /// The encoded key.
+        key: Blob<'a>,
+        /// The operand: tag byte and payload.
+        value: Blob<'a>,
+    },
+    /// Keeps the larger of two u64.
+    Max {
+        /// The encoded key.
+        key: Blob<'a>,
+        /// The operand: tag byte and payload.
+        value: Blob<'a>,
+    },
+}
+
+/// A subscription to keys.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Watch<'a> {
+    /// The subscription's number, chosen by the client, unused among its open ones.
+    pub id: u32,
+    /// The keys; they may repeat.
+    #[serde(borrow)]
+    pub keys: Vec<Blob<'a>>,
+}
+
+/// A subscription to ranges.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Changes<'a> {
+    /// The subscription's number, chosen by the client, unused among its open ones.
+    pub id: u32,
+    /// Ranges `start..end`; a commit is reported where it touches any of them.
+    #[serde(borrow)]
+    pub ranges: Vec<(Blob<'a>, Blob<'a>)>,
+}
+
+/// Answers and events of a host to one client.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResponseFrame<'a> {
+    /// The epoch of the host.
+    pub epoch: u32,
+    /// Answers, in any order.
+    #[serde(borrow)]
+    pub replies: Vec<Reply<'a>>,
+    /// Events, in commit order.
+    pub events: Vec<Event<'a>>,
+}
+
+/// The answer to one request.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply<'a> {
+    /// The sequence of the request.
+    pub sequence: u64,
+    /// What came of it.
+    #[serde(borrow)]
+    pub response: Response<'a>,
+}
+
+/// What came of a request.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub enum Response<'a> {
+    /// It failed.
+    Error(#[serde(borrow)] Failure<'a>),
+    /// The entry of a key, if there is one.
+    Entry(Option<Entry<'a>>),
+    /// Entries, one for each key asked for.
+    Entries(Vec<Option<Entry<'a>>>),
+    /// A page of a range.
+    Page(Page<'a>),
+    /// The versionstamp of the commit.
+    Committed([u8; 10]),
+    /// The first check that did not hold, by its place in the commit.
+    CheckFailed(u32),
+    /// Done.
+    Done,
+    /// Figures.
+    Stats(Stats),
+    /// The state of host and storage.
+    Status(Status<'a>),
+}
+
+/// An error on the wire.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure<'a> {
+    /// The number of the [`Code`].
+    pub code: u8,
+    /// The engine's message.
+    #[serde(borrow)]
+    pub message: &'a str,
+}
+
+/// A value and its commit.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry<'a> {
+    /// The commit that wrote it.
+    pub versionstamp: [u8; 10],
+    /// Tag byte and payload.
+    #[serde(borrow)]
+    pub value: Blob<'a>,
+}
+
+/// Entries of a range, in the order of the list.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Page<'a> {
+    /// Whether the range was read to its end (or to the limit asked for, see `List::limit`).
+    pub done: bool,
+    /// Names the snapshot for the next page; only where that was wanted and there is more.
+    pub lease: Option<u64>,
+    /// How many entries follow.
+    pub count: u32,
+    /// The entries, each: key (varint length, bytes), versionstamp (10 bytes), value (varint
+    /// length, bytes). One byte string, so that the engine writes it while it reads.
+    #[serde(borrow)]
+    pub entries: Blob<'a>,
+}
+
+/// Figures of an open database.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    /// An estimate of the number of entries: sets less deletes, which counts a key that was
+    /// overwritten twice until compaction has met both versions.
+    pub entries: u64,
+    /// Bytes of all files.
+    pub disk_bytes: u64,
+    /// Commits since the open.
+    pub commits: u64,
+    /// Blocks found in the cache since the open.
+    pub cache_hits: u64,
+    /// Blocks read from storage since the open.
+    pub cache_misses: u64,
+    /// Bytes of the block cache in use.
+    pub cache_bytes: u64,
+    /// Bytes of the memtables in use.
+    pub memtable_bytes: u64,
+    /// Bytes of the write-ahead log since its last rotation.
+    pub wal_bytes: u64,
+    /// Flushes of the storage since the open.
+    pub flushes: u64,
+    /// Tables and bytes of each level.
+    pub levels: Vec<(u32, u64)>,
+    /// Bytes of wasm linear memory; 0 natively.
+    pub memory_bytes: u64,
+}
+
+/// The state of host and storage.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status<'a> {
+    /// "opfs", "indexeddb" or "memory": what was really obtained.
+    #[serde(borrow)]
+    pub storage: &'a str,
+    /// The default of this database.
+    pub durability: Durability,
+    /// The open epoch.
+    pub epoch: u32,
+    /// The version of the files' format.
+    pub format: u16,
+    /// The last failure of a background flush or compaction, until one succeeds again.
+    pub failure: Option<Failure<'a>>,
+}
+
+/// Something that happened.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event<'a> {
+    /// New states of watched keys.
+    Watch {
+        /// The subscription.
+        id: u32,
+        /// The last commit that the states include.
+        versionstamp: [u8; 10],
+        /// Places in the list of keys, each with what is there now. The first event has all.
+        #[serde(borrow)]
+        entries: Vec<(u32, Option<Entry<'a>>)>,
+    },
+    /// One commit that touched a range subscribed to.
+    Changes {
+        /// The subscription.
+        id: u32,
+        /// The commit.
+        versionstamp: [u8; 10],
+        /// Its changes within the ranges, in the order of its mutations.
+        changes: Vec<Change<'a>>,
+    },
+}
+
+/// What a commit did to a key.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub enum Change<'a> {
+    /// The key has this value now.
+    Set {
+        /// The encoded key.
+        #[serde(borrow)]
+        key: Blob<'a>,
+        /// Tag byte and payload.
+        value: Blob<'a>,
+    },
+    /// The key was deleted.
+    Delete {
+        /// The encoded key.
+        key: Blob<'a>,
+    },
+    /// The key expired.
+    Expire {
+        /// The encoded key.
+        key: Blob<'a>,
+    },
+}
+
+impl<'a> RequestFrame<'a> {
+    /// Decodes a frame of a client, which is not trusted: nothing is allocated by a count that
+    /// the bytes at hand don't cover, and bytes left over are an error.
+    ///
+    /// # Errors
+    /// `MalformedFrame`; nothing was changed.
+    pub fn decode(bytes: &'a [u8]) -> Result<RequestFrame<'a>> {
+        let malformed = |what| Error::new(Code::MalformedFrame, what);
+        if bytes.len() > limits::FRAME_BYTES_MAX {
+            return Err(malformed("the frame is larger than FRAME_BYTES_MAX"));
+        }
+        match postcard::take_from_bytes(bytes) {
+            Ok((frame, [])) => Ok(frame),
+            Ok(_) => Err(malformed("the frame has bytes after its last request")),
+            Err(_) => Err(malformed("the frame is cut short or not of this protocol")),
+        }
+    }
+}
