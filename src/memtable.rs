@@ -1,0 +1,321 @@
+//! The memtable: the newest commits, sorted, in memory; its content is in the write-ahead log.
+//!
+//! A B-tree of user keys, each with a chain of its versions, newest first. A `BTreeMap` beats a
+//! skip list in wasm (1.2 µs against 2.3 an insert, 27 ns against 160 an entry scanned). Most
+//! chains have one link: an older version is cut off as soon as no snapshot can see it, so a
+//! counter that is summed a million times stays one entry.
+
+use crate::bytes::Bytes;
+use crate::record::{Found, Op};
+use crate::stamp::Stamp;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::rc::Rc;
+
+/// What one version occupies beside its key and value, roughly: nodes, counters, stamp.
+const OVERHEAD_BYTES: usize = 96;
+
+/// What a version says of its key, owned.
+#[derive(Clone, Debug)]
+pub enum OwnedOp {
+    /// As [`Op::Set`].
+    Set {
+        /// The encoded value.
+        value: Bytes,
+        /// Milliseconds since the Unix epoch; 0 is never.
+        expires_at: u64,
+    },
+    /// As [`Op::Delete`].
+    Delete,
+}
+
+impl OwnedOp {
+    /// The same, borrowed.
+    pub fn borrow(&self) -> Op<'_> {
+        match self {
+            OwnedOp::Set { value, expires_at } => Op::Set { value, expires_at: *expires_at },
+            OwnedOp::Delete => Op::Delete,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            OwnedOp::Set { value, .. } => value.len(),
+            OwnedOp::Delete => 0,
+        }
+    }
+}
+
+struct Link {
+    stamp: Stamp,
+    op: OwnedOp,
+    older: Option<Box<Link>>,
+}
+
+/// One version as a cursor hands it out; cloning it copies no bytes.
+#[derive(Clone, Debug)]
+pub struct MemoryRecord {
+    /// The encoded key.
+    pub key: Rc<[u8]>,
+    /// The commit that wrote it.
+    pub stamp: Stamp,
+    /// What it says.
+    pub op: OwnedOp,
+}
+
+/// A sorted table in memory. All methods borrow for their own duration only, so a scan and a
+/// commit take turns freely.
+#[derive(Default)]
+pub struct Memtable {
+    entries: RefCell<BTreeMap<Rc<[u8]>, Link>>,
+    bytes: Cell<usize>,
+    sets: Cell<u64>,
+    deletes: Cell<u64>,
+}
+
+impl Memtable {
+    /// Adds a version, which is newer than all there are of its key or of the same commit (then
+    /// it takes that one's place). Versions that neither `visible` nor any later snapshot can
+    /// see are cut off.
+    pub fn insert(&self, key: Rc<[u8]>, stamp: Stamp, op: OwnedOp, visible: Stamp) {
+        let mut entries = self.entries.borrow_mut();
+        let mut added = key.len() + op.bytes() + OVERHEAD_BYTES;
+        let mut freed = 0;
+        self.count(&op, 1);
+        match entries.entry(key) {
+            std::collections::btree_map::Entry::Vacant(slot) => {
+                slot.insert(Link { stamp, op, older: None });
+            }
+            std::collections::btree_map::Entry::Occupied(mut slot) => {
+                added -= slot.key().len();
+                let head = slot.get_mut();
+                let older = std::mem::replace(head, Link { stamp, op, older: None });
+                if older.stamp == stamp {
+                    freed += self.forget(&older);
+                    head.older = older.older;
+                } else {
+                    head.older = Some(Box::new(older));
+                }
+                freed += self.cut(head, visible);
+            }
+        }
+        self.bytes.set((self.bytes.get() + added).saturating_sub(freed));
+    }
+
+    /// Drops every version that a snapshot at or above `visible` cannot see; returns the bytes
+    /// they occupied.
+    fn cut(&self, head: &mut Link, visible: Stamp) -> usize {
+        let mut link = head;
+        while link.stamp > visible {
+            match &mut link.older {
+                Some(older) => link = older,
+                None => return 0,
+            }
+        }
+        let mut freed = 0;
+        let mut dropped = link.older.take();
+        while let Some(mut old) = dropped {
+            freed += self.forget(&old);
+            dropped = old.older.take();
+        }
+        freed
+    }
+
+    fn forget(&self, link: &Link) -> usize {
+        self.count(&link.op, -1);
+        link.op.bytes() + OVERHEAD_BYTES
+    }
+
+    fn count(&self, op: &OwnedOp, by: i64) {
+        let counter = match op {
+            OwnedOp::Set { .. } => &self.sets,
+            OwnedOp::Delete => &self.deletes,
+        };
+        counter.set(counter.get().saturating_add_signed(by));
+    }
+
+    /// The newest version of a key at or below `at`.
+    pub fn get(&self, key: &[u8], at: Stamp) -> Option<Found> {
+        let entries = self.entries.borrow();
+        let mut link = entries.get(key)?;
+        while link.stamp > at {
+            link = link.older.as_deref()?;
+        }
+        let stamp = link.stamp;
+        Some(match &link.op {
+            OwnedOp::Set { value, expires_at } => {
+                Found::Set { stamp, value: value.clone(), expires_at: *expires_at }
+            }
+            OwnedOp::Delete => Found::Delete { stamp },
+        })
+    }
+
+    /// Appends the newest version at or below `at` of up to `count` keys within the bounds to
+    /// `out`, in ascending or, with `reverse`, descending order of keys. Keys that have no such
+    /// version count too; returns the last key looked at, or None once the range is exhausted.
+    pub fn page(
+        &self,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        at: Stamp,
+        reverse: bool,
+        count: usize,
+        out: &mut Vec<MemoryRecord>,
+    ) -> Option<Rc<[u8]>> {
+        let entries = self.entries.borrow();
+        let mut range = entries.range::<[u8], _>(bounds);
+        let mut last = None;
+        for _ in 0..count {
+            let (key, head) = if reverse { range.next_back()? } else { range.next()? };
+            let mut link = Some(head);
+            while let Some(newer) = link.filter(|link| link.stamp > at) {
+                link = newer.older.as_deref();
+            }
+            if let Some(Link { stamp, op, .. }) = link {
+                out.push(MemoryRecord { key: key.clone(), stamp: *stamp, op: op.clone() });
+            }
+            last = Some(key.clone());
+        }
+        last
+    }
+
+    /// Appends all versions at or below `at` of up to `count` keys after `after`, newest first
+    /// for each key; returns the last key looked at, or None once there are no more.
+    pub fn versions(
+        &self,
+        after: Option<&[u8]>,
+        at: Stamp,
+        count: usize,
+        out: &mut Vec<MemoryRecord>,
+    ) -> Option<Rc<[u8]>> {
+        let entries = self.entries.borrow();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut range = entries.range::<[u8], _>((from, Bound::Unbounded));
+        let mut last = None;
+        for _ in 0..count {
+            let (key, head) = range.next()?;
+            let mut link = Some(head);
+            while let Some(Link { stamp, op, older }) = link {
+                if *stamp <= at {
+                    out.push(MemoryRecord { key: key.clone(), stamp: *stamp, op: op.clone() });
+                }
+                link = older.as_deref();
+            }
+            last = Some(key.clone());
+        }
+        last
+    }
+
+    /// Undoes every version above `published`: what a failed write left behind.
+    pub fn roll_back(&self, published: Stamp) {
+        let entries = self.entries.take();
+        let mut freed = 0;
+        let kept = entries.into_iter().filter_map(|(key, head)| {
+            let mut link = Some(head);
+            while let Some(newer) = link.take_if(|link| link.stamp > published) {
+                freed += self.forget(&newer);
+                link = newer.older.map(|older| *older);
+            }
+            if link.is_none() {
+                freed += key.len();
+            }
+            link.map(|link| (key, link))
+        });
+        let kept = kept.collect();
+        *self.entries.borrow_mut() = kept;
+        self.bytes.set(self.bytes.get().saturating_sub(freed));
+    }
+
+    /// Roughly the memory in use, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+
+    /// Whether nothing was ever inserted.
+    pub fn is_empty(&self) -> bool {
+        self.entries.borrow().is_empty()
+    }
+
+    /// The number of versions that set and that delete, in this order.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.sets.get(), self.deletes.get())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(counter: u64) -> Stamp {
+        Stamp { epoch: 1, counter }
+    }
+
+    fn set(table: &Memtable, key: &str, counter: u64, visible: u64) {
+        let op = OwnedOp::Set { value: Bytes::copy(&counter.to_be_bytes()), expires_at: 0 };
+        table.insert(Rc::from(key.as_bytes()), at(counter), op, at(visible));
+    }
+
+    fn stamp_at(table: &Memtable, key: &str, counter: u64) -> Option<u64> {
+        table.get(key.as_bytes(), at(counter)).map(|found| match found {
+            Found::Set { stamp, .. } | Found::Delete { stamp } => stamp.counter,
+        })
+    }
+
+    #[test]
+    fn a_snapshot_sees_the_newest_version_at_or_below_it() {
+        let table = Memtable::default();
+        for counter in [1, 3, 5] {
+            set(&table, "a", counter, 0);
+        }
+        assert_eq!(stamp_at(&table, "a", 0), None);
+        assert_eq!(stamp_at(&table, "a", 2), Some(1));
+        assert_eq!(stamp_at(&table, "a", 9), Some(5));
+        table.insert(Rc::from(&b"a"[..]), at(6), OwnedOp::Delete, at(0));
+        assert_eq!(table.get(b"a", at(6)), Some(Found::Delete { stamp: at(6) }));
+    }
+
+    #[test]
+    fn versions_that_no_snapshot_can_see_take_no_memory() {
+        let table = Memtable::default();
+        set(&table, "counter", 1, 0);
+        let one = table.bytes();
+        for counter in 2..1000 {
+            set(&table, "counter", counter, counter - 1);
+        }
+        assert!(table.bytes() <= 2 * one, "{} bytes", table.bytes());
+        assert_eq!(stamp_at(&table, "counter", 998), Some(998));
+        assert_eq!(table.counts(), (2, 0));
+    }
+
+    #[test]
+    fn rolling_back_leaves_exactly_the_published_versions() {
+        let table = Memtable::default();
+        set(&table, "a", 1, 0);
+        set(&table, "b", 2, 1);
+        let before = table.bytes();
+        set(&table, "a", 3, 2);
+        set(&table, "c", 4, 2);
+        table.roll_back(at(2));
+        assert_eq!(stamp_at(&table, "a", 9), Some(1));
+        assert_eq!(stamp_at(&table, "b", 9), Some(2));
+        assert_eq!(stamp_at(&table, "c", 9), None);
+        assert_eq!(table.bytes(), before);
+    }
+
+    #[test]
+    fn pages_walk_the_range_in_both_directions() {
+        let table = Memtable::default();
+        for (index, key) in ["a", "b", "c", "d"].iter().enumerate() {
+            set(&table, key, index as u64 + 1, 0);
+        }
+        let bounds = (Bound::Included(&b"a"[..]), Bound::Excluded(&b"d"[..]));
+        let mut out = Vec::new();
+        let last = table.page(bounds, at(9), true, 2, &mut out);
+        assert_eq!(last.as_deref(), Some(&b"b"[..]));
+        let keys: Vec<_> = out.iter().map(|record| record.key.to_vec()).collect();
+        assert_eq!(keys, [b"c", b"b"]);
+        out.clear();
+        assert_eq!(table.page(bounds, at(2), false, 9, &mut out), None);
+        assert_eq!(out.len(), 2, "c is newer than the snapshot");
+    }
+}
