@@ -2,6 +2,10 @@
 
 use crate::storage::Storage;
 
+pub mod manual;
+
+pub use manual::ManualEnv;
+
 /// The outside world of one database.
 ///
 /// The engine calls nothing else that is not a pure function, which is what makes it replay

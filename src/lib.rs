@@ -12,6 +12,7 @@ pub mod limits;
 pub mod memtable;
 pub mod record;
 pub mod signal;
+pub mod rng;
 pub mod stamp;
 pub mod storage;
 pub mod wire;

@@ -7,6 +7,10 @@
 
 use crate::error::Result;
 
+pub mod memory;
+
+pub use memory::MemoryStorage;
+
 /// The physical number of a file within one database.
 pub type FileNo = u32;
 
