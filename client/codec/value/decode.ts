@@ -1,0 +1,398 @@
+/**
+ * CBOR items back to values. The input is not trusted: every length and count is checked against
+ * the bytes that are left before anything is allocated, the depth is bounded, only the tags and
+ * classes that the encoder writes are known, and a key never reaches a prototype.
+ */
+
+import { readMagnitude } from "../bigint.ts";
+import { ByteReader, DecodeError, decodeUtf8 } from "../bytes.ts";
+import {
+  DEPTH_MAX,
+  DOUBLE,
+  ERROR_NAMES,
+  FALSE,
+  MAJOR_ARRAY,
+  MAJOR_BYTES,
+  MAJOR_MAP,
+  MAJOR_NEGATIVE,
+  MAJOR_TAG,
+  MAJOR_TEXT,
+  MAJOR_UINT,
+  NULL,
+  TAG_DATE,
+  TAG_MAP,
+  TAG_NEGATIVE_BIGINT,
+  TAG_OBJECT,
+  TAG_POSITIVE_BIGINT,
+  TAG_REFERENCE,
+  TAG_REGEXP,
+  TAG_SET,
+  TAG_SHARED,
+  TAG_WTF8,
+  TRUE,
+  TYPED_ARRAY_TAGS,
+  UNDEFINED,
+} from "./tags.ts";
+
+/** Reads the one CBOR item at `bytes[start..end]`. */
+export function decodeItem(bytes: Uint8Array, start: number, end: number): unknown {
+  const decoder = new Decoder(new ByteReader(bytes, start, end));
+  try {
+    const value = decoder.item(0);
+    decoder.expectEnd();
+    return value;
+  } catch (error) {
+    if (error instanceof DecodeError) throw error;
+    // A constructor refused what it was given: a pattern, an alignment, a length.
+    throw new DecodeError(`malformed value: ${(error as Error).message}`);
+  }
+}
+
+/** Stands for a marked object until it is made. */
+const UNMADE: unique symbol = Symbol("unmade") as never;
+
+const NO_SLOT = -1;
+
+type ViewClass = new (buffer: ArrayBuffer, byteOffset?: number, length?: number) => ArrayBufferView;
+
+class Decoder {
+  readonly #r: ByteReader;
+  /** The marked objects, in the order of their marks. */
+  readonly #shared: unknown[] = [];
+  /** The place in `#shared` of the object made next. */
+  #slot = NO_SLOT;
+
+  constructor(r: ByteReader) {
+    this.#r = r;
+  }
+
+  expectEnd(): void {
+    if (this.#r.left > 0) throw new DecodeError(`${this.#r.left} bytes follow the value`);
+  }
+
+  item(depth: number): unknown {
+    const initial = this.#r.u8();
+    const major = initial >> 5;
+    switch (major) {
+      case MAJOR_UINT:
+        return this.#argument(initial);
+      case MAJOR_NEGATIVE:
+        return -1 - this.#argument(initial);
+      case MAJOR_BYTES:
+        return this.#made(this.#bytes(initial));
+      case MAJOR_TEXT:
+        return this.#text(initial);
+      case MAJOR_ARRAY:
+        return this.#array(this.#made([]), this.#count(initial), deeper(depth));
+      case MAJOR_MAP:
+        return this.#plain(this.#made({}), initial, deeper(depth));
+      case MAJOR_TAG:
+        return this.#tagged(this.#argument(initial), depth);
+      default:
+        return this.#simple(initial);
+    }
+  }
+
+  #simple(initial: number): unknown {
+    switch (initial) {
+      case FALSE:
+        return false;
+      case TRUE:
+        return true;
+      case NULL:
+        return null;
+      case UNDEFINED:
+        return undefined;
+      case DOUBLE:
+        return this.#r.view.getFloat64(this.#r.skip(8));
+      default:
+        throw new DecodeError(`unknown CBOR item ${initial}`);
+    }
+  }
+
+  #argument(initial: number): number {
+    const r = this.#r;
+    const info = initial & 0x1f;
+    if (info < 24) return info;
+    switch (info) {
+      case 24:
+        return r.u8();
+      case 25:
+        return r.view.getUint16(r.skip(2));
+      case 26:
+        return r.view.getUint32(r.skip(4));
+      case 27: {
+        const at = r.skip(8);
+        const value = r.view.getUint32(at) * 0x100000000 + r.view.getUint32(at + 4);
+        if (value <= Number.MAX_SAFE_INTEGER) return value;
+        throw new DecodeError("a CBOR integer is too large");
+      }
+      default:
+        throw new DecodeError(`unknown CBOR item ${initial}`);
+    }
+  }
+
+  /** The count of an array's items; each takes a byte at least. */
+  #count(initial: number): number {
+    const count = this.#argument(initial);
+    if (count > this.#r.left) throw new DecodeError("a CBOR array is cut short");
+    return count;
+  }
+
+  /** The argument of an item that must be of the major type. */
+  #head(major: number): number {
+    const initial = this.#r.u8();
+    if (initial >> 5 !== major) throw new DecodeError(`CBOR type ${major} expected`);
+    return this.#argument(initial);
+  }
+
+  #bytes(initial: number): Uint8Array<ArrayBuffer> {
+    const size = this.#argument(initial);
+    const start = this.#r.skip(size);
+    return new Uint8Array(this.#r.bytes.subarray(start, start + size));
+  }
+
+  #text(initial: number): string {
+    const size = this.#argument(initial);
+    const start = this.#r.skip(size);
+    return decodeUtf8(this.#r.bytes, start, start + size);
+  }
+
+  /** Puts an object into the slot that a mark opened for it, before its content is read. */
+  #made<T>(object: T): T {
+    if (this.#slot !== NO_SLOT) {
+      this.#shared[this.#slot] = object;
+      this.#slot = NO_SLOT;
+    }
+    return object;
+  }
+
+  #array(into: unknown[], count: number, depth: number): unknown[] {
+    for (let i = 0; i < count; i++) into.push(this.item(depth));
+    return into;
+  }
+
+  #plain<T extends object>(into: T, initial: number, depth: number): T {
+    const count = this.#argument(initial);
+    if (count * 2 > this.#r.left) throw new DecodeError("a CBOR map is cut short");
+    for (let i = 0; i < count; i++) {
+      const key = this.item(depth);
+      if (typeof key !== "string") throw new DecodeError("a key of an object is no string");
+      setOwn(into, key, this.item(depth));
+    }
+    return into;
+  }
+
+  #tagged(tag: number, depth: number): unknown {
+    switch (tag) {
+      case TAG_DATE:
+        return this.#made(new Date(Math.round(this.#number() * 1000)));
+      case TAG_POSITIVE_BIGINT:
+        return this.#bigint();
+      case TAG_NEGATIVE_BIGINT:
+        return -1n - this.#bigint();
+      case TAG_OBJECT:
+        return this.#class(deeper(depth));
+      case TAG_SHARED:
+        return this.#mark(depth);
+      case TAG_REFERENCE:
+        return this.#reference();
+      case TAG_SET:
+        return this.#set(deeper(depth));
+      case TAG_MAP:
+        return this.#map(deeper(depth));
+      case TAG_WTF8:
+        return this.#wtf8();
+      case TAG_REGEXP:
+        this.#expectCount(2);
+        return this.#made(new RegExp(this.#string(), this.#string()));
+      default:
+        return this.#typedArray(tag);
+    }
+  }
+
+  #number(): number {
+    return expectType(this.item(DEPTH_MAX), "number") as number;
+  }
+
+  #string(): string {
+    return expectType(this.item(DEPTH_MAX), "string") as string;
+  }
+
+  #expectCount(count: number): void {
+    if (this.#head(MAJOR_ARRAY) !== count) throw new DecodeError("a wrong number of items");
+  }
+
+  #bigint(): bigint {
+    const size = this.#head(MAJOR_BYTES);
+    const start = this.#r.skip(size);
+    return readMagnitude(this.#r.bytes, start, start + size);
+  }
+
+  #mark(depth: number): unknown {
+    if (this.#slot !== NO_SLOT) throw new DecodeError("a mark on a mark");
+    this.#slot = this.#shared.push(UNMADE) - 1;
+    const value = this.item(depth);
+    if (this.#slot !== NO_SLOT) throw new DecodeError("a mark on what is no object");
+    return value;
+  }
+
+  #reference(): unknown {
+    const value = this.#shared[this.#head(MAJOR_UINT)] ?? UNMADE;
+    if (value === UNMADE) throw new DecodeError("a reference to nothing");
+    return value;
+  }
+
+  #set(depth: number): Set<unknown> {
+    const set = this.#made(new Set());
+    const count = this.#head(MAJOR_ARRAY);
+    for (let i = 0; i < count; i++) set.add(this.item(depth));
+    return set;
+  }
+
+  #map(depth: number): Map<unknown, unknown> {
+    const map = this.#made(new Map());
+    const count = this.#head(MAJOR_MAP);
+    for (let i = 0; i < count; i++) {
+      const key = this.item(depth);
+      map.set(key, this.item(depth));
+    }
+    return map;
+  }
+
+  #wtf8(): string {
+    const size = this.#head(MAJOR_BYTES);
+    const start = this.#r.skip(size);
+    return decodeWtf8(this.#r.bytes, start, start + size);
+  }
+
+  #typedArray(tag: number): unknown {
+    const name = Object.keys(TYPED_ARRAY_TAGS).find((name) => TYPED_ARRAY_TAGS[name] === tag);
+    if (name === undefined) throw new DecodeError(`unknown CBOR tag ${tag}`);
+    const size = this.#head(MAJOR_BYTES);
+    const start = this.#r.skip(size);
+    return this.#made(
+      new (viewClass(name))(this.#r.bytes.slice(start, start + size).buffer as ArrayBuffer),
+    );
+  }
+
+  /** A generic object: the name of its class, then the arguments of its constructor. */
+  #class(depth: number): unknown {
+    const count = this.#head(MAJOR_ARRAY) - 1;
+    const name = this.#string();
+    if (ERROR_NAMES.includes(name)) return this.#error(name, count, depth);
+    switch (name) {
+      case "Array":
+        return this.#sparse(count, depth);
+      case "Date":
+        return this.#made(new Date(this.#number()));
+      case "Boolean":
+      case "Number":
+      case "String":
+      case "BigInt":
+        return this.#made(Object(expectType(this.item(DEPTH_MAX), name.toLowerCase())));
+      case "ArrayBuffer":
+        return this.#arrayBuffer();
+      case "DOMException":
+        return this.#made(new DOMException(this.#string(), this.#string()));
+      default:
+        return this.#view(name, count, depth);
+    }
+  }
+
+  #arrayBuffer(): ArrayBuffer {
+    const size = this.#head(MAJOR_BYTES);
+    const start = this.#r.skip(size);
+    return this.#made(this.#r.bytes.slice(start, start + size).buffer as ArrayBuffer);
+  }
+
+  #sparse(count: number, depth: number): unknown[] {
+    if (count !== 2) throw new DecodeError("a wrong number of items");
+    const length = this.#number();
+    const array: unknown[] = this.#made([]);
+    // An array this long is kept as a table, so that the real length allocates nothing.
+    array.length = 0xffffffff;
+    array.length = length;
+    return this.#plain(array, this.#r.u8(), depth);
+  }
+
+  #error(name: string, count: number, depth: number): Error {
+    if (count !== 2) throw new DecodeError("a wrong number of items");
+    const slot = this.#takeSlot();
+    const maker = (globalThis as unknown as Record<string, ErrorConstructor>)[name];
+    const message = this.item(DEPTH_MAX);
+    const error = new (maker as ErrorConstructor)(message as string | undefined);
+    if (slot !== NO_SLOT) this.#shared[slot] = error;
+    const properties = this.#plain({}, this.#r.u8(), depth) as Record<string, unknown>;
+    for (const key of ["stack", "cause"]) {
+      if (!Object.hasOwn(properties, key)) continue;
+      const value = properties[key];
+      Object.defineProperty(error, key, { value, writable: true, configurable: true });
+    }
+    return error;
+  }
+
+  /** Keeps the open slot from the objects that are read before the one it is for is made. */
+  #takeSlot(): number {
+    const slot = this.#slot;
+    this.#slot = NO_SLOT;
+    return slot;
+  }
+
+  #view(name: string, count: number, depth: number): ArrayBufferView {
+    const maker = viewClass(name);
+    const slot = this.#takeSlot();
+    const buffer = this.item(depth);
+    if (!(buffer instanceof ArrayBuffer)) throw new DecodeError("a view of what is no buffer");
+    const view =
+      count === 1 ? new maker(buffer) : new maker(buffer, this.#number(), this.#number());
+    if (slot !== NO_SLOT) this.#shared[slot] = view;
+    return view;
+  }
+}
+
+function viewClass(name: string): ViewClass {
+  const isKnown =
+    name === "DataView" || name === "Uint8Array" || Object.hasOwn(TYPED_ARRAY_TAGS, name);
+  const maker = isKnown ? (globalThis as unknown as Record<string, ViewClass>)[name] : undefined;
+  if (maker === undefined) throw new DecodeError(`unknown class ${name}`);
+  return maker;
+}
+
+function deeper(depth: number): number {
+  if (depth >= DEPTH_MAX) throw new DecodeError("a value is nested too deeply");
+  return depth + 1;
+}
+
+function expectType(value: unknown, type: string): unknown {
+  if (typeof value !== type) throw new DecodeError(`a ${type} expected`);
+  return value;
+}
+
+function setOwn(object: object, key: string, value: unknown): void {
+  if (key === "__proto__") {
+    Object.defineProperty(object, key, {
+      value,
+      writable: true,
+      enumerable: true,
+      configurable: true,
+    });
+  } else {
+    (object as Record<string, unknown>)[key] = value;
+  }
+}
+
+/** UTF-8 in which surrogates stand alone, as three bytes ED A0..BF 80..BF. */
+function decodeWtf8(bytes: Uint8Array, start: number, end: number): string {
+  let text = "";
+  let run = start;
+  for (let i = start; i + 2 < end; i++) {
+    const second = bytes[i + 1] as number;
+    if (bytes[i] !== 0xed || second < 0xa0) continue;
+    const code = 0xd000 | ((second & 0x3f) << 6) | ((bytes[i + 2] as number) & 0x3f);
+    text += decodeUtf8(bytes, run, i) + String.fromCharCode(code);
+    i += 2;
+    run = i + 1;
+  }
+  return text + decodeUtf8(bytes, run, end);
+}

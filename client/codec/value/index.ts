@@ -1,0 +1,98 @@
+/**
+ * Values as bytes: one byte that says what kind the value is, then the value.
+ *
+ *     01  CBOR item                   everything that has no kind of its own
+ *     02  u64, little-endian          KvU64
+ *     03  bytes                       Uint8Array
+ *     04  double, little-endian       number
+ *     05  sign, magnitude big-endian  bigint; the sign is 00, or 01 if negative; no leading zeros
+ *
+ * The engine reads kinds 02, 04 and 05, because it computes with them, and takes the others as
+ * they are. docs/VALUE-FORMAT.md describes the CBOR of kind 01.
+ */
+
+import { KvU64 } from "../../u64.ts";
+import { readMagnitude, writeMagnitude } from "../bigint.ts";
+import { ByteReader, ByteWriter, DecodeError } from "../bytes.ts";
+import { decodeItem } from "./decode.ts";
+import { typeName, writeItem } from "./encode.ts";
+import { KIND_BIGINT, KIND_BYTES, KIND_CBOR, KIND_NUMBER, KIND_U64 } from "./tags.ts";
+
+let isBusy = false;
+
+/**
+ * Appends a value. On an error the writer is as it was.
+ * @throws DataCloneError (DOMException) naming the type and the place of what cannot be stored,
+ * TypeError for a KvU64 inside another value, RangeError for a value that is nested too deeply
+ */
+export function writeValue(w: ByteWriter, value: unknown): void {
+  // A getter of the value could store another one, into the middle of this one.
+  if (isBusy) throw new TypeError("a getter of a value that is being stored stored another one");
+  const start = w.position;
+  isBusy = true;
+  try {
+    writeKind(w, value);
+  } catch (error) {
+    w.position = start;
+    throw error;
+  } finally {
+    isBusy = false;
+  }
+}
+
+function writeKind(w: ByteWriter, value: unknown): void {
+  if (typeof value === "number") {
+    w.u8(KIND_NUMBER);
+    w.f64(value);
+  } else if (typeof value === "bigint") {
+    w.u8(KIND_BIGINT);
+    w.u8(value < 0n ? 1 : 0);
+    writeMagnitude(w, value < 0n ? -value : value);
+  } else if (value instanceof KvU64) {
+    w.u8(KIND_U64);
+    w.ensure(8);
+    w.view.setBigUint64(w.position, value.value, true);
+    w.position += 8;
+  } else if (ArrayBuffer.isView(value) && typeName(value) === "Uint8Array") {
+    w.u8(KIND_BYTES);
+    w.raw(value as Uint8Array);
+  } else {
+    w.u8(KIND_CBOR);
+    writeItem(w, value);
+  }
+}
+
+/** The bytes of a value; `writeValue` says what it throws. */
+export function encodeValue(value: unknown): Uint8Array<ArrayBuffer> {
+  const w = new ByteWriter(256);
+  writeValue(w, value);
+  return w.bytes.slice(0, w.position);
+}
+
+/**
+ * The value at `bytes[start..end]`; it shares no memory with `bytes`.
+ * @throws DecodeError if the bytes are no value
+ */
+export function decodeValue(bytes: Uint8Array, start = 0, end: number = bytes.length): unknown {
+  const r = new ByteReader(bytes, start, end);
+  const kind = r.u8();
+  switch (kind) {
+    case KIND_CBOR:
+      return decodeItem(bytes, r.position, end);
+    case KIND_U64:
+      if (r.left !== 8) throw new DecodeError("a u64 is not of 8 bytes");
+      return new KvU64(r.view.getBigUint64(r.position, true));
+    case KIND_BYTES:
+      return new Uint8Array(bytes.subarray(r.position, end));
+    case KIND_NUMBER:
+      if (r.left !== 8) throw new DecodeError("a number is not of 8 bytes");
+      return r.f64();
+    case KIND_BIGINT: {
+      const isNegative = r.u8() === 1;
+      const magnitude = readMagnitude(bytes, r.position, end);
+      return isNegative ? -magnitude : magnitude;
+    }
+    default:
+      throw new DecodeError(`unknown kind of value ${kind}`);
+  }
+}
