@@ -1,0 +1,141 @@
+/**
+ * `npm run build`: make pkg/, which any static file server can serve, and www/dist/.
+ *
+ *     src/*.rs ── cargo ──▶ .wasm ── wasm-bindgen ──▶ glue .js + .wasm ── wasm-opt ──▶ pkg/kvass.wasm
+ *     worker/index.ts + glue ── esbuild ──▶ pkg/worker.js      loads ./kvass.wasm
+ *     client/index.ts        ── esbuild ──▶ pkg/index.js       starts ./worker.js
+ *                            ── tsc ──────▶ pkg/types/
+ *     www/                   ── esbuild ──▶ www/dist/          imports /pkg/index.js
+ *
+ * The package's two URLs, `new URL("./worker.js", import.meta.url)` and
+ * `new URL("./kvass.wasm", import.meta.url)`, stay literal in the output: bundlers look for them.
+ * `--dev` leaves out link-time optimization and wasm-opt. Steps without new input are skipped.
+ */
+import { cpSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { unlessFresh } from "./lib/fresh.mjs";
+import { at, pkg } from "./lib/paths.mjs";
+import { Explained, entry, run, since } from "./lib/run.mjs";
+import { findWasmBindgen, TARGET, wasmCargo } from "./lib/toolchain.mjs";
+import { setup } from "./setup.mjs";
+
+/** wasm-bindgen's output; the worker imports kvass.js from here as "kvass-wasm". */
+const GLUE = at("target", "wasm-bindgen");
+
+/**
+ * What the module may use: all of it is in every browser that has OPFS sync access handles or
+ * passes the tests on IndexedDB (Chrome 111, Firefox 114, Safari 16.4).
+ */
+const WASM_FEATURES = [
+  "--enable-bulk-memory",
+  "--enable-bulk-memory-opt",
+  "--enable-multivalue",
+  "--enable-mutable-globals",
+  "--enable-nontrapping-float-to-int",
+  "--enable-reference-types",
+  "--enable-sign-ext",
+];
+
+/**
+ * Options that every bundle shares.
+ * @param {boolean} dev
+ * @returns {import("esbuild").BuildOptions}
+ */
+const bundling = (dev) => ({
+  bundle: true,
+  format: "esm",
+  target: "es2022",
+  minify: !dev,
+  sourcemap: dev ? "inline" : false,
+  legalComments: "none",
+  logLevel: "warning",
+});
+
+/** @param {{ dev?: boolean }} [options] */
+export async function build({ dev = false } = {}) {
+  await setup();
+  const start = performance.now();
+  mkdirSync(pkg(), { recursive: true });
+  await buildWasm(dev);
+  await buildScripts(dev);
+  await buildTypes();
+  await buildPlayground(dev);
+  console.log(`build: pkg/ and www/dist/ (${since(start)})`);
+}
+
+/** @param {boolean} dev */
+async function buildWasm(dev) {
+  const profile = dev ? "quick" : "release";
+  await wasmCargo("build", ["--lib", "--locked", "--profile", profile]);
+  const compiled = at("target", TARGET, profile, "kvass.wasm");
+  const bindgen = findWasmBindgen("wasm-bindgen");
+  if (bindgen === undefined) throw new Explained("wasm-bindgen is missing: npm run setup");
+  const inputs = [compiled, at("scripts", "build.mjs"), at("package-lock.json")];
+  const outputs = [pkg("kvass.wasm"), join(GLUE, "kvass.js")];
+  await unlessFresh("wasm", inputs, outputs, async () => {
+    await run(bindgen, [
+      ...["--target", "web", "--out-dir", GLUE, "--out-name", "kvass", compiled],
+      "--omit-default-module-path",
+      ...(dev ? ["--keep-debug"] : ["--remove-name-section", "--remove-producers-section"]),
+    ]);
+    const glued = join(GLUE, "kvass_bg.wasm");
+    if (dev) return cpSync(glued, pkg("kvass.wasm"));
+    const optimizer = at("node_modules", "binaryen", "bin", "wasm-opt");
+    const out = ["-O3", "--output", pkg("kvass.wasm"), glued];
+    await run(process.execPath, [optimizer, ...WASM_FEATURES, ...out]);
+  });
+}
+
+/** @param {boolean} dev */
+async function buildScripts(dev) {
+  const { build: bundle } = await import("esbuild");
+  await bundle({
+    absWorkingDir: at(),
+    entryPoints: { index: "client/index.ts", worker: "worker/index.ts" },
+    outdir: "pkg",
+    alias: { "kvass-wasm": join(GLUE, "kvass.js") },
+    ...bundling(dev),
+  });
+}
+
+/** Declarations of client/index.ts and what it imports. */
+async function buildTypes() {
+  const inputs = [
+    at("client"),
+    at("tsconfig.json"),
+    at("tsconfig.build.json"),
+    at("package-lock.json"),
+  ];
+  await unlessFresh("types", inputs, [pkg("types", "index.d.ts")], async () => {
+    rmSync(pkg("types"), { recursive: true, force: true });
+    await run(process.execPath, [
+      at("node_modules/typescript/bin/tsc"),
+      "-p",
+      "tsconfig.build.json",
+    ]);
+  });
+}
+
+/**
+ * www/main.ts and the style sheets it imports as main.js and main.css; the other files as they are.
+ * @param {boolean} dev
+ */
+async function buildPlayground(dev) {
+  const { build: bundle } = await import("esbuild");
+  rmSync(at("www", "dist"), { recursive: true, force: true });
+  await bundle({
+    absWorkingDir: at(),
+    entryPoints: ["www/main.ts"],
+    outdir: "www/dist",
+    alias: { kvass: "/pkg/index.js" },
+    external: ["/pkg/index.js"],
+    ...bundling(dev),
+  });
+  for (const name of readdirSync(at("www"))) {
+    if (!/^(dist|tsconfig\.json)$|\.(ts|css)$/.test(name)) {
+      cpSync(at("www", name), at("www", "dist", name), { recursive: true });
+    }
+  }
+}
+
+await entry(import.meta.url, (args) => build({ dev: args.includes("--dev") }));

@@ -1,0 +1,32 @@
+/**
+ * `npm run setup`: check what building needs, and install what is missing. `--test` adds what the
+ * tests need. Nothing is remembered between runs: every check looks at the real thing, and all of
+ * them together take well under a second once it is there.
+ */
+
+import { Explained, entry, since } from "./lib/run.mjs";
+import { chromium } from "./setup/chromium.mjs";
+import { nodePackages } from "./setup/node-packages.mjs";
+import { rust, wasmBindgen, wasmTarget } from "./setup/rust.mjs";
+
+/**
+ * @typedef {object} Need
+ * @property {string} name
+ * @property {() => boolean} met
+ * @property {() => Promise<void>} install makes `met` true, or throws Explained
+ */
+
+/** @param {{ test?: boolean }} [options] */
+export async function setup({ test = false } = {}) {
+  const start = performance.now();
+  const needs = [nodePackages, rust, wasmTarget, wasmBindgen, ...(test ? [chromium] : [])];
+  for (const need of needs) {
+    if (need.met()) continue;
+    console.log(`set-up: ${need.name} missing, installing`);
+    await need.install();
+    if (!need.met()) throw new Explained(`${need.name} was installed but still can't be used`);
+  }
+  console.log(`set-up: ${needs.map((need) => need.name).join(", ")} (${since(start)})`);
+}
+
+await entry(import.meta.url, (args) => setup({ test: args.includes("--test") }));

@@ -1,0 +1,51 @@
+/** Cargo, the standard library for wasm32 and the wasm-bindgen tools. */
+import { cache } from "../lib/paths.mjs";
+import { ask, Explained, run } from "../lib/run.mjs";
+import {
+  findWasmBindgen,
+  findWasmToolchain,
+  TARGET,
+  wasmBindgenVersion,
+} from "../lib/toolchain.mjs";
+import { canInstallDebian, installDebianToolchain } from "./debian.mjs";
+
+const RUSTUP = "install Rust with rustup: https://rustup.rs";
+
+/** @type {import("../setup.mjs").Need} */
+export const rust = {
+  name: "Rust",
+  met: () => ask("cargo", ["--version"]) !== undefined,
+  install: async () => {
+    throw new Explained(`there is no cargo on the PATH; ${RUSTUP}`);
+  },
+};
+
+/** @type {import("../setup.mjs").Need} */
+export const wasmTarget = {
+  name: TARGET,
+  met: () => findWasmToolchain() !== undefined,
+  async install() {
+    try {
+      await run("rustup", ["target", "add", TARGET]);
+    } catch (error) {
+      if (!canInstallDebian()) {
+        throw new Explained(`rustup could not add the target ${TARGET}; ${RUSTUP}, then try again`);
+      }
+      console.log(`set-up: ${/** @type {Error} */ (error).message}; taking Debian's compiler`);
+      await installDebianToolchain();
+    }
+  },
+};
+
+/** @type {import("../setup.mjs").Need} */
+export const wasmBindgen = {
+  name: `wasm-bindgen ${wasmBindgenVersion()}`,
+  met: () =>
+    findWasmBindgen("wasm-bindgen") !== undefined &&
+    findWasmBindgen("wasm-bindgen-test-runner") !== undefined,
+  install: () =>
+    run("cargo", [
+      ...["install", "wasm-bindgen-cli", "--version", wasmBindgenVersion()],
+      ...["--no-default-features", "--root", cache("tools")],
+    ]),
+};

@@ -1,0 +1,34 @@
+/** `npm run size`: what a page downloads, gzipped, against the limits. Run it after a build. */
+import { existsSync, readFileSync } from "node:fs";
+import { gzipSync } from "node:zlib";
+import { pkg } from "./lib/paths.mjs";
+import { Explained, entry } from "./lib/run.mjs";
+
+const KB = 1024;
+
+/** Gzip -9 bytes: above `max` is a failure, `aim` is where we want to be. */
+const LIMITS = [
+  { file: "index.js", max: 24 * KB, aim: 16 * KB },
+  { file: "worker.js", max: 6 * KB, aim: 6 * KB },
+  { file: "kvass.wasm", max: 120 * KB, aim: 80 * KB },
+];
+
+/** @param {number} bytes */
+const kb = (bytes) => `${(bytes / KB).toFixed(2)} KB`;
+
+export async function size() {
+  console.log(
+    `${"file".padEnd(12)}${["raw", "gzip", "limit", "aim"].map((h) => h.padStart(12)).join("")}`,
+  );
+  const over = LIMITS.filter(({ file, max, aim }) => {
+    if (!existsSync(pkg(file))) throw new Explained(`pkg/${file} is missing: npm run build`);
+    const raw = readFileSync(pkg(file));
+    const gzip = gzipSync(raw, { level: 9 }).length;
+    const columns = [raw.length, gzip, max, aim].map((bytes) => kb(bytes).padStart(12));
+    console.log(file.padEnd(12) + columns.join("") + (gzip > max ? "  too large" : ""));
+    return gzip > max;
+  });
+  if (over.length > 0) throw new Explained(`${over.map((o) => o.file).join(", ")} above the limit`);
+}
+
+await entry(import.meta.url, size);
