@@ -1,6 +1,7 @@
 //! What the engine is given from outside: storage, time, randomness and turns.
 
 use crate::storage::Storage;
+use std::rc::Rc;
 
 pub mod manual;
 
@@ -14,8 +15,8 @@ pub trait Env: 'static {
     /// Where the files live.
     type Storage: Storage;
 
-    /// The storage of this database.
-    fn storage(&self) -> &Self::Storage;
+    /// The storage of this database; shared, since open tables read from it by themselves.
+    fn storage(&self) -> &Rc<Self::Storage>;
 
     /// Milliseconds since the Unix epoch. It may jump in both directions; the engine never lets
     /// its own time run backwards within an open.

@@ -8,11 +8,13 @@
 pub mod bytes;
 pub mod env;
 pub mod error;
+pub mod expiry;
 pub mod limits;
 pub mod memtable;
 pub mod record;
-pub mod signal;
 pub mod rng;
+pub mod signal;
+pub mod snapshot;
 pub mod stamp;
 pub mod storage;
 pub mod wire;

@@ -6,6 +6,7 @@ use crate::storage::Storage;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -13,7 +14,7 @@ use std::task::{Context, Poll, Wake, Waker};
 /// An [`Env`] whose clock, randomness and turns are set by the test.
 #[derive(Debug)]
 pub struct ManualEnv<S> {
-    storage: S,
+    storage: Rc<S>,
     now_ms: Cell<u64>,
     rng: Rng,
     turn_polls: Cell<u32>,
@@ -23,7 +24,7 @@ pub struct ManualEnv<S> {
 impl<S: Storage> ManualEnv<S> {
     /// An environment over `storage` at the time `now_ms`; random bytes come from `seed`. Turns
     /// are over at once and slices never used up until the test says otherwise.
-    pub fn new(storage: S, now_ms: u64, seed: u64) -> ManualEnv<S> {
+    pub fn new(storage: Rc<S>, now_ms: u64, seed: u64) -> ManualEnv<S> {
         ManualEnv {
             storage,
             now_ms: Cell::new(now_ms),
@@ -52,7 +53,7 @@ impl<S: Storage> ManualEnv<S> {
 impl<S: Storage> Env for ManualEnv<S> {
     type Storage = S;
 
-    fn storage(&self) -> &S {
+    fn storage(&self) -> &Rc<S> {
         &self.storage
     }
 

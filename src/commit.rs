@@ -1,0 +1,222 @@
+//! A commit before it is logged: validated, its checks decided, its mutations turned into plain
+//! sets and deletes. Nothing here changes the database; a commit that fails leaves no trace.
+
+use crate::error::{Code, Error, Result};
+use crate::limits;
+use crate::stamp::Stamp;
+use crate::wire::{Commit, Mutation};
+use crate::{key, value};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// What came of a commit that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was applied under this stamp.
+    Committed(Stamp),
+    /// The check at this place did not hold; nothing was applied.
+    CheckFailed(u32),
+}
+
+/// A mutation in its final form.
+pub struct Staged<'a> {
+    /// The encoded key.
+    pub key: Cow<'a, [u8]>,
+    /// What happens to it.
+    pub op: StagedOp<'a>,
+}
+
+/// What happens to a key.
+pub enum StagedOp<'a> {
+    /// It gets a value.
+    Set {
+        /// Tag byte and payload.
+        value: Cow<'a, [u8]>,
+        /// Milliseconds since the Unix epoch; 0 is never.
+        expires_at: u64,
+    },
+    /// It is deleted.
+    Delete,
+    /// It is deleted because its time has come.
+    Expire,
+}
+
+/// Where a commit that is being staged reads the present from.
+pub trait Present {
+    /// The stamp and value of a key, unpublished commits before this one included; None where
+    /// it is absent or expired.
+    fn latest(&self, key: &[u8]) -> impl Future<Output = Result<Option<(Stamp, Vec<u8>)>>>;
+
+    /// The stamp alone, without copying the value.
+    fn latest_stamp(&self, key: &[u8]) -> impl Future<Output = Result<Option<Stamp>>>;
+}
+
+/// Looks at a client's commit before anything is read or written for it.
+///
+/// # Errors
+/// `TooLarge` past a limit, `MalformedFrame` for bytes that are no key or value.
+pub fn validate(commit: &Commit<'_>) -> Result<()> {
+    let too_large = |message: String| Err(Error::new(Code::TooLarge, message));
+    if commit.checks.len() > limits::CHECKS_MAX {
+        return too_large(format!("Too many checks (max {})", limits::CHECKS_MAX));
+    }
+    if commit.mutations.len() > limits::MUTATIONS_MAX {
+        return too_large(format!("Too many mutations (max {})", limits::MUTATIONS_MAX));
+    }
+    for check in &commit.checks {
+        validate_read_key(&check.key)?;
+    }
+    let mut bytes = 0;
+    for mutation in &commit.mutations {
+        bytes += validate_mutation(mutation)?;
+    }
+    if bytes > limits::COMMIT_BYTES_MAX {
+        let max = limits::COMMIT_BYTES_MAX;
+        return too_large(format!("Total mutation size too large (max {max} bytes)"));
+    }
+    Ok(())
+}
+
+/// A key that a client wants to read.
+///
+/// # Errors
+/// `TooLarge` or `MalformedFrame`.
+pub fn validate_read_key(bytes: &[u8]) -> Result<()> {
+    if bytes.len() > limits::READ_KEY_BYTES_MAX {
+        let max = limits::READ_KEY_BYTES_MAX;
+        let message = format!("Key too large for read (max {max} bytes)");
+        return Err(Error::new(Code::TooLarge, message));
+    }
+    validate_key(bytes)
+}
+
+fn validate_key(bytes: &[u8]) -> Result<()> {
+    if bytes.is_empty() || !key::validate(bytes) {
+        return Err(Error::new(Code::MalformedFrame, "bytes that are no key"));
+    }
+    Ok(())
+}
+
+fn validate_mutation(mutation: &Mutation<'_>) -> Result<usize> {
+    let (bytes, operand, stamp_bytes) = match mutation {
+        Mutation::Set { key, value, stamp_key, .. } => {
+            (key, Some(value), if *stamp_key { key::VERSIONSTAMP_PART_BYTES } else { 0 })
+        }
+        Mutation::Delete { key } => (key, None, 0),
+        Mutation::Sum { key, value } | Mutation::Min { key, value } | Mutation::Max { key, value } => {
+            (key, Some(value), 0)
+        }
+    };
+    let key_bytes = bytes.len() + stamp_bytes;
+    if key_bytes > limits::KEY_BYTES_MAX {
+        let message = format!("Key too large for write (max {} bytes)", limits::KEY_BYTES_MAX);
+        return Err(Error::new(Code::TooLarge, message));
+    }
+    if stamp_bytes == 0 || !bytes.is_empty() {
+        validate_key(bytes)?;
+    }
+    let Some(operand) = operand else { return Ok(key_bytes) };
+    if operand.len() > limits::VALUE_BYTES_MAX {
+        let message = format!("Value too large (max {} bytes)", limits::VALUE_BYTES_MAX);
+        return Err(Error::new(Code::TooLarge, message));
+    }
+    if !value::validate(operand) {
+        return Err(Error::new(Code::MalformedFrame, "bytes that are no value"));
+    }
+    Ok(key_bytes + operand.len())
+}
+
+/// The place of the first check that does not hold.
+///
+/// # Errors
+/// Those of reading.
+pub async fn failed_check(commit: &Commit<'_>, present: &impl Present) -> Result<Option<u32>> {
+    for (place, check) in (0..).zip(&commit.checks) {
+        let there = present.latest_stamp(&check.key).await?;
+        if there != check.versionstamp.map(Stamp::from_bytes) {
+            return Ok(Some(place));
+        }
+    }
+    Ok(None)
+}
+
+/// Turns the mutations of a commit that will have `stamp`, at `now_ms`, into sets and deletes.
+///
+/// # Errors
+/// `TypeMismatch` where a sum, min or max does not fit what it meets, and those of reading.
+pub async fn stage<'a>(
+    commit: &Commit<'a>,
+    stamp: Stamp,
+    now_ms: u64,
+    present: &impl Present,
+) -> Result<Vec<Staged<'a>>> {
+    let mut staging = Staging { staged: Vec::with_capacity(commit.mutations.len()), places: None };
+    for mutation in &commit.mutations {
+        match mutation {
+            Mutation::Set { key, value, expire_in_ms, stamp_key } => {
+                let key = match stamp_key {
+                    true => Cow::Owned(key::with_versionstamp(key.0, stamp)),
+                    false => Cow::Borrowed(key.0),
+                };
+                let expires_at = expire_in_ms.map_or(0, |span| now_ms.saturating_add(span).max(1));
+                let value = Cow::Borrowed(value.0);
+                staging.push(Staged { key, op: StagedOp::Set { value, expires_at } });
+            }
+            Mutation::Delete { key } => {
+                staging.push(Staged { key: Cow::Borrowed(key.0), op: StagedOp::Delete });
+            }
+            Mutation::Sum { key, value } => {
+                staging.compute(value::Arithmetic::Sum, key.0, value.0, present).await?;
+            }
+            Mutation::Min { key, value } => {
+                staging.compute(value::Arithmetic::Min, key.0, value.0, present).await?;
+            }
+            Mutation::Max { key, value } => {
+                staging.compute(value::Arithmetic::Max, key.0, value.0, present).await?;
+            }
+        }
+    }
+    Ok(staging.staged)
+}
+
+/// The mutations staged so far. `places` finds the last one of a key; it is only made once a
+/// mutation needs to read what an earlier one of the same commit wrote.
+struct Staging<'a> {
+    staged: Vec<Staged<'a>>,
+    places: Option<BTreeMap<Vec<u8>, usize>>,
+}
+
+impl<'a> Staging<'a> {
+    fn push(&mut self, staged: Staged<'a>) {
+        if let Some(places) = &mut self.places {
+            places.insert(staged.key.to_vec(), self.staged.len());
+        }
+        self.staged.push(staged);
+    }
+
+    async fn compute(
+        &mut self,
+        arithmetic: value::Arithmetic,
+        key: &'a [u8],
+        operand: &'a [u8],
+        present: &impl Present,
+    ) -> Result<()> {
+        let staged = &self.staged;
+        let places = self.places.get_or_insert_with(|| {
+            staged.iter().enumerate().map(|(place, one)| (one.key.to_vec(), place)).collect()
+        });
+        let result = match places.get(key).and_then(|place| staged.get(*place)) {
+            Some(Staged { op: StagedOp::Set { value, .. }, .. }) => {
+                value::apply(arithmetic, Some(value), operand)?
+            }
+            Some(_) => value::apply(arithmetic, None, operand)?,
+            None => {
+                let current = present.latest(key).await?;
+                value::apply(arithmetic, current.as_ref().map(|(_, value)| value.as_slice()), operand)?
+            }
+        };
+        let op = StagedOp::Set { value: Cow::Owned(result), expires_at: 0 };
+        self.push(Staged { key: Cow::Borrowed(key), op });
+        Ok(())
+    }
+}
