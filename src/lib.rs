@@ -17,4 +17,5 @@ pub mod signal;
 pub mod snapshot;
 pub mod stamp;
 pub mod storage;
+pub mod varint;
 pub mod wire;
