@@ -26,7 +26,7 @@ export const wasmTarget = {
   met: () => findWasmToolchain() !== undefined,
   async install() {
     try {
-      await run("rustup", ["target", "add", TARGET]);
+      await run("rustup", ["target", "add", TARGET], { env: { RUST_BACKTRACE: "0" } });
     } catch (error) {
       if (!canInstallDebian()) {
         throw new Explained(`rustup could not add the target ${TARGET}; ${RUSTUP}, then try again`);
