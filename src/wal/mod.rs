@@ -1,0 +1,144 @@
+//! The write-ahead log: every commit, in order, before it is anywhere else.
+//!
+//! ```text
+//! file     | header | record | record | ...
+//!
+//! header   0          8        10      12     16     24     32         40         56         64
+//! (64 B)   +----------+--------+-------+------+------+------+----------+----------+----------+
+//!          | KVASSLOG | format | flags | zero | id   | salt | previous | reserved | checksum |
+//!          |          | u16    | u16   |      | u64  | 8 B  | u64      | 16 B     | u64      |
+//!          +----------+--------+-------+------+------+------+----------+----------+----------+
+//!
+//! record   0         4          12       16        24
+//! (24 B +) +---------+----------+--------+---------+---------+
+//!          | marker  | checksum | length | durable | payload |   integers little-endian
+//!          | 4 B     | u64      | u32    | u64     |         |
+//!          +---------+----------+--------+---------+---------+
+//! ```
+//!
+//! - The salt is random and stands in the manifest too ([`LogRef`]). Marker: its first four
+//!   bytes, by which records are found again behind a damaged one.
+//! - `previous` is the length at which the log before this one ended, all of it durable before
+//!   this header was written. Reserved for encryption: a key's number and salt; zero.
+//! - Checksum of the header: XXH3-64 of the 56 bytes before it. Of a record: XXH3-64 of all
+//!   bytes behind it (length, durable, payload), seeded with the salt plus the record's offset,
+//!   so that neither a record of another log nor one from another place is taken for this one.
+//! - `durable` is the length of this file known to be durable when the record was written. It
+//!   tells a tail that a crash tore from damage to what was safe: see [`recovery`].
+//!
+//! The header is written with the first group of records, so a log that was made and never used
+//! holds no bytes. A log is written by one open only: the next one starts another.
+
+use crate::error::{Code, Error, Result};
+use crate::manifest::FORMAT;
+use crate::storage::FileNo;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+pub mod payload;
+pub mod recovery;
+pub mod writer;
+
+pub use payload::{Commit, LoggedOp, Ops};
+pub use recovery::{Recovered, recover};
+pub use writer::{Group, LogWriter};
+
+/// The length of a log's header in bytes.
+pub const HEADER_BYTES: usize = 64;
+/// The bytes of a record before its payload.
+pub const RECORD_BYTES: usize = 24;
+
+const MAGIC: &[u8; 8] = b"KVASSLOG";
+/// Where the part of a record begins that its checksum covers.
+const CHECKED_FROM: usize = 12;
+
+/// A log, as the manifest names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRef {
+    /// Unique over the life of the database.
+    pub id: u64,
+    /// The file that holds it.
+    pub file: FileNo,
+    /// Random: tells its records from all others.
+    pub salt: [u8; 8],
+}
+
+impl LogRef {
+    fn marker(&self) -> [u8; 4] {
+        let [a, b, c, d, ..] = self.salt;
+        [a, b, c, d]
+    }
+
+    /// The checksum of a record at `offset`, over its bytes from [`CHECKED_FROM`] on.
+    fn checksum(&self, offset: u64, checked: &[u8]) -> u64 {
+        xxh3_64_with_seed(checked, u64::from_le_bytes(self.salt).wrapping_add(offset))
+    }
+
+    fn header(&self, previous: u64) -> [u8; HEADER_BYTES] {
+        let mut header = [0; HEADER_BYTES];
+        let (checked, checksum) = header.split_at_mut(HEADER_BYTES - 8);
+        let [f0, f1] = FORMAT.to_le_bytes();
+        let fields = MAGIC.iter().copied().chain([f0, f1, 0, 0, 0, 0, 0, 0]);
+        let fields = fields.chain(self.id.to_le_bytes()).chain(self.salt);
+        let fields = fields.chain(previous.to_le_bytes());
+        checked.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
+        checksum.copy_from_slice(&xxh3_64(checked).to_le_bytes());
+        header
+    }
+
+    /// Reads the header of this log: the length of the log before it, or None where `bytes` are
+    /// no undamaged header of this log.
+    fn previous(&self, bytes: &[u8]) -> Result<Option<u64>> {
+        let Some((checked, checksum)) = bytes.split_last_chunk::<8>() else { return Ok(None) };
+        let mut fields = Fields(checked);
+        let parse = |fields: &mut Fields| {
+            let magic = fields.take::<8>()? == *MAGIC;
+            let format = u16::from_le_bytes(fields.take()?);
+            fields.take::<6>()?;
+            let id = u64::from_le_bytes(fields.take()?);
+            let ours = magic && id == self.id && fields.take()? == self.salt;
+            ours.then_some((format, u64::from_le_bytes(fields.take()?)))
+        };
+        if u64::from_le_bytes(*checksum) != xxh3_64(checked) {
+            return Ok(None);
+        }
+        match parse(&mut fields) {
+            Some((format, _)) if format > FORMAT => {
+                let message = format!("a log of format {format}; this build knows {FORMAT}");
+                Err(Error::new(Code::NewerFormat, message).at(self.file, 0))
+            }
+            found => Ok(found.map(|(_, previous)| previous)),
+        }
+    }
+}
+
+/// What stands before a record's payload.
+struct Head {
+    marker: [u8; 4],
+    checksum: u64,
+    length: usize,
+    durable: u64,
+}
+
+impl Head {
+    fn parse(bytes: &[u8]) -> Option<Head> {
+        let mut fields = Fields(bytes);
+        Some(Head {
+            marker: fields.take()?,
+            checksum: u64::from_le_bytes(fields.take()?),
+            length: usize::try_from(u32::from_le_bytes(fields.take()?)).ok()?,
+            durable: u64::from_le_bytes(fields.take()?),
+        })
+    }
+}
+
+/// Takes fixed fields off the front of some bytes.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (field, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*field)
+    }
+}

@@ -1,0 +1,401 @@
+//! Reading logs back after an open that may have ended anyhow.
+//!
+//! What was flushed must come back; what was not may be lost in any order, piece by piece. So
+//! the first record that does not verify ends the log, and what lies behind it decides why:
+//!
+//! - Records of this log that survive behind it know how much was durable when they were
+//!   written. Damage at or past the highest such length is a torn tail: the log is cut there,
+//!   the survivors included, for they followed a commit that is lost.
+//! - Damage below that length hit bytes that were safe: corruption, reported with its place.
+//! - A later log with a header says at which length this one ended, durable to the last byte:
+//!   exactly so much must verify, and what follows is no part of it.
+
+use super::{CHECKED_FROM, HEADER_BYTES, Head, LogRef, RECORD_BYTES};
+use crate::error::{Error, Result};
+use crate::storage::Storage;
+
+/// Bytes read at once, unless a record is larger.
+const READ_BYTES: usize = 256 * 1024;
+
+/// What one log held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Where its valid records end.
+    pub end: u64,
+    /// Whether there are bytes past the end: a tail that a crash tore.
+    pub torn: bool,
+}
+
+/// Reads `logs`, oldest first, and hands each payload to `apply` in the order in which they were
+/// written. Returns what each log held.
+///
+/// # Errors
+/// `Corruption` (with file and offset, also for what `apply` rejects), `NewerFormat`, and those
+/// of the storage. What was applied by then is a prefix.
+pub async fn recover<S: Storage>(
+    storage: &S,
+    logs: &[LogRef],
+    mut apply: impl FnMut(&LogRef, &[u8]) -> Result<()>,
+) -> Result<Vec<Recovered>> {
+    let mut previous = Vec::with_capacity(logs.len());
+    for log in logs {
+        previous.push(read_header(storage, log).await?);
+    }
+    let wholes = previous.iter().skip(1).copied().chain([None]);
+    let mut recovered = Vec::with_capacity(logs.len());
+    for ((log, header), whole) in logs.iter().zip(&previous).zip(wholes) {
+        let mut file = LogFile::open(storage, log).await?;
+        let start = if header.is_some() { HEADER_BYTES as u64 } else { 0 };
+        let end = file.replay(start, whole, &mut apply).await?;
+        match whole {
+            Some(whole) if end != whole => {
+                let message = "the log is damaged below the length at which the next one began";
+                return Err(Error::corruption(log.file, end, message));
+            }
+            None if file.highest_durable(end).await? > end => {
+                let message = "the log is damaged below the length that was durable";
+                return Err(Error::corruption(log.file, end, message));
+            }
+            _ => recovered.push(Recovered { end, torn: end < file.len }),
+        }
+    }
+    Ok(recovered)
+}
+
+/// The length of the log before this one, from the header; None without an undamaged header.
+async fn read_header<S: Storage>(storage: &S, log: &LogRef) -> Result<Option<u64>> {
+    let mut header = [0; HEADER_BYTES];
+    let read = storage.read(log.file, 0, &mut header).await?;
+    if read < HEADER_BYTES { Ok(None) } else { log.previous(&header) }
+}
+
+/// A log being read through a window that moves along the file.
+struct LogFile<'a, S> {
+    storage: &'a S,
+    log: &'a LogRef,
+    len: u64,
+    window_start: u64,
+    window: Vec<u8>,
+}
+
+/// A record that verified.
+struct Record<'a> {
+    payload: &'a [u8],
+    durable: u64,
+    end: u64,
+}
+
+impl<'a, S: Storage> LogFile<'a, S> {
+    async fn open(storage: &'a S, log: &'a LogRef) -> Result<LogFile<'a, S>> {
+        let len = storage.len(log.file).await?;
+        Ok(LogFile { storage, log, len, window_start: 0, window: Vec::new() })
+    }
+
+    /// Hands out the payloads from `start` on, up to `whole` or else to the first record that
+    /// does not verify; returns where it stopped. Without a header (`start` is 0) there is none.
+    async fn replay(
+        &mut self,
+        start: u64,
+        whole: Option<u64>,
+        apply: &mut impl FnMut(&LogRef, &[u8]) -> Result<()>,
+    ) -> Result<u64> {
+        let (log, mut end) = (self.log, start);
+        while start > 0
+            && whole.is_none_or(|whole| end < whole)
+            && let Some(record) = self.record(end).await?
+        {
+            apply(log, record.payload).map_err(|error| error.at(log.file, end))?;
+            end = record.end;
+        }
+        Ok(end)
+    }
+
+    /// The highest durable length that any record at or behind `offset` knows; 0 if none
+    /// survives there.
+    async fn highest_durable(&mut self, mut offset: u64) -> Result<u64> {
+        let mut highest = 0;
+        while let Some(found) = self.find_marker(offset).await? {
+            offset = found + 1;
+            if let Some(record) = self.record(found).await? {
+                highest = highest.max(record.durable);
+                offset = record.end;
+            }
+        }
+        Ok(highest)
+    }
+
+    /// Where the next marker of this log stands, at or behind `offset`.
+    async fn find_marker(&mut self, mut offset: u64) -> Result<Option<u64>> {
+        let marker = self.log.marker();
+        while let Some(bytes) = self.ahead(offset, marker.len()).await? {
+            match bytes.windows(marker.len()).position(|window| window == marker) {
+                Some(place) => return Ok(Some(offset + place as u64)),
+                None => offset += (bytes.len() - marker.len() + 1) as u64,
+            }
+        }
+        Ok(None)
+    }
+
+    /// The record at `offset`, if a whole and undamaged one of this log stands there.
+    async fn record(&mut self, offset: u64) -> Result<Option<Record<'_>>> {
+        let log = self.log;
+        let Some(bytes) = self.ahead(offset, RECORD_BYTES).await? else { return Ok(None) };
+        let Some(head) = Head::parse(bytes).filter(|head| head.marker == log.marker()) else {
+            return Ok(None);
+        };
+        let whole = RECORD_BYTES.saturating_add(head.length);
+        let Some(bytes) = self.ahead(offset, whole).await? else { return Ok(None) };
+        let checked = bytes.get(CHECKED_FROM..whole).unwrap_or_default();
+        let payload = bytes.get(RECORD_BYTES..whole).unwrap_or_default();
+        if head.checksum != log.checksum(offset, checked) || head.durable > offset {
+            return Ok(None);
+        }
+        Ok(Some(Record { payload, durable: head.durable, end: offset + whole as u64 }))
+    }
+
+    /// The bytes from `offset` on that the window holds, at least `wanted`; None where the file
+    /// ends before that.
+    async fn ahead(&mut self, offset: u64, wanted: usize) -> Result<Option<&[u8]>> {
+        let rest = self.len.saturating_sub(offset);
+        if rest < wanted as u64 {
+            return Ok(None);
+        }
+        let held =
+            offset.checked_sub(self.window_start).and_then(|skip| usize::try_from(skip).ok());
+        let held = held.filter(|skip| self.window.len().saturating_sub(*skip) >= wanted);
+        let skip = match held {
+            Some(skip) => skip,
+            None => {
+                let bytes = rest.min(wanted.max(READ_BYTES) as u64) as usize;
+                self.window.resize(bytes, 0);
+                self.window_start = offset;
+                let read = self.storage.read(self.log.file, offset, &mut self.window).await?;
+                if read < bytes {
+                    let message = "the log became shorter while it was read";
+                    return Err(Error::io(message).at(self.log.file, offset));
+                }
+                0
+            }
+        };
+        Ok(self.window.get(skip..))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::manual::block_on;
+    use crate::error::Code;
+    use crate::storage::{Durability, MemoryStorage};
+    use crate::wal::LogWriter;
+
+    fn log_ref(id: u64, file: u32) -> LogRef {
+        LogRef { id, file, salt: [id as u8, 2, 3, 4, 5, 6, 7, 8] }
+    }
+
+    /// Writes each group in one step; returns the offset behind each of them.
+    async fn write(
+        storage: &MemoryStorage,
+        writer: &mut LogWriter,
+        groups: &[(&[&[u8]], Durability)],
+    ) -> Vec<u64> {
+        let mut ends = Vec::new();
+        for (payloads, durability) in groups {
+            for payload in *payloads {
+                writer.record(|out| Ok(out.extend_from_slice(payload))).unwrap();
+            }
+            let group = writer.take_group().unwrap();
+            storage.write(group.file, group.offset, &group.bytes, *durability).await.unwrap();
+            writer.written(group, *durability);
+            ends.push(writer.len());
+        }
+        ends
+    }
+
+    async fn read(
+        storage: &MemoryStorage,
+        logs: &[LogRef],
+    ) -> (Vec<Vec<u8>>, Result<Vec<Recovered>>) {
+        let mut payloads = Vec::new();
+        let result = recover(storage, logs, |_, payload| {
+            payloads.push(payload.to_vec());
+            Ok(())
+        });
+        let result = result.await;
+        (payloads, result)
+    }
+
+    async fn contents(storage: &MemoryStorage, file: u32) -> Vec<u8> {
+        let mut bytes = vec![0; storage.len(file).await.unwrap() as usize];
+        storage.read(file, 0, &mut bytes).await.unwrap();
+        bytes
+    }
+
+    async fn replace(storage: &MemoryStorage, file: u32, bytes: &[u8]) {
+        storage.truncate(file, 0).await.unwrap();
+        storage.write(file, 0, bytes, Durability::Strict).await.unwrap();
+    }
+
+    const RELAXED: Durability = Durability::Relaxed;
+    const STRICT: Durability = Durability::Strict;
+
+    #[test]
+    fn groups_come_back_in_order_and_an_unused_log_is_empty() {
+        let large = vec![7; 3 * READ_BYTES];
+        block_on(async {
+            let storage = MemoryStorage::new();
+            let log = log_ref(9, storage.create().await.unwrap());
+            let unused = log_ref(10, storage.create().await.unwrap());
+            let mut writer = LogWriter::new(log.clone(), 0);
+            let groups: [(&[&[u8]], _); 3] =
+                [(&[b"a", b""], RELAXED), (&[&large], STRICT), (&[b"b"], RELAXED)];
+            let ends = write(&storage, &mut writer, &groups).await;
+            assert_eq!(writer.durable(), ends[1]);
+            let (payloads, recovered) = read(&storage, &[log, unused]).await;
+            assert!(payloads == [&b"a"[..], b"", &large, b"b"]);
+            let whole = Recovered { end: ends[2], torn: false };
+            assert_eq!(recovered.unwrap(), [whole, Recovered { end: 0, torn: false }]);
+        });
+    }
+
+    #[test]
+    fn a_record_whose_encoding_fails_leaves_nothing_in_the_group() {
+        let mut writer = LogWriter::new(log_ref(1, 2), 0);
+        writer.record(|out| Ok(out.push(1))).unwrap();
+        let pending = writer.pending();
+        let failed = writer.record(|out| {
+            out.push(2);
+            Err::<(), _>(Error::io("no"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(writer.pending(), pending);
+    }
+
+    #[test]
+    fn a_log_cut_at_any_length_yields_the_records_before_the_cut() {
+        block_on(async {
+            let storage = MemoryStorage::new();
+            let log = log_ref(1, storage.create().await.unwrap());
+            let mut writer = LogWriter::new(log.clone(), 0);
+            let groups: [(&[&[u8]], _); 3] =
+                [(&[b"one"], RELAXED), (&[b"two"], RELAXED), (&[b"three"], RELAXED)];
+            let ends = write(&storage, &mut writer, &groups).await;
+            let bytes = contents(&storage, log.file).await;
+            for len in (0..=bytes.len()).rev() {
+                storage.truncate(log.file, len as u64).await.unwrap();
+                let (payloads, recovered) = read(&storage, &[log.clone()]).await;
+                let whole = ends.iter().filter(|end| **end <= len as u64).count();
+                assert_eq!(payloads, [&b"one"[..], b"two", b"three"][..whole], "cut at {len}");
+                let header = if len < HEADER_BYTES { 0 } else { HEADER_BYTES as u64 };
+                let end = if whole == 0 { header } else { ends[whole - 1] };
+                assert_eq!(recovered.unwrap(), [Recovered { end, torn: end < len as u64 }]);
+            }
+        });
+    }
+
+    #[test]
+    fn a_flipped_bit_is_corruption_below_the_durable_length_and_a_cut_past_it() {
+        block_on(async {
+            let storage = MemoryStorage::new();
+            let log = log_ref(1, storage.create().await.unwrap());
+            let mut writer = LogWriter::new(log.clone(), 0);
+            let groups: [(&[&[u8]], _); 4] = [
+                (&[b"one", b"two"], STRICT),
+                (&[b"three"], RELAXED),
+                (&[b"four"], RELAXED),
+                (&[b"five"], RELAXED),
+            ];
+            let ends = write(&storage, &mut writer, &groups).await;
+            let bytes = contents(&storage, log.file).await;
+            for bit in 0..bytes.len() * 8 {
+                let mut damaged = bytes.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                replace(&storage, log.file, &damaged).await;
+                let (payloads, recovered) = read(&storage, &[log.clone()]).await;
+                if (bit as u64) < ends[0] * 8 {
+                    let error = recovered.unwrap_err();
+                    assert_eq!(error.code(), Code::Corruption, "bit {bit}");
+                    let (file, offset) = error.place().unwrap();
+                    assert!(file == log.file && offset <= bit as u64 / 8, "bit {bit}: {error}");
+                } else {
+                    let whole = ends.iter().filter(|end| **end <= bit as u64 / 8).count();
+                    assert_eq!(payloads.len(), whole + 1, "bit {bit}");
+                    let cut = Recovered { end: ends[whole - 1], torn: true };
+                    assert_eq!(recovered.unwrap(), [cut], "bit {bit}");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_log_that_a_later_one_follows_must_be_whole_up_to_the_recorded_length() {
+        block_on(async {
+            let storage = MemoryStorage::new();
+            let old = log_ref(1, storage.create().await.unwrap());
+            let new = log_ref(2, storage.create().await.unwrap());
+            let logs = [old.clone(), new.clone()];
+            let mut writer = LogWriter::new(old.clone(), 0);
+            let ends =
+                write(&storage, &mut writer, &[(&[b"1"], RELAXED), (&[b"2"], RELAXED)]).await;
+            let mut next = LogWriter::new(new, writer.len());
+            write(&storage, &mut next, &[(&[b"3"], RELAXED)]).await;
+            let bytes = contents(&storage, old.file).await;
+            assert_eq!(read(&storage, &logs).await.0, [b"1", b"2", b"3"]);
+            for len in 0..bytes.len() {
+                replace(&storage, old.file, &bytes[..len]).await;
+                let error = read(&storage, &logs).await.1.unwrap_err();
+                assert_eq!((error.code(), error.place().unwrap().0), (Code::Corruption, old.file));
+            }
+            replace(&storage, old.file, &[&bytes[..], &[1; 99]].concat()).await;
+            let (payloads, recovered) = read(&storage, &logs).await;
+            assert_eq!(payloads, [b"1", b"2", b"3"]);
+            assert_eq!(recovered.unwrap()[0], Recovered { end: ends[1], torn: true });
+        });
+    }
+
+    #[test]
+    fn bytes_of_another_log_or_another_place_are_no_records() {
+        block_on(async {
+            let storage = MemoryStorage::new();
+            let (a, b) = (storage.create().await.unwrap(), storage.create().await.unwrap());
+            let (stale, log) = (log_ref(1, a), log_ref(2, b));
+            let groups: [(&[&[u8]], _); 2] = [(&[b"1"], STRICT), (&[b"2"], STRICT)];
+            write(&storage, &mut LogWriter::new(stale, 0), &groups).await;
+            let recycled = contents(&storage, a).await;
+            replace(&storage, b, &recycled).await;
+            let (payloads, recovered) = read(&storage, &[log.clone()]).await;
+            assert!(payloads.is_empty());
+            assert_eq!(recovered.unwrap(), [Recovered { end: 0, torn: true }]);
+
+            replace(&storage, b, &[]).await;
+            write(&storage, &mut LogWriter::new(log.clone(), 0), &groups[..1]).await;
+            let bytes = contents(&storage, b).await;
+            let shifted = [&bytes[..], &bytes[HEADER_BYTES..], &recycled].concat();
+            replace(&storage, b, &shifted).await;
+            let (payloads, recovered) = read(&storage, &[log]).await;
+            assert_eq!(payloads, [b"1"]);
+            assert_eq!(recovered.unwrap(), [Recovered { end: bytes.len() as u64, torn: true }]);
+        });
+    }
+
+    #[test]
+    fn a_header_of_a_newer_format_and_a_rejected_payload_are_typed_errors() {
+        block_on(async {
+            let storage = MemoryStorage::new();
+            let log = log_ref(1, storage.create().await.unwrap());
+            write(&storage, &mut LogWriter::new(log.clone(), 0), &[(&[b"1"], STRICT)]).await;
+            let reject = |_: &LogRef, _: &[u8]| Err(Error::new(Code::Corruption, "no commit"));
+            let error = recover(&storage, &[log.clone()], reject).await.unwrap_err();
+            assert_eq!(error.place(), Some((log.file, HEADER_BYTES as u64)));
+
+            let mut bytes = contents(&storage, log.file).await;
+            bytes[8] += 1;
+            let checksum = xxhash_rust::xxh3::xxh3_64(&bytes[..HEADER_BYTES - 8]);
+            bytes[HEADER_BYTES - 8..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+            replace(&storage, log.file, &bytes).await;
+            let (payloads, recovered) = read(&storage, &[log]).await;
+            assert!(payloads.is_empty());
+            assert_eq!(recovered.unwrap_err().code(), Code::NewerFormat);
+        });
+    }
+}

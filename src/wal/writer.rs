@@ -1,0 +1,148 @@
+//! Appending to a log in groups: commits that wait together share one write.
+//!
+//! The writer does no I/O, so that nothing is borrowed while a write is under way:
+//! [`LogWriter::take_group`] hands out the bytes and their place, commits gather in the next
+//! group meanwhile, and [`LogWriter::written`] takes the buffer back. One group is under way at
+//! a time. After a write or a flush that failed the writer must not be used again.
+
+use super::{CHECKED_FROM, HEADER_BYTES, Head, LogRef, RECORD_BYTES};
+use crate::error::{Code, Error, Result};
+use crate::storage::{Durability, FileNo};
+use core::mem;
+
+/// A buffer that grew past this is not kept for the next group.
+const SPARE_BYTES_MAX: usize = 1024 * 1024;
+
+/// The end of a log that is being written.
+#[derive(Debug)]
+pub struct LogWriter {
+    log: LogRef,
+    previous: u64,
+    group: Vec<u8>,
+    spare: Vec<u8>,
+    written: u64,
+    durable: u64,
+}
+
+/// Bytes to be written at `offset` of `file`.
+#[derive(Debug)]
+pub struct Group {
+    /// The log's file.
+    pub file: FileNo,
+    /// Where in it.
+    pub offset: u64,
+    /// The header, if it is the first group, and whole records.
+    pub bytes: Vec<u8>,
+}
+
+impl LogWriter {
+    /// A writer of an empty log. `previous` is the length of the log before it in the manifest
+    /// (0 if there is none), which must be durable to that length before the first group of
+    /// this one is written.
+    pub fn new(log: LogRef, previous: u64) -> LogWriter {
+        let (group, spare) = (Vec::new(), Vec::new());
+        LogWriter { log, previous, group, spare, written: 0, durable: 0 }
+    }
+
+    /// The log.
+    pub fn log(&self) -> &LogRef {
+        &self.log
+    }
+
+    /// The length of the file in bytes: all groups for which `written` was called.
+    pub fn len(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether nothing has been written yet.
+    pub fn is_empty(&self) -> bool {
+        self.written == 0
+    }
+
+    /// How much of the file is known to be durable.
+    pub fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    /// Bytes that wait for the next `take_group`.
+    pub fn pending(&self) -> usize {
+        self.group.len()
+    }
+
+    /// Adds a record to the group; `encode` appends its payload to what is already there. Where
+    /// it fails, nothing is added.
+    ///
+    /// # Errors
+    /// What `encode` returns; `TooLarge` for a payload of 4 GiB.
+    pub fn record<T>(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> Result<T>) -> Result<T> {
+        let start = self.group.len();
+        self.group.extend_from_slice(&self.log.marker());
+        self.group.resize(start + RECORD_BYTES, 0);
+        let result = encode(&mut self.group).and_then(|output| {
+            let length = self.group.len().saturating_sub(start + RECORD_BYTES);
+            let too_large = |_| Error::new(Code::TooLarge, "a log record of 4 GiB");
+            let length = u32::try_from(length).map_err(too_large)?;
+            let field = self.group.get_mut(start + CHECKED_FROM..).unwrap_or_default();
+            put(field, &length.to_le_bytes());
+            Ok(output)
+        });
+        if result.is_err() {
+            self.group.truncate(start);
+        }
+        result
+    }
+
+    /// The records added so far, sealed for the end of the file; None if there are none.
+    pub fn take_group(&mut self) -> Option<Group> {
+        if self.group.is_empty() {
+            return None;
+        }
+        let mut bytes = mem::replace(&mut self.group, mem::take(&mut self.spare));
+        if self.written == 0 {
+            bytes.splice(..0, self.log.header(self.previous));
+            self.seal(bytes.get_mut(HEADER_BYTES..).unwrap_or_default(), HEADER_BYTES as u64);
+        } else {
+            self.seal(&mut bytes, self.written);
+        }
+        Some(Group { file: self.log.file, offset: self.written, bytes })
+    }
+
+    /// To be called once a group has been written, with what the write was asked for.
+    pub fn written(&mut self, group: Group, durability: Durability) {
+        self.written = group.offset + group.bytes.len() as u64;
+        if durability == Durability::Strict {
+            self.durable = self.written;
+        }
+        if group.bytes.capacity() <= SPARE_BYTES_MAX {
+            self.spare = group.bytes;
+            self.spare.clear();
+        }
+    }
+
+    /// To be called after a flush of the file, with the `len` from before it was asked for.
+    pub fn synced(&mut self, through: u64) {
+        self.durable = self.durable.max(through);
+    }
+
+    /// Fills in what is only known when a group is written: the durable length, and with it and
+    /// the offset the checksum.
+    fn seal(&self, mut records: &mut [u8], mut offset: u64) {
+        while let Some(head) = Head::parse(records)
+            && let Some((record, rest)) = records.split_at_mut_checked(RECORD_BYTES + head.length)
+        {
+            put(
+                record.get_mut(CHECKED_FROM + 4..).unwrap_or_default(),
+                &self.durable.to_le_bytes(),
+            );
+            let checked = record.get(CHECKED_FROM..).unwrap_or_default();
+            let checksum = self.log.checksum(offset, checked);
+            put(record.get_mut(4..).unwrap_or_default(), &checksum.to_le_bytes());
+            offset += record.len() as u64;
+            records = rest;
+        }
+    }
+}
+
+fn put(place: &mut [u8], field: &[u8]) {
+    place.iter_mut().zip(field).for_each(|(to, from)| *to = *from);
+}
