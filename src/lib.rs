@@ -6,18 +6,23 @@
 //! exists. docs/ARCHITECTURE.md follows a put and a get through the modules below.
 
 pub mod bytes;
+pub mod cache;
+pub mod compaction;
 pub mod env;
 pub mod error;
 pub mod expiry;
 pub mod limits;
 pub mod manifest;
 pub mod memtable;
+pub mod merge;
 pub mod record;
 pub mod rng;
 pub mod signal;
 pub mod snapshot;
 pub mod stamp;
 pub mod storage;
+pub mod table;
 pub mod varint;
+pub mod version;
 pub mod wal;
 pub mod wire;
