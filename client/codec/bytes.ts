@@ -10,31 +10,13 @@
  * bytes but the last.
  */
 
-/** Bytes that are not what their format says: cut short, out of range or of an unknown kind. */
-export class DecodeError extends Error {
-  override name = "DecodeError";
-}
+import { DecodeError } from "./decode-error.ts";
+import { decodeUtf8, writeUtf8 } from "./utf8.ts";
+
+export { DecodeError };
 
 /** A buffer above this size is not kept for the next frame. */
 const KEPT_CAPACITY_MAX = 1 << 20;
-
-const encoder: TextEncoder = /* @__PURE__ */ new TextEncoder();
-// A decoder that is not fatal would turn damage into U+FFFD, and one that eats a byte order mark
-// would change the string.
-const decoder: TextDecoder = /* @__PURE__ */ new TextDecoder("utf-8", {
-  fatal: true,
-  ignoreBOM: true,
-});
-
-/** Strings up to this many characters are faster to encode here than by a call of TextEncoder. */
-const SHORT_STRING_MAX = 64;
-
-/**
- * What `ByteWriter.utf8` does with what UTF-8 cannot say or a key cannot hold. A lone surrogate:
- * `plain` and `key` write U+FFFD, `strict` stops and says so, `wtf8` writes its three generalised
- * UTF-8 bytes. A NUL: `key` writes 00 FF.
- */
-export type Utf8Mode = "plain" | "strict" | "wtf8" | "key";
 
 /** A growable buffer with a write position. The fields are open to the codecs' inner loops. */
 export class ByteWriter {
@@ -142,65 +124,8 @@ export class ByteWriter {
   /** A varint of the length in bytes, then the string in UTF-8; lone surrogates become U+FFFD. */
   text(value: string): void {
     const start = this.beginSized();
-    this.utf8(value, "plain");
+    writeUtf8(this, value, "plain");
     this.endSized(start);
-  }
-
-  /** A string's bytes. False if `mode` is `strict` and the string holds a lone surrogate. */
-  utf8(value: string, mode: Utf8Mode): boolean {
-    const isSimple = value.length > SHORT_STRING_MAX && mode !== "wtf8";
-    if (!isSimple || (mode === "key" && value.includes("\0"))) return this.#chars(value, mode);
-    const start = this.position;
-    let read = 0;
-    // Most strings are ASCII: room for three bytes a character is made for those that are not.
-    for (let room = value.length; read < value.length; room = (value.length - read) * 3) {
-      this.ensure(room);
-      const rest = read === 0 ? value : value.slice(read);
-      const done = encoder.encodeInto(rest, this.bytes.subarray(this.position));
-      read += done.read;
-      this.position += done.written;
-    }
-    const isAscii = this.position - start === value.length;
-    return isAscii || mode !== "strict" || !/[\ud800-\udfff]/u.test(value);
-  }
-
-  #chars(value: string, mode: Utf8Mode): boolean {
-    const length = value.length;
-    this.ensure(length * 3);
-    const bytes = this.bytes;
-    let position = this.position;
-    for (let i = 0; i < length; i++) {
-      let code = value.charCodeAt(i);
-      if (code < 0x80) {
-        bytes[position++] = code;
-        if (code === 0 && mode === "key") bytes[position++] = 0xff;
-        continue;
-      }
-      if (code < 0x800) {
-        bytes[position++] = 0xc0 | (code >> 6);
-        bytes[position++] = 0x80 | (code & 0x3f);
-        continue;
-      }
-      if (code >= 0xd800 && code <= 0xdfff) {
-        const next = value.charCodeAt(i + 1);
-        if (code < 0xdc00 && next >= 0xdc00 && next <= 0xdfff) {
-          code = 0x10000 + ((code - 0xd800) << 10) + (next - 0xdc00);
-          i++;
-          bytes[position++] = 0xf0 | (code >> 18);
-          bytes[position++] = 0x80 | ((code >> 12) & 0x3f);
-          bytes[position++] = 0x80 | ((code >> 6) & 0x3f);
-          bytes[position++] = 0x80 | (code & 0x3f);
-          continue;
-        }
-        if (mode === "strict") return false;
-        if (mode !== "wtf8") code = 0xfffd;
-      }
-      bytes[position++] = 0xe0 | (code >> 12);
-      bytes[position++] = 0x80 | ((code >> 6) & 0x3f);
-      bytes[position++] = 0x80 | (code & 0x3f);
-    }
-    this.position = position;
-    return true;
   }
 
   /** Forgets what was written; the buffer stays. */
@@ -222,17 +147,26 @@ export class ByteWriter {
 /** Reads a range of bytes, with every length checked against what is left. */
 export class ByteReader {
   readonly bytes: Uint8Array;
-  readonly view: DataView;
   /** The next byte to read. */
   position: number;
   /** The first byte that is not to be read. */
   readonly end: number;
+  #view: DataView | undefined;
 
   constructor(bytes: Uint8Array, start = 0, end: number = bytes.length) {
     this.bytes = bytes;
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.position = start;
     this.end = end;
+  }
+
+  /** A view of all of `bytes`. */
+  get view(): DataView {
+    // Made when first asked for: many values and frames have no number that needs it.
+    if (this.#view === undefined) {
+      const { buffer, byteOffset, byteLength } = this.bytes;
+      this.#view = new DataView(buffer, byteOffset, byteLength);
+    }
+    return this.#view;
   }
 
   /** How many bytes are left. */
@@ -304,15 +238,6 @@ export class ByteReader {
     const size = this.varint();
     const start = this.skip(size);
     return decodeUtf8(this.bytes, start, start + size);
-  }
-}
-
-/** The string whose UTF-8 bytes are `bytes[start..end]`; a DecodeError if they are not UTF-8. */
-export function decodeUtf8(bytes: Uint8Array, start: number, end: number): string {
-  try {
-    return decoder.decode(bytes.subarray(start, end));
-  } catch {
-    throw new DecodeError("a string is not UTF-8");
   }
 }
 

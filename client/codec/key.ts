@@ -17,7 +17,8 @@
  */
 
 import { readMagnitude, U64_MAX, writeMagnitude } from "./bigint.ts";
-import { ByteReader, ByteWriter, DecodeError, decodeUtf8 } from "./bytes.ts";
+import { ByteReader, ByteWriter, DecodeError } from "./bytes.ts";
+import { decodeUtf8, writeUtf8 } from "./utf8.ts";
 
 /** A part of a key. A symbol may only be what `commitVersionstamp()` returns. */
 export type KvKeyPart = Uint8Array | string | number | bigint | boolean | symbol;
@@ -62,7 +63,7 @@ function writePart(w: ByteWriter, part: unknown): void {
   switch (typeof part) {
     case "string":
       w.u8(STRING);
-      w.utf8(part, "key");
+      writeUtf8(w, part, "key");
       w.u8(0);
       return;
     case "number":
@@ -147,7 +148,7 @@ function readPart(r: ByteReader): KvKeyPart {
   const tag = r.u8();
   switch (tag) {
     case BYTES:
-      return readEscaped(r);
+      return readBytes(r);
     case STRING:
       return readString(r);
     case NUMBER:
@@ -164,43 +165,59 @@ function readPart(r: ByteReader): KvKeyPart {
   }
 }
 
-/** Where the part that begins at the reader's position has its final 00. */
-function findEnd(r: ByteReader): number {
-  for (let i = r.position; i < r.end; i++) {
-    if (r.bytes[i] !== 0) continue;
-    if (i + 1 === r.end || r.bytes[i + 1] !== 0xff) return i;
-    i++;
+/** Steps over a part and its final 00, and returns how many 00 FF are in it. */
+function skipEscaped(r: ByteReader): number {
+  const { bytes, end } = r;
+  let escapes = 0;
+  for (let i = r.position; i < end; i++) {
+    if (bytes[i] !== 0) continue;
+    if (i + 1 < end && bytes[i + 1] === 0xff) {
+      escapes++;
+      i++;
+    } else {
+      r.position = i + 1;
+      return escapes;
+    }
   }
   throw new DecodeError("a key part has no end");
 }
 
 function readString(r: ByteReader): string {
   const start = r.position;
-  const end = findEnd(r);
-  r.position = end + 1;
-  if (r.bytes.subarray(start, end).includes(0)) {
-    r.position = start;
-    const plain = readEscaped(r);
-    return decodeUtf8(plain, 0, plain.length);
-  }
-  return decodeUtf8(r.bytes, start, end);
+  const escapes = skipEscaped(r);
+  const end = r.position - 1;
+  if (escapes === 0) return decodeUtf8(r.bytes, start, end);
+  const plain = unescaped(r.bytes, start, end, escapes);
+  return decodeUtf8(plain, 0, plain.length);
 }
 
-function readEscaped(r: ByteReader): Uint8Array<ArrayBuffer> {
-  const end = findEnd(r);
-  const plain = new Uint8Array(r.bytes.subarray(r.position, end));
-  let length = 0;
-  for (let i = 0; i < plain.length; i++) {
-    plain[length++] = plain[i] as number;
-    if (plain[i] === 0) i++;
-  }
-  r.position = end + 1;
-  return length === plain.length ? plain : plain.slice(0, length);
+function readBytes(r: ByteReader): Uint8Array<ArrayBuffer> {
+  const start = r.position;
+  const escapes = skipEscaped(r);
+  return unescaped(r.bytes, start, r.position - 1, escapes);
 }
+
+function unescaped(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  escapes: number,
+): Uint8Array<ArrayBuffer> {
+  if (escapes === 0) return new Uint8Array(bytes.subarray(start, end));
+  const plain = new Uint8Array(end - start - escapes);
+  let from = start;
+  for (let to = 0; to < plain.length; to++) {
+    plain[to] = bytes[from] as number;
+    from += bytes[from] === 0 ? 2 : 1;
+  }
+  return plain;
+}
+
+const scratch: DataView = /* @__PURE__ */ new DataView(new ArrayBuffer(8));
 
 function readNumber(r: ByteReader): number {
   const start = r.skip(8);
-  const scratch = new DataView(r.bytes.slice(start, start + 8).buffer);
+  for (let i = 0; i < 8; i++) scratch.setUint8(i, r.bytes[start + i] as number);
   flipNumber(scratch, 0, scratch.getInt8(0) >= 0);
   return scratch.getFloat64(0);
 }

@@ -2,16 +2,21 @@
 
 import { writeMagnitude } from "../bigint.ts";
 import type { ByteWriter } from "../bytes.ts";
+import { writeUtf8 } from "../utf8.ts";
 import {
   DOUBLE,
+  FALSE,
   MAJOR_BYTES,
   MAJOR_NEGATIVE,
   MAJOR_TAG,
   MAJOR_TEXT,
   MAJOR_UINT,
+  NULL,
   TAG_NEGATIVE_BIGINT,
   TAG_POSITIVE_BIGINT,
   TAG_WTF8,
+  TRUE,
+  UNDEFINED,
 } from "./tags.ts";
 
 /** An item's first bytes: the major type and its argument, a safe whole number. */
@@ -69,21 +74,64 @@ export function writeBigint(w: ByteWriter, value: bigint): void {
   putHead(w, MAJOR_BYTES, start, 0);
 }
 
+/** Writes a value that is no object and says so; false, and nothing written, for any other. */
+export function writePrimitive(w: ByteWriter, value: unknown): boolean {
+  switch (typeof value) {
+    case "string":
+      writeText(w, value);
+      return true;
+    case "number":
+      writeNumber(w, value);
+      return true;
+    case "boolean":
+      w.u8(value ? TRUE : FALSE);
+      return true;
+    case "undefined":
+      w.u8(UNDEFINED);
+      return true;
+    case "bigint":
+      writeBigint(w, value);
+      return true;
+    default:
+      if (value !== null) return false;
+      w.u8(NULL);
+      return true;
+  }
+}
+
 /** A string; one with a lone surrogate, which is no Unicode text, as WTF-8 under its own tag. */
 export function writeText(w: ByteWriter, value: string): void {
+  const length = value.length;
+  if (length < 24 && writeName(w, value)) return;
   const start = w.position;
-  const guess = headLength(value.length);
+  const guess = headLength(length);
   w.ensure(guess);
   w.position = start + guess;
-  if (w.utf8(value, "strict")) {
+  if (writeUtf8(w, value, "strict")) {
     putHead(w, MAJOR_TEXT, start, guess);
     return;
   }
   w.position = start;
   writeHead(w, MAJOR_TAG, TAG_WTF8);
   const bytesStart = w.position;
-  w.utf8(value, "wtf8");
+  writeUtf8(w, value, "wtf8");
   putHead(w, MAJOR_BYTES, bytesStart, 0);
+}
+
+/** The strings that most values are made of: under 24 characters, all ASCII. False for others. */
+function writeName(w: ByteWriter, value: string): boolean {
+  const length = value.length;
+  w.ensure(length + 1);
+  const bytes = w.bytes;
+  let position = w.position;
+  bytes[position++] = (MAJOR_TEXT << 5) | length;
+  for (let i = 0; i < length; i++) {
+    const code = value.charCodeAt(i);
+    if (code > 0x7f) return false;
+    bytes[position++] = code;
+  }
+  w.position = position;
+  return true;
 }
 
 /** Puts the head of a string whose content begins `room` bytes behind `start`, moving it to fit. */

@@ -5,7 +5,8 @@
  */
 
 import { readMagnitude } from "../bigint.ts";
-import { ByteReader, DecodeError, decodeUtf8 } from "../bytes.ts";
+import { ByteReader, DecodeError } from "../bytes.ts";
+import { decodeName, decodeUtf8, decodeWtf8 } from "../utf8.ts";
 import {
   DEPTH_MAX,
   DOUBLE,
@@ -36,7 +37,7 @@ import {
 
 /** Reads the one CBOR item at `bytes[start..end]`. */
 export function decodeItem(bytes: Uint8Array, start: number, end: number): unknown {
-  const decoder = new Decoder(new ByteReader(bytes, start, end));
+  const decoder = new Decoder(bytes, start, end);
   try {
     const value = decoder.item(0);
     decoder.expectEnd();
@@ -55,23 +56,18 @@ const NO_SLOT = -1;
 
 type ViewClass = new (buffer: ArrayBuffer, byteOffset?: number, length?: number) => ArrayBufferView;
 
-class Decoder {
-  readonly #r: ByteReader;
+class Decoder extends ByteReader {
   /** The marked objects, in the order of their marks. */
   readonly #shared: unknown[] = [];
   /** The place in `#shared` of the object made next. */
   #slot = NO_SLOT;
 
-  constructor(r: ByteReader) {
-    this.#r = r;
-  }
-
   expectEnd(): void {
-    if (this.#r.left > 0) throw new DecodeError(`${this.#r.left} bytes follow the value`);
+    if (this.left > 0) throw new DecodeError(`${this.left} bytes follow the value`);
   }
 
   item(depth: number): unknown {
-    const initial = this.#r.u8();
+    const initial = this.u8();
     const major = initial >> 5;
     switch (major) {
       case MAJOR_UINT:
@@ -104,26 +100,25 @@ class Decoder {
       case UNDEFINED:
         return undefined;
       case DOUBLE:
-        return this.#r.view.getFloat64(this.#r.skip(8));
+        return this.view.getFloat64(this.skip(8));
       default:
         throw new DecodeError(`unknown CBOR item ${initial}`);
     }
   }
 
   #argument(initial: number): number {
-    const r = this.#r;
     const info = initial & 0x1f;
     if (info < 24) return info;
     switch (info) {
       case 24:
-        return r.u8();
+        return this.u8();
       case 25:
-        return r.view.getUint16(r.skip(2));
+        return this.view.getUint16(this.skip(2));
       case 26:
-        return r.view.getUint32(r.skip(4));
+        return this.view.getUint32(this.skip(4));
       case 27: {
-        const at = r.skip(8);
-        const value = r.view.getUint32(at) * 0x100000000 + r.view.getUint32(at + 4);
+        const at = this.skip(8);
+        const value = this.view.getUint32(at) * 0x100000000 + this.view.getUint32(at + 4);
         if (value <= Number.MAX_SAFE_INTEGER) return value;
         throw new DecodeError("a CBOR integer is too large");
       }
@@ -135,27 +130,27 @@ class Decoder {
   /** The count of an array's items; each takes a byte at least. */
   #count(initial: number): number {
     const count = this.#argument(initial);
-    if (count > this.#r.left) throw new DecodeError("a CBOR array is cut short");
+    if (count > this.left) throw new DecodeError("a CBOR array is cut short");
     return count;
   }
 
   /** The argument of an item that must be of the major type. */
   #head(major: number): number {
-    const initial = this.#r.u8();
+    const initial = this.u8();
     if (initial >> 5 !== major) throw new DecodeError(`CBOR type ${major} expected`);
     return this.#argument(initial);
   }
 
   #bytes(initial: number): Uint8Array<ArrayBuffer> {
     const size = this.#argument(initial);
-    const start = this.#r.skip(size);
-    return new Uint8Array(this.#r.bytes.subarray(start, start + size));
+    const start = this.skip(size);
+    return new Uint8Array(this.bytes.subarray(start, start + size));
   }
 
   #text(initial: number): string {
     const size = this.#argument(initial);
-    const start = this.#r.skip(size);
-    return decodeUtf8(this.#r.bytes, start, start + size);
+    const start = this.skip(size);
+    return decodeUtf8(this.bytes, start, start + size);
   }
 
   /** Puts an object into the slot that a mark opened for it, before its content is read. */
@@ -174,13 +169,21 @@ class Decoder {
 
   #plain<T extends object>(into: T, initial: number, depth: number): T {
     const count = this.#argument(initial);
-    if (count * 2 > this.#r.left) throw new DecodeError("a CBOR map is cut short");
+    if (count * 2 > this.left) throw new DecodeError("a CBOR map is cut short");
     for (let i = 0; i < count; i++) {
-      const key = this.item(depth);
-      if (typeof key !== "string") throw new DecodeError("a key of an object is no string");
-      setOwn(into, key, this.item(depth));
+      setOwn(into, this.#name(), this.item(depth));
     }
     return into;
+  }
+
+  /** A key of an object. */
+  #name(): string {
+    const initial = this.bytes[this.position] as number;
+    if (initial >> 5 !== MAJOR_TEXT) return this.#string();
+    this.position++;
+    const size = this.#argument(initial);
+    const start = this.skip(size);
+    return decodeName(this.bytes, start, start + size);
   }
 
   #tagged(tag: number, depth: number): unknown {
@@ -225,8 +228,8 @@ class Decoder {
 
   #bigint(): bigint {
     const size = this.#head(MAJOR_BYTES);
-    const start = this.#r.skip(size);
-    return readMagnitude(this.#r.bytes, start, start + size);
+    const start = this.skip(size);
+    return readMagnitude(this.bytes, start, start + size);
   }
 
   #mark(depth: number): unknown {
@@ -262,17 +265,17 @@ class Decoder {
 
   #wtf8(): string {
     const size = this.#head(MAJOR_BYTES);
-    const start = this.#r.skip(size);
-    return decodeWtf8(this.#r.bytes, start, start + size);
+    const start = this.skip(size);
+    return decodeWtf8(this.bytes, start, start + size);
   }
 
   #typedArray(tag: number): unknown {
     const name = Object.keys(TYPED_ARRAY_TAGS).find((name) => TYPED_ARRAY_TAGS[name] === tag);
     if (name === undefined) throw new DecodeError(`unknown CBOR tag ${tag}`);
     const size = this.#head(MAJOR_BYTES);
-    const start = this.#r.skip(size);
+    const start = this.skip(size);
     return this.#made(
-      new (viewClass(name))(this.#r.bytes.slice(start, start + size).buffer as ArrayBuffer),
+      new (viewClass(name))(this.bytes.slice(start, start + size).buffer as ArrayBuffer),
     );
   }
 
@@ -302,8 +305,8 @@ class Decoder {
 
   #arrayBuffer(): ArrayBuffer {
     const size = this.#head(MAJOR_BYTES);
-    const start = this.#r.skip(size);
-    return this.#made(this.#r.bytes.slice(start, start + size).buffer as ArrayBuffer);
+    const start = this.skip(size);
+    return this.#made(this.bytes.slice(start, start + size).buffer as ArrayBuffer);
   }
 
   #sparse(count: number, depth: number): unknown[] {
@@ -313,7 +316,7 @@ class Decoder {
     // An array this long is kept as a table, so that the real length allocates nothing.
     array.length = 0xffffffff;
     array.length = length;
-    return this.#plain(array, this.#r.u8(), depth);
+    return this.#plain(array, this.u8(), depth);
   }
 
   #error(name: string, count: number, depth: number): Error {
@@ -323,7 +326,7 @@ class Decoder {
     const message = this.item(DEPTH_MAX);
     const error = new (maker as ErrorConstructor)(message as string | undefined);
     if (slot !== NO_SLOT) this.#shared[slot] = error;
-    const properties = this.#plain({}, this.#r.u8(), depth) as Record<string, unknown>;
+    const properties = this.#plain({}, this.u8(), depth) as Record<string, unknown>;
     for (const key of ["stack", "cause"]) {
       if (!Object.hasOwn(properties, key)) continue;
       const value = properties[key];
@@ -380,19 +383,4 @@ function setOwn(object: object, key: string, value: unknown): void {
   } else {
     (object as Record<string, unknown>)[key] = value;
   }
-}
-
-/** UTF-8 in which surrogates stand alone, as three bytes ED A0..BF 80..BF. */
-function decodeWtf8(bytes: Uint8Array, start: number, end: number): string {
-  let text = "";
-  let run = start;
-  for (let i = start; i + 2 < end; i++) {
-    const second = bytes[i + 1] as number;
-    if (bytes[i] !== 0xed || second < 0xa0) continue;
-    const code = 0xd000 | ((second & 0x3f) << 6) | ((bytes[i + 2] as number) & 0x3f);
-    text += decodeUtf8(bytes, run, i) + String.fromCharCode(code);
-    i += 2;
-    run = i + 1;
-  }
-  return text + decodeUtf8(bytes, run, end);
 }

@@ -14,15 +14,13 @@
 
 import { KvU64 } from "../../u64.ts";
 import type { ByteWriter } from "../bytes.ts";
-import { writeBigint, writeBytes, writeHead, writeNumber, writeText } from "./cbor.ts";
+import { writeBytes, writeHead, writeNumber, writePrimitive, writeText } from "./cbor.ts";
 import {
   DEPTH_MAX,
   ERROR_NAMES,
-  FALSE,
   MAJOR_ARRAY,
   MAJOR_MAP,
   MAJOR_TAG,
-  NULL,
   TAG_DATE,
   TAG_MAP,
   TAG_OBJECT,
@@ -30,13 +28,11 @@ import {
   TAG_REGEXP,
   TAG_SET,
   TAG_SHARED,
-  TRUE,
   TYPED_ARRAY_TAGS,
-  UNDEFINED,
 } from "./tags.ts";
 
 /** Up to this many objects a search through an array is faster than a Map. */
-const LINEAR_MAX = 24;
+const LINEAR_MAX = 64;
 
 /** The place of an object that is not written itself but by a view of it. */
 const BY_A_VIEW = -1;
@@ -79,35 +75,11 @@ class Encoder {
 
   /** Writes one item, `depth` objects deep. */
   item(value: unknown, depth: number): void {
-    switch (typeof value) {
-      case "string":
-        writeText(this.#w, value);
-        return;
-      case "number":
-        writeNumber(this.#w, value);
-        return;
-      case "boolean":
-        this.#w.u8(value ? TRUE : FALSE);
-        return;
-      case "undefined":
-        this.#w.u8(UNDEFINED);
-        return;
-      case "bigint":
-        writeBigint(this.#w, value);
-        return;
-      case "object":
-        if (value === null) {
-          this.#w.u8(NULL);
-          return;
-        }
-        this.#object(value, depth);
-        return;
-      default:
-        throw this.#refusal(`a ${typeof value}`, depth);
-    }
+    if (!writePrimitive(this.#w, value)) this.#object(value as object, depth);
   }
 
   #object(value: object, depth: number): void {
+    if (typeof value !== "object") throw this.#refusal(`a ${typeof value}`, depth);
     if (depth >= DEPTH_MAX) {
       throw new RangeError(`the value is nested too deeply (max ${DEPTH_MAX} levels)`);
     }
@@ -188,8 +160,10 @@ class Encoder {
     const length = value.length;
     writeHead(this.#w, MAJOR_ARRAY, length);
     for (let i = 0; i < length; i++) {
+      const item = value[i];
+      if (writePrimitive(this.#w, item)) continue;
       this.#path[depth] = i;
-      this.item(value[i], depth + 1);
+      this.#object(item as object, depth + 1);
     }
   }
 
@@ -203,9 +177,11 @@ class Encoder {
     const keys = Object.keys(value);
     writeHead(this.#w, MAJOR_MAP, keys.length);
     for (const key of keys) {
-      this.#path[depth] = key;
       writeText(this.#w, key);
-      this.item((value as Record<string, unknown>)[key], depth + 1);
+      const item = (value as Record<string, unknown>)[key];
+      if (writePrimitive(this.#w, item)) continue;
+      this.#path[depth] = key;
+      this.#object(item as object, depth + 1);
     }
   }
 
@@ -395,12 +371,12 @@ function isOwnClass(value: object): boolean {
     const parent: object | null = Object.getPrototypeOf(prototype);
     if (parent === null) return true;
     const maker: unknown = Object.getOwnPropertyDescriptor(prototype, "constructor")?.value;
-    if (typeof maker !== "function" || isPlatformClass(maker)) return false;
+    if (typeof maker !== "function" || isPlatformClass(maker as NewableFunction)) return false;
     prototype = parent;
   }
 }
 
-function isPlatformClass(maker: Function): boolean {
+function isPlatformClass(maker: NewableFunction): boolean {
   return (
     (globalThis as Record<string, unknown>)[maker.name] === maker ||
     Function.prototype.toString.call(maker).endsWith("{ [native code] }")
