@@ -188,9 +188,18 @@ mod tests {
     use crate::error::Code;
     use crate::storage::{Durability, MemoryStorage};
     use crate::wal::LogWriter;
+    use std::slice::from_ref;
 
     fn log_ref(id: u64, file: u32) -> LogRef {
         LogRef { id, file, salt: [id as u8, 2, 3, 4, 5, 6, 7, 8] }
+    }
+
+    fn add(writer: &mut LogWriter, payload: &[u8]) {
+        let encode = |out: &mut Vec<u8>| {
+            out.extend_from_slice(payload);
+            Ok(())
+        };
+        writer.record(encode).unwrap();
     }
 
     /// Writes each group in one step; returns the offset behind each of them.
@@ -202,7 +211,7 @@ mod tests {
         let mut ends = Vec::new();
         for (payloads, durability) in groups {
             for payload in *payloads {
-                writer.record(|out| Ok(out.extend_from_slice(payload))).unwrap();
+                add(writer, payload);
             }
             let group = writer.take_group().unwrap();
             storage.write(group.file, group.offset, &group.bytes, *durability).await.unwrap();
@@ -261,7 +270,7 @@ mod tests {
     #[test]
     fn a_record_whose_encoding_fails_leaves_nothing_in_the_group() {
         let mut writer = LogWriter::new(log_ref(1, 2), 0);
-        writer.record(|out| Ok(out.push(1))).unwrap();
+        add(&mut writer, b"1");
         let pending = writer.pending();
         let failed = writer.record(|out| {
             out.push(2);
@@ -283,7 +292,7 @@ mod tests {
             let bytes = contents(&storage, log.file).await;
             for len in (0..=bytes.len()).rev() {
                 storage.truncate(log.file, len as u64).await.unwrap();
-                let (payloads, recovered) = read(&storage, &[log.clone()]).await;
+                let (payloads, recovered) = read(&storage, from_ref(&log)).await;
                 let whole = ends.iter().filter(|end| **end <= len as u64).count();
                 assert_eq!(payloads, [&b"one"[..], b"two", b"three"][..whole], "cut at {len}");
                 let header = if len < HEADER_BYTES { 0 } else { HEADER_BYTES as u64 };
@@ -311,7 +320,7 @@ mod tests {
                 let mut damaged = bytes.clone();
                 damaged[bit / 8] ^= 1 << (bit % 8);
                 replace(&storage, log.file, &damaged).await;
-                let (payloads, recovered) = read(&storage, &[log.clone()]).await;
+                let (payloads, recovered) = read(&storage, from_ref(&log)).await;
                 if (bit as u64) < ends[0] * 8 {
                     let error = recovered.unwrap_err();
                     assert_eq!(error.code(), Code::Corruption, "bit {bit}");
@@ -363,7 +372,7 @@ mod tests {
             write(&storage, &mut LogWriter::new(stale, 0), &groups).await;
             let recycled = contents(&storage, a).await;
             replace(&storage, b, &recycled).await;
-            let (payloads, recovered) = read(&storage, &[log.clone()]).await;
+            let (payloads, recovered) = read(&storage, from_ref(&log)).await;
             assert!(payloads.is_empty());
             assert_eq!(recovered.unwrap(), [Recovered { end: 0, torn: true }]);
 
@@ -385,7 +394,7 @@ mod tests {
             let log = log_ref(1, storage.create().await.unwrap());
             write(&storage, &mut LogWriter::new(log.clone(), 0), &[(&[b"1"], STRICT)]).await;
             let reject = |_: &LogRef, _: &[u8]| Err(Error::new(Code::Corruption, "no commit"));
-            let error = recover(&storage, &[log.clone()], reject).await.unwrap_err();
+            let error = recover(&storage, from_ref(&log), reject).await.unwrap_err();
             assert_eq!(error.place(), Some((log.file, HEADER_BYTES as u64)));
 
             let mut bytes = contents(&storage, log.file).await;
