@@ -1,11 +1,12 @@
 /**
  * `npm run build`: make pkg/, which any static file server can serve, and www/dist/.
  *
- *     src/*.rs ── cargo ──▶ .wasm ── wasm-bindgen ──▶ glue .js + .wasm ── wasm-opt ──▶ pkg/kvass.wasm
- *     worker/index.ts + glue ── esbuild ──▶ pkg/worker.js      loads ./kvass.wasm
- *     client/index.ts        ── esbuild ──▶ pkg/index.js       starts ./worker.js
- *                            ── tsc ──────▶ pkg/types/
- *     www/                   ── esbuild ──▶ www/dist/          imports /pkg/index.js
+ *     src/            ── cargo, wasm-bindgen ─▶ .wasm and its glue, kvass.js
+ *     .wasm           ── wasm-opt ────────────▶ pkg/kvass.wasm
+ *     worker/ + glue  ── esbuild ─────────────▶ pkg/worker.js    loads ./kvass.wasm
+ *     client/         ── esbuild ─────────────▶ pkg/index.js     starts ./worker.js
+ *                     ── tsc ─────────────────▶ pkg/types/
+ *     www/            ── esbuild ─────────────▶ www/dist/        imports /pkg/index.js
  *
  * The package's two URLs, `new URL("./worker.js", import.meta.url)` and
  * `new URL("./kvass.wasm", import.meta.url)`, stay literal in the output: bundlers look for them.

@@ -7,7 +7,13 @@ import { at } from "./paths.mjs";
 /** A failure whose message is all that the reader needs: it is printed without a stack. */
 export class Explained extends Error {}
 
-/** @typedef {{ env?: Record<string, string | undefined>, cwd?: string, shell?: boolean }} Where */
+/**
+ * @typedef {object} Where
+ * @property {Record<string, string | undefined>} [env] added to this process's own
+ * @property {string} [cwd] the repository unless told
+ * @property {boolean} [shell] whether the command needs a shell to be found
+ * @property {boolean} [quiet] whether its standard output is dropped
+ */
 
 /**
  * Run a program with this process's own input and output.
@@ -16,10 +22,11 @@ export class Explained extends Error {}
  * @param {Where} [where]
  * @returns {Promise<void>} rejects with Explained when the program fails or does not exist
  */
-export function run(command, args, { env = {}, cwd = at(), shell = false } = {}) {
+export function run(command, args, { env = {}, cwd = at(), shell = false, quiet } = {}) {
   return new Promise((done, fail) => {
-    const options = { cwd, shell, env: { ...process.env, ...env } };
-    const child = spawn(command, args, { ...options, stdio: "inherit" });
+    /** @type {import("node:child_process").StdioOptions} */
+    const stdio = ["inherit", quiet ? "ignore" : "inherit", "inherit"];
+    const child = spawn(command, args, { cwd, shell, stdio, env: { ...process.env, ...env } });
     child.once("error", (error) => fail(new Explained(`${command}: ${error.message}`)));
     child.once("exit", (code, signal) => {
       if (code === 0) done();
@@ -57,6 +64,14 @@ export function npm(args, where) {
 }
 
 /**
+ * Whether an error's message says enough: our own, and util.parseArgs's about unknown options.
+ * @param {any} error
+ * @returns {error is Error}
+ */
+const isExplained = (error) =>
+  error instanceof Explained || String(error?.code).startsWith("ERR_PARSE_ARGS");
+
+/**
  * Call `main` when its module is the program that was started, not when it is imported.
  * @param {string} moduleUrl the module's import.meta.url
  * @param {(args: string[]) => Promise<unknown>} main
@@ -66,7 +81,7 @@ export async function entry(moduleUrl, main) {
   try {
     await main(process.argv.slice(2));
   } catch (error) {
-    console.error(error instanceof Explained ? `error: ${error.message}` : error);
+    console.error(isExplained(error) ? `error: ${error.message}` : error);
     process.exitCode = 1;
   }
 }
