@@ -179,12 +179,11 @@ impl Memtable {
         last
     }
 
-    /// Appends all versions at or below `at` of up to `count` keys after `after`, newest first
-    /// for each key; returns the last key looked at, or None once there are no more.
+    /// Appends all versions of up to `count` keys after `after`, newest first for each key;
+    /// returns the last key looked at, or None once there are no more.
     pub fn versions(
         &self,
         after: Option<&[u8]>,
-        at: Stamp,
         count: usize,
         out: &mut Vec<MemoryRecord>,
     ) -> Option<Rc<[u8]>> {
@@ -196,9 +195,7 @@ impl Memtable {
             let (key, head) = range.next()?;
             let mut link = Some(head);
             while let Some(Link { stamp, op, older }) = link {
-                if *stamp <= at {
-                    out.push(MemoryRecord { key: key.clone(), stamp: *stamp, op: op.clone() });
-                }
+                out.push(MemoryRecord { key: key.clone(), stamp: *stamp, op: op.clone() });
                 link = older.as_deref();
             }
             last = Some(key.clone());

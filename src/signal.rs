@@ -79,6 +79,28 @@ impl Drop for Turn<'_> {
     }
 }
 
+/// Runs futures side by side; returns their outputs in their order.
+pub async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut running: Vec<_> = futures.map(|future| (Some(Box::pin(future)), None)).collect();
+    poll_fn(|context| {
+        let mut pending = false;
+        for (future, output) in &mut running {
+            if let Some(polled) = future {
+                match polled.as_mut().poll(context) {
+                    Poll::Ready(ready) => {
+                        *output = Some(ready);
+                        *future = None;
+                    }
+                    Poll::Pending => pending = true,
+                }
+            }
+        }
+        if pending { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    running.into_iter().filter_map(|(_, output)| output).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

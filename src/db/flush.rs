@@ -1,0 +1,257 @@
+//! From memory to tables: a full memtable is frozen, the log moves on, and the frozen memtable
+//! becomes a table of level 0.
+//!
+//! The manifest always names one log more than is in use, made beforehand, so that freezing
+//! changes no manifest: recovery reads the logs in order and finds the later one in use or empty.
+
+use super::{Db, View};
+use crate::env::Env;
+use crate::error::{Code, Error, Result};
+use crate::manifest::{self, Manifest};
+use crate::memtable::{MemoryRecord, Memtable};
+use crate::record::Record;
+use crate::storage::Storage;
+use crate::table::{Table, TableBuilder, TableMeta};
+use crate::wal::{LogRef, LogWriter};
+use std::rc::Rc;
+
+/// Keys taken out of the memtable at a time.
+const CHUNK_KEYS: usize = 256;
+/// Logs that hold commits of the active memtable, the one that is written and the next.
+const LOGS_MAX: usize = 8;
+/// Level 0 may hold this many times its budget of tables before writers wait for compaction.
+const STALL_FACTOR: usize = 3;
+
+impl<E: Env> Db<E> {
+    /// Sees to it that the active memtable takes another commit.
+    pub(super) async fn make_room(&self) -> Result<()> {
+        while self.is_full() {
+            if self.view.borrow().frozen.is_some() {
+                self.flush_frozen().await?;
+            } else {
+                self.relieve_level0().await;
+                self.freeze().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the active memtable holds its budget, or, after many opens that wrote little, has
+    /// come to rest on more logs than an open should have to read.
+    fn is_full(&self) -> bool {
+        let view = self.view.borrow();
+        let many_logs = self.manifest.borrow().logs.len() > LOGS_MAX && !view.active.is_empty();
+        many_logs || view.active.bytes() >= self.options.budgets.memtable_bytes
+    }
+
+    /// Waits for compaction where level 0 has grown far past its budget. A compaction that fails
+    /// does not stop writers: its error stands in `failure()`.
+    async fn relieve_level0(&self) {
+        let most = STALL_FACTOR * self.options.budgets.level0_tables;
+        while self.view.borrow().version.levels().first().map_or(0, Vec::len) >= most {
+            if !matches!(self.compact().await, Ok(true)) {
+                return;
+            }
+        }
+    }
+
+    /// Freezes the active memtable and moves on to the next log. The old log is flushed first:
+    /// the new one's header says that it is whole.
+    async fn freeze(&self) -> Result<()> {
+        let generation = self.generation();
+        self.settle(generation, self.assigned.get(), false).await?;
+        let _turn = self.appending.enter().await;
+        if let Some(error) = self.undone_since(generation) {
+            return Err(error);
+        }
+        let (file, len) = {
+            let log = self.log.borrow();
+            (log.log().file, log.len())
+        };
+        if self.durable.get() < self.visible.get() {
+            if let Err(error) = self.env.storage().sync(file).await {
+                self.poison(&error, true);
+                return Err(error);
+            }
+            self.durable.set(self.visible.get());
+        }
+        let next = self.manifest.borrow().logs.last().cloned();
+        let next = next.ok_or_else(|| Error::io("the manifest names no log"))?;
+        *self.log.borrow_mut() = LogWriter::new(next, len);
+        let view = self.view();
+        self.replace_view(View {
+            active: Rc::default(),
+            frozen: Some(view.active.clone()),
+            version: view.version.clone(),
+        });
+        Ok(())
+    }
+
+    /// Writes the frozen memtable, if there is one, to a table, and drops its log.
+    ///
+    /// # Errors
+    /// Those of the storage; the memtable stays frozen and its log in place.
+    pub(super) async fn flush_frozen(&self) -> Result<()> {
+        let _turn = self.flushing.enter().await;
+        let view = self.view();
+        let Some(frozen) = view.frozen.as_ref() else { return Ok(()) };
+        let current = self.log.borrow().log().clone();
+        let logs = vec![current, self.new_log().await?];
+        let outcome = self.install(frozen, logs).await;
+        self.note(&outcome);
+        outcome
+    }
+
+    /// After a failed write: writes what is published to tables and starts on new logs, so that
+    /// nothing rests on the file that failed. Called by a task inside the entrance.
+    ///
+    /// # Errors
+    /// Those of the storage; the database stays poisoned, what is published stays readable.
+    pub(super) async fn repair(&self) -> Result<()> {
+        self.flush_frozen().await?;
+        let _appending = self.appending.enter().await;
+        let _flushing = self.flushing.enter().await;
+        let view = self.view();
+        let first = self.new_log().await?;
+        let logs = vec![first.clone(), self.new_log().await?];
+        self.replace_view(View {
+            active: Rc::default(),
+            frozen: Some(view.active.clone()),
+            version: view.version.clone(),
+        });
+        let outcome = self.install(&view.active, logs).await;
+        if let Err(error) = outcome {
+            self.replace_view(View {
+                active: view.active.clone(),
+                frozen: None,
+                version: self.view().version.clone(),
+            });
+            return Err(error);
+        }
+        *self.log.borrow_mut() = LogWriter::new(first, 0);
+        self.durable.set(self.visible.get());
+        self.poisoned.set(false);
+        *self.failure.borrow_mut() = None;
+        Ok(())
+    }
+
+    /// Writes a memtable to a new table of level 0 and makes it, with `logs`, the database's.
+    async fn install(&self, frozen: &Rc<Memtable>, logs: Vec<LogRef>) -> Result<()> {
+        let table = match frozen.is_empty() {
+            true => None,
+            false => Some(self.write_table(frozen).await?),
+        };
+        let mut dropped = Vec::new();
+        self.edit(|manifest| {
+            dropped = std::mem::take(&mut manifest.logs);
+            dropped.retain(|log| !logs.contains(log));
+            manifest.logs = logs;
+            if let (Some(meta), Some(level0)) = (&table, manifest.levels.first_mut()) {
+                level0.insert(0, meta.clone());
+            }
+        })
+        .await?;
+        let added = table.map(|meta| Rc::new(self.table(meta)));
+        let view = self.view();
+        self.replace_view(View {
+            active: view.active.clone(),
+            frozen: None,
+            version: Rc::new(view.version.with_level0(added)),
+        });
+        self.garbage.borrow_mut().extend(dropped.iter().map(|log| log.file));
+        self.collect_garbage().await;
+        Ok(())
+    }
+
+    async fn write_table(&self, memtable: &Rc<Memtable>) -> Result<TableMeta> {
+        let storage = self.env.storage();
+        let file = storage.create().await?;
+        let built = self.build_table(file, memtable).await;
+        if built.is_err() {
+            self.garbage.borrow_mut().push(file);
+        }
+        built
+    }
+
+    async fn build_table(&self, file: u32, memtable: &Rc<Memtable>) -> Result<TableMeta> {
+        let storage = self.env.storage().clone();
+        let budgets = &self.options.budgets;
+        let mut builder = TableBuilder::new(storage, file, self.new_id(), self.salt(), budgets);
+        let mut chunk: Vec<MemoryRecord> = Vec::new();
+        let mut after: Option<Rc<[u8]>> = None;
+        loop {
+            chunk.clear();
+            after = memtable.versions(after.as_deref(), CHUNK_KEYS, &mut chunk);
+            for MemoryRecord { key, stamp, op } in &chunk {
+                builder.add(Record { key, stamp: *stamp, op: op.borrow() })?;
+            }
+            builder.write_if_due().await?;
+            if self.env.slice_used_up() {
+                self.env.turn().await;
+            }
+            if after.is_none() {
+                return builder.finish().await;
+            }
+        }
+    }
+
+    /// Changes the manifest. After a failure it is not known which state is on disk, so files
+    /// that either names must stay.
+    pub(super) async fn edit(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
+        let _turn = self.editing.enter().await;
+        let mut manifest = self.manifest.borrow().clone();
+        change(&mut manifest);
+        manifest.next_id = self.next_id.get();
+        manifest::store(&**self.env.storage(), &mut manifest).await?;
+        *self.manifest.borrow_mut() = manifest;
+        Ok(())
+    }
+
+    /// Removes the files that nothing names or reads any more. One that can't be removed is
+    /// left for the next open, which finds that no manifest names it.
+    pub(super) async fn collect_garbage(&self) {
+        loop {
+            let Some(file) = self.garbage.borrow_mut().pop() else { return };
+            let removed = self.env.storage().remove(file).await;
+            if removed.is_err() {
+                self.note(&removed);
+            }
+        }
+    }
+
+    pub(super) async fn new_log(&self) -> Result<LogRef> {
+        let file = self.env.storage().create().await?;
+        Ok(LogRef { id: self.new_id(), file, salt: self.salt() })
+    }
+
+    pub(super) fn table(&self, meta: TableMeta) -> Table<E::Storage> {
+        Table::new(self.env.storage().clone(), self.cache.clone(), self.garbage.clone(), meta)
+    }
+
+    pub(super) fn new_id(&self) -> u64 {
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
+        id
+    }
+
+    pub(super) fn salt(&self) -> [u8; 8] {
+        let mut salt = [0; 8];
+        self.env.fill_random(&mut salt);
+        salt
+    }
+
+    pub(super) fn replace_view(&self, view: View<E>) {
+        *self.view.borrow_mut() = Rc::new(view);
+    }
+
+    /// Keeps the outcome of background work for `failure()`.
+    pub(super) fn note(&self, outcome: &Result<()>) {
+        match outcome {
+            Err(error) if error.code() != Code::Closed => {
+                *self.failure.borrow_mut() = Some(error.clone());
+            }
+            Ok(()) if !self.poisoned.get() => *self.failure.borrow_mut() = None,
+            _ => {}
+        }
+    }
+}

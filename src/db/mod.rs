@@ -1,0 +1,264 @@
+//! One open database: the state that commits, reads and upkeep share.
+//!
+//! Invariants:
+//! - `assigned` is the stamp of the last commit evaluated, `visible` of the last one readers see,
+//!   `durable` of the last one known to be flushed: durable <= visible <= assigned.
+//! - The memtables hold every commit that no table holds; those above `visible` are in the group
+//!   buffer of the log or on their way to it, and are rolled back if they don't get there.
+//! - A [`View`] is never changed, only replaced: a reader keeps the one it began with.
+//! - A task that needs several turnstiles takes them in the order entrance, appending, flushing,
+//!   compacting, editing.
+
+mod compact;
+mod expire;
+mod flush;
+mod open;
+mod read;
+mod write;
+
+use crate::bytes::Bytes;
+use crate::cache::BlockCache;
+use crate::env::Env;
+use crate::error::{Code, Error, Result};
+use crate::limits::Budgets;
+use crate::manifest::Manifest;
+use crate::memtable::Memtable;
+use crate::signal::Turnstile;
+use crate::snapshot::{Snapshot, Snapshots};
+use crate::stamp::Stamp;
+use crate::storage::{Durability, FileNo};
+use crate::version::Version;
+use crate::wal::LogWriter;
+use crate::wire;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+pub use read::Range;
+
+/// How a database is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// When a commit that doesn't say is acknowledged.
+    pub durability: Durability,
+    /// Memory and sizes.
+    pub budgets: Budgets,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { durability: Durability::Relaxed, budgets: Budgets::default() }
+    }
+}
+
+/// What one published commit did, for those who watch.
+#[derive(Clone, Debug)]
+pub struct CommitEvent {
+    /// The commit.
+    pub stamp: Stamp,
+    /// Its changes, in the order of its mutations.
+    pub changes: Vec<ChangeRecord>,
+}
+
+/// One change of a commit.
+#[derive(Clone, Debug)]
+pub struct ChangeRecord {
+    /// The encoded key.
+    pub key: Rc<[u8]>,
+    /// What happened to it.
+    pub change: ChangeKind,
+}
+
+/// What happened to a key.
+#[derive(Clone, Debug)]
+pub enum ChangeKind {
+    /// It has this value now.
+    Set(Bytes),
+    /// It was deleted.
+    Delete,
+    /// It expired.
+    Expire,
+}
+
+type Observer = Rc<dyn Fn(CommitEvent)>;
+
+/// Where the data is at one moment.
+struct View<E: Env> {
+    active: Rc<Memtable>,
+    frozen: Option<Rc<Memtable>>,
+    version: Rc<Version<E::Storage>>,
+}
+
+/// A write that failed: everything evaluated and not yet published at that moment is undone.
+struct Poisoning {
+    error: Error,
+    published: Stamp,
+    reported: Cell<bool>,
+}
+
+#[derive(Default)]
+struct Counters {
+    commits: Cell<u64>,
+    flushes: Cell<u64>,
+}
+
+/// An open database.
+///
+/// All methods take `&self` and may overlap in time. A future that is dropped while it writes
+/// leaves the database poisoned, as a failed write does; the next write repairs it.
+pub struct Db<E: Env> {
+    env: E,
+    options: Options,
+    cache: Rc<BlockCache>,
+    garbage: Rc<RefCell<Vec<FileNo>>>,
+
+    view: RefCell<Rc<View<E>>>,
+    manifest: RefCell<Manifest>,
+    next_id: Cell<u64>,
+    log: RefCell<LogWriter>,
+
+    assigned: Cell<Stamp>,
+    visible: Cell<Stamp>,
+    durable: Cell<Stamp>,
+    strict_through: Cell<Stamp>,
+    now_ms: Cell<u64>,
+    next_expiry_ms: Cell<u64>,
+    snapshots: Snapshots,
+
+    entrance: Turnstile,
+    appending: Turnstile,
+    flushing: Turnstile,
+    compacting: Turnstile,
+    editing: Turnstile,
+
+    poisonings: RefCell<Vec<Poisoning>>,
+    poisoned: Cell<bool>,
+    failure: RefCell<Option<Error>>,
+    closed: Cell<bool>,
+
+    observer: RefCell<Option<Observer>>,
+    unpublished: Cell<u64>,
+    unpublished_events: RefCell<VecDeque<CommitEvent>>,
+    counters: Counters,
+}
+
+impl<E: Env> Db<E> {
+    /// The environment it runs in.
+    pub fn env(&self) -> &E {
+        &self.env
+    }
+
+    /// The epoch of this open.
+    pub fn epoch(&self) -> u32 {
+        self.assigned.get().epoch
+    }
+
+    /// The durability of commits that don't say.
+    pub fn durability(&self) -> Durability {
+        self.options.durability
+    }
+
+    /// The stamp of the last commit that readers see.
+    pub fn visible(&self) -> Stamp {
+        self.visible.get()
+    }
+
+    /// What a read that begins now sees.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { stamp: self.visible.get(), time_ms: self.now_ms() }
+    }
+
+    /// The pins and leases that keep older versions readable.
+    pub fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
+    }
+
+    /// Engine time: the environment's, but never backwards within an open.
+    pub fn now_ms(&self) -> u64 {
+        let now = self.now_ms.get().max(self.env.now_ms());
+        self.now_ms.set(now);
+        now
+    }
+
+    /// Hands every commit that is published from now on to `observer`, in order, or to nobody.
+    /// It is called between two steps of the engine and must not call back into it.
+    pub fn observe(&self, observer: Option<Observer>) {
+        *self.observer.borrow_mut() = observer;
+    }
+
+    /// Whether commits were acknowledged that are not known to be flushed.
+    pub fn unflushed(&self) -> bool {
+        self.durable.get() < self.visible.get()
+    }
+
+    /// The last failure of background work, until it succeeds again.
+    pub fn failure(&self) -> Option<Error> {
+        self.failure.borrow().clone()
+    }
+
+    /// Figures; see [`wire::Stats`].
+    ///
+    /// # Errors
+    /// Those of asking the storage for its size.
+    pub async fn stats(&self) -> Result<wire::Stats> {
+        let view = self.view();
+        let (mut sets, mut deletes) = view.active.counts();
+        let frozen = view.frozen.as_ref().map(|table| table.counts()).unwrap_or_default();
+        sets += frozen.0;
+        deletes += frozen.1;
+        let mut levels = Vec::new();
+        for level in view.version.levels() {
+            let bytes = level.iter().map(|table| table.meta().bytes).sum();
+            levels.push((level.len() as u32, bytes));
+            sets += level.iter().map(|table| table.meta().sets).sum::<u64>();
+            deletes += level.iter().map(|table| table.meta().deletes).sum::<u64>();
+        }
+        let cache = self.cache.stats();
+        Ok(wire::Stats {
+            entries: sets.saturating_sub(deletes),
+            disk_bytes: self.env.storage().usage().await?,
+            commits: self.counters.commits.get(),
+            cache_hits: cache.hits,
+            cache_misses: cache.misses,
+            cache_bytes: cache.bytes as u64,
+            memtable_bytes: (view.active.bytes()
+                + view.frozen.as_ref().map_or(0, |table| table.bytes())) as u64,
+            wal_bytes: self.log.borrow().len(),
+            flushes: self.counters.flushes.get(),
+            levels,
+            memory_bytes: 0,
+        })
+    }
+
+    fn view(&self) -> Rc<View<E>> {
+        self.view.borrow().clone()
+    }
+
+    fn check_open(&self) -> Result<()> {
+        match self.closed.get() {
+            true => Err(Error::new(Code::Closed, "the database was closed")),
+            false => Ok(()),
+        }
+    }
+
+    fn generation(&self) -> usize {
+        self.poisonings.borrow().len()
+    }
+
+    /// Undoes what is not published and refuses writes until a repair. `reported` says whether
+    /// a caller is being told of the error.
+    fn poison(&self, error: &Error, reported: bool) {
+        let published = self.visible.get();
+        self.view.borrow().active.roll_back(published);
+        self.log.borrow_mut().discard_group();
+        self.unpublished.set(0);
+        self.unpublished_events.borrow_mut().clear();
+        self.poisonings.borrow_mut().push(Poisoning {
+            error: error.clone(),
+            published,
+            reported: Cell::new(reported),
+        });
+        self.poisoned.set(true);
+        *self.failure.borrow_mut() = Some(error.clone());
+    }
+}

@@ -1,0 +1,201 @@
+//! Opening: manifest, logs, a new epoch. Tables are not touched, so the time it takes depends on
+//! the logs, which the memtable's budget bounds, and not on the data.
+
+use super::write::insert;
+use super::{Counters, Db, Options, View};
+use crate::bytes::Bytes;
+use crate::cache::BlockCache;
+use crate::env::Env;
+use crate::error::{Code, Error, Result};
+use crate::manifest::{self, Loaded, Manifest};
+use crate::memtable::{Memtable, OwnedOp};
+use crate::snapshot::Snapshots;
+use crate::stamp::Stamp;
+use crate::storage::{FileNo, MANIFEST_SLOTS, Storage};
+use crate::table::Table;
+use crate::version::Version;
+use crate::wal::payload::{Commit, LoggedOp};
+use crate::wal::{self, HEADER_BYTES, LogRef, LogWriter, Recovered};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// What the logs held.
+struct Replay {
+    memtable: Memtable,
+    last: Stamp,
+}
+
+impl<E: Env> Db<E> {
+    /// Opens the database in the storage of `env`, or makes one where there is none.
+    ///
+    /// # Errors
+    /// `Corruption` where manifest or logs are damaged below what was flushed, `NewerFormat`,
+    /// and the storage's errors. Nothing is deleted or overwritten then.
+    pub async fn open(env: E, options: Options) -> Result<Rc<Db<E>>> {
+        let mut manifest = load(&env).await?;
+        let replay = Replay {
+            memtable: Memtable::default(),
+            last: Stamp { epoch: manifest.epoch, counter: 0 },
+        };
+        let replay = RefCell::new(replay);
+        let storage = env.storage().clone();
+        let recovered = wal::recover(&*storage, &manifest.logs, |_, payload| {
+            replay.borrow_mut().apply(payload)
+        })
+        .await?;
+        let replay = replay.into_inner();
+        manifest.epoch = replay
+            .last
+            .epoch
+            .checked_add(1)
+            .ok_or_else(|| Error::new(Code::TooLarge, "the database has used up its epochs"))?;
+        let mut unused = Vec::new();
+        let log = renew_logs(&env, &mut manifest, &recovered, &mut unused).await?;
+        manifest::store(&*storage, &mut manifest).await?;
+        for file in unused {
+            storage.remove(file).await?;
+        }
+        Ok(Rc::new(Db::assemble(env, options, manifest, replay, log)))
+    }
+
+    fn assemble(
+        env: E,
+        options: Options,
+        manifest: Manifest,
+        replay: Replay,
+        log: LogWriter,
+    ) -> Db<E> {
+        let cache = Rc::new(BlockCache::new(options.budgets.cache_bytes));
+        let garbage = Rc::new(RefCell::new(Vec::new()));
+        let open = |meta: &_| {
+            let storage = env.storage().clone();
+            Rc::new(Table::new(storage, cache.clone(), garbage.clone(), Clone::clone(meta)))
+        };
+        let levels = manifest.levels.iter().map(|level| level.iter().map(open).collect());
+        let view = View {
+            active: Rc::new(replay.memtable),
+            frozen: None,
+            version: Rc::new(Version::new(levels.collect())),
+        };
+        let start = Stamp { epoch: manifest.epoch, counter: 0 };
+        Db {
+            cache,
+            garbage,
+            view: RefCell::new(Rc::new(view)),
+            next_id: Cell::new(manifest.next_id),
+            manifest: RefCell::new(manifest),
+            log: RefCell::new(log),
+            assigned: Cell::new(start),
+            visible: Cell::new(start),
+            durable: Cell::new(start),
+            strict_through: Cell::new(start),
+            now_ms: Cell::new(env.now_ms()),
+            next_expiry_ms: Cell::new(0),
+            snapshots: Snapshots::default(),
+            entrance: Default::default(),
+            appending: Default::default(),
+            flushing: Default::default(),
+            compacting: Default::default(),
+            editing: Default::default(),
+            poisonings: RefCell::default(),
+            poisoned: Cell::new(false),
+            failure: RefCell::default(),
+            closed: Cell::new(false),
+            observer: RefCell::default(),
+            unpublished: Cell::new(0),
+            unpublished_events: RefCell::default(),
+            counters: Counters::default(),
+            env,
+            options,
+        }
+    }
+}
+
+/// The manifest, or that of a new database. What no manifest names is given up.
+async fn load<E: Env>(env: &E) -> Result<Manifest> {
+    let storage = env.storage();
+    let loaded = manifest::load(&**storage).await?;
+    match loaded {
+        Loaded::Fresh => {
+            storage.adopt(&[]).await?;
+            let mut uuid = [0; 16];
+            env.fill_random(&mut uuid);
+            Ok(Manifest::new(uuid, env.now_ms()))
+        }
+        Loaded::Found { manifest, damaged_slot } => {
+            if let Some(damage) = damaged_slot {
+                check_files(&**storage, &manifest, &damage).await?;
+            }
+            storage.adopt(&manifest.files()).await?;
+            Ok(manifest)
+        }
+    }
+}
+
+/// A damaged slot is what a crash leaves while the manifest is written, and then every file that
+/// the other slot names is still there. Where one is gone, the other slot is out of date and the
+/// damaged one was the database's.
+async fn check_files<S: Storage>(storage: &S, manifest: &Manifest, damage: &Error) -> Result<()> {
+    let there = storage.list().await?;
+    for table in manifest.levels.iter().flatten() {
+        if !there.contains(&table.file) || storage.len(table.file).await? < table.bytes {
+            return Err(damage.clone());
+        }
+    }
+    Ok(())
+}
+
+impl Replay {
+    fn apply(&mut self, payload: &[u8]) -> Result<()> {
+        let commit = Commit::decode(payload)?;
+        for op in commit.ops {
+            let (key, op) = op?;
+            let op = match op {
+                LoggedOp::Set { value, expires_at } => {
+                    OwnedOp::Set { value: Bytes::copy(value), expires_at }
+                }
+                LoggedOp::Delete | LoggedOp::Expire => OwnedOp::Delete,
+            };
+            insert(&self.memtable, Rc::from(key), commit.stamp, op, commit.stamp);
+        }
+        self.last = self.last.max(commit.stamp);
+        Ok(())
+    }
+}
+
+/// Makes the logs of this open: those with commits stay as they are until a table holds them, one
+/// more is written to, and one is kept ready. A log is written by one open only.
+async fn renew_logs<E: Env>(
+    env: &E,
+    manifest: &mut Manifest,
+    recovered: &[Recovered],
+    unused: &mut Vec<FileNo>,
+) -> Result<LogWriter> {
+    let storage = env.storage();
+    let mut previous = 0;
+    let mut logs = Vec::new();
+    for (log, found) in manifest.logs.drain(..).zip(recovered) {
+        if found.end > HEADER_BYTES as u64 {
+            storage.sync(log.file).await?;
+            previous = found.end;
+            logs.push(log);
+        } else {
+            unused.push(log.file);
+        }
+    }
+    let active = new_log(env, manifest).await?;
+    logs.push(active.clone());
+    logs.push(new_log(env, manifest).await?);
+    manifest.logs = logs;
+    Ok(LogWriter::new(active, previous))
+}
+
+async fn new_log<E: Env>(env: &E, manifest: &mut Manifest) -> Result<LogRef> {
+    let file = env.storage().create().await?;
+    debug_assert!(!MANIFEST_SLOTS.contains(&file));
+    let mut salt = [0; 8];
+    env.fill_random(&mut salt);
+    let id = manifest.next_id;
+    manifest.next_id += 1;
+    Ok(LogRef { id, file, salt })
+}

@@ -1,0 +1,325 @@
+//! The commit path: evaluate one after the other, append together, publish, acknowledge.
+//!
+//! A batch of commits enters one at a time (`entrance`), is decided on the newest state,
+//! unpublished commits before it included, and goes into the active memtable and the log's group
+//! buffer. Then whoever gets there first appends the whole buffer for everybody (`appending`),
+//! and flushes it once if any commit of it is strict. Only then are the commits visible.
+
+use super::{ChangeKind, ChangeRecord, CommitEvent, Db};
+use crate::bytes::Bytes;
+use crate::commit::{self, Outcome, Present, Staged, StagedOp};
+use crate::env::Env;
+use crate::error::{Code, Error, Result};
+use crate::expiry;
+use crate::memtable::{Memtable, OwnedOp};
+use crate::record::{Found, alive};
+use crate::stamp::Stamp;
+use crate::storage::{Durability, Storage};
+use crate::wal::Group;
+use crate::wal::payload::{self, LoggedOp};
+use crate::wire::Commit;
+use std::rc::Rc;
+
+const UNFLUSHED: &str = "the commit was applied, but flushing it failed: it may not be durable";
+
+impl<E: Env> Db<E> {
+    /// Applies commits in order, each on its own: all of its mutations or, where a check fails
+    /// or an error is returned for it, none. The answers stand in the order of the commits.
+    ///
+    /// # Errors
+    /// Per commit: `TooLarge`, `MalformedFrame`, `TypeMismatch` for what the caller sent; the
+    /// storage's errors, after which the commit is not applied (it may come back if the process
+    /// ends before the next write has repaired the database).
+    pub async fn commit(&self, commits: &[Commit<'_>]) -> Vec<Result<Outcome>> {
+        let mut outcomes = Vec::with_capacity(commits.len());
+        let turn = self.entrance.enter().await;
+        if let Err(error) = self.ready_to_write().await {
+            return commits.iter().map(|_| Err(error.clone())).collect();
+        }
+        let generation = self.generation();
+        let mut strict = false;
+        for commit in commits {
+            let outcome = match self.undone_since(generation) {
+                Some(error) => Err(error),
+                None => self.evaluate(commit).await,
+            };
+            let durability = commit.durability.unwrap_or(self.options.durability);
+            strict |= outcome.is_ok() && durability == Durability::Strict;
+            outcomes.push(outcome);
+        }
+        let through = self.assigned.get();
+        drop(turn);
+        if let Err(error) = self.settle(generation, through, strict).await {
+            let published = self.published_in(generation);
+            for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
+                match outcome {
+                    Ok(Outcome::Committed(stamp)) if *stamp <= published => {
+                        if strict {
+                            *outcome = Err(Error::new(Code::OutcomeUnknown, UNFLUSHED));
+                        }
+                    }
+                    _ => *outcome = Err(error.clone()),
+                }
+            }
+        }
+        outcomes
+    }
+
+    /// Makes everything committed so far durable.
+    ///
+    /// # Errors
+    /// Those of the storage. What was committed relaxed stays readable, and is written anew by
+    /// the repair that the next write begins with.
+    pub async fn flush(&self) -> Result<()> {
+        self.check_open()?;
+        self.settle(self.generation(), self.assigned.get(), true).await
+    }
+
+    /// As [`Db::flush`], for a caller that has nobody to tell: a failure is kept for the next
+    /// commit and for `failure()`.
+    pub async fn flush_in_background(&self) {
+        let generation = self.generation();
+        if !self.poisoned.get() && self.flush().await.is_err() {
+            if let Some(poisoning) = self.poisonings.borrow().get(generation) {
+                poisoning.reported.set(false);
+            }
+        }
+    }
+
+    async fn ready_to_write(&self) -> Result<()> {
+        self.check_open()?;
+        if !self.poisoned.get() {
+            return Ok(());
+        }
+        self.repair().await?;
+        match self.poisonings.borrow().last() {
+            Some(last) if !last.reported.replace(true) => Err(last.error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Decides one commit and applies it to the memtable and the group buffer.
+    async fn evaluate(&self, commit: &Commit<'_>) -> Result<Outcome> {
+        commit::validate(commit)?;
+        self.make_room().await?;
+        let generation = self.generation();
+        let now_ms = self.now_ms();
+        if let Some(place) = commit::failed_check(commit, self).await? {
+            return Ok(Outcome::CheckFailed(place));
+        }
+        let stamp = self.next_stamp()?;
+        let staged = commit::stage(commit, stamp, now_ms, self).await?;
+        match self.undone_since(generation) {
+            Some(error) => Err(error),
+            None => {
+                self.apply(stamp, now_ms, &staged)?;
+                Ok(Outcome::Committed(stamp))
+            }
+        }
+    }
+
+    pub(super) fn next_stamp(&self) -> Result<Stamp> {
+        let stamp = self.assigned.get().next();
+        match stamp.counter <= crate::stamp::COUNTER_MAX {
+            true => Ok(stamp),
+            false => Err(Error::new(Code::TooLarge, "this open has used up its versionstamps: reopen")),
+        }
+    }
+
+    /// Logs a staged commit and puts it into the active memtable, not yet visible.
+    pub(super) fn apply(
+        &self,
+        stamp: Stamp,
+        now_ms: u64,
+        staged: &[Staged<'_>],
+    ) -> Result<()> {
+        self.log_staged(stamp, now_ms, staged)?;
+        let view = self.view();
+        let observed = self.observer.borrow().is_some();
+        let mut changes = Vec::with_capacity(if observed { staged.len() } else { 0 });
+        let oldest = self.snapshots.oldest(self.visible.get(), now_ms);
+        for Staged { key, op } in staged {
+            let key: Rc<[u8]> = Rc::from(&**key);
+            let (owned, change) = match op {
+                StagedOp::Set { value, expires_at } => {
+                    let (value, expires_at) = (Bytes::copy(value), *expires_at);
+                    self.expires_at(expires_at);
+                    let change = ChangeKind::Set(value.clone());
+                    (OwnedOp::Set { value, expires_at }, change)
+                }
+                StagedOp::Delete => (OwnedOp::Delete, ChangeKind::Delete),
+                StagedOp::Expire => (OwnedOp::Delete, ChangeKind::Expire),
+            };
+            if observed && key.first().is_some_and(|first| *first >= expiry::USER_KEYS_START) {
+                changes.push(ChangeRecord { key: key.clone(), change });
+            }
+            insert(&view.active, key, stamp, owned, oldest);
+        }
+        self.assigned.set(stamp);
+        self.unpublished.set(self.unpublished.get() + 1);
+        if observed {
+            self.unpublished_events.borrow_mut().push_back(CommitEvent { stamp, changes });
+        }
+        Ok(())
+    }
+
+    fn log_staged(&self, stamp: Stamp, now_ms: u64, staged: &[Staged<'_>]) -> Result<()> {
+        self.log.borrow_mut().record(|out| {
+            payload::begin(out, stamp, now_ms);
+            for Staged { key, op } in staged {
+                let logged = match op {
+                    StagedOp::Set { value, expires_at } => {
+                        LoggedOp::Set { value, expires_at: *expires_at }
+                    }
+                    StagedOp::Delete => LoggedOp::Delete,
+                    StagedOp::Expire => LoggedOp::Expire,
+                };
+                payload::op(out, key, logged);
+            }
+            Ok(())
+        })
+    }
+
+    /// Waits until everything through `through` is published, and flushed if `strict`; appends
+    /// and flushes itself when nobody else is about to.
+    pub(super) async fn settle(
+        &self,
+        generation: usize,
+        through: Stamp,
+        strict: bool,
+    ) -> Result<()> {
+        if strict {
+            self.strict_through.set(self.strict_through.get().max(through));
+        }
+        loop {
+            if let Some(error) = self.undone_since(generation) {
+                let published = through <= self.published_in(generation);
+                return if published && !strict { Ok(()) } else { Err(error) };
+            }
+            if through <= self.visible.get() && !(strict && self.durable.get() < through) {
+                return Ok(());
+            }
+            let _turn = self.appending.enter().await;
+            let settled = through <= self.visible.get() && !(strict && self.durable.get() < through);
+            if !settled && self.undone_since(generation).is_none() {
+                self.append_group().await;
+            }
+        }
+    }
+
+    /// Writes the group buffer, flushes if asked to, publishes. A failure poisons.
+    async fn append_group(&self) {
+        if self.strict_through.get() > self.durable.get() {
+            self.env.turn().await;
+        }
+        let through = self.assigned.get();
+        let strict = self.strict_through.get() > self.durable.get();
+        let durability = if strict { Durability::Strict } else { Durability::Relaxed };
+        let group = self.log.borrow_mut().take_group();
+        let in_doubt = InDoubt { db: self };
+        let written = self.write_group(group, durability).await;
+        std::mem::forget(in_doubt);
+        match written {
+            Ok(()) => self.publish(through, strict),
+            Err(error) => self.poison(&error, true),
+        }
+    }
+
+    /// Writes a group; without one, flushes what was written before.
+    async fn write_group(&self, group: Option<Group>, durability: Durability) -> Result<()> {
+        let storage = self.env.storage();
+        match group {
+            Some(group) => {
+                storage.write(group.file, group.offset, &group.bytes, durability).await?;
+                self.log.borrow_mut().written(group, durability);
+            }
+            None => {
+                let (file, len) = {
+                    let log = self.log.borrow();
+                    (log.log().file, log.len())
+                };
+                storage.sync(file).await?;
+                self.log.borrow_mut().synced(len);
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&self, through: Stamp, strict: bool) {
+        self.visible.set(through);
+        if strict {
+            self.durable.set(through);
+            self.counters.flushes.set(self.counters.flushes.get() + 1);
+        }
+        self.counters.commits.set(self.counters.commits.get() + self.unpublished.take());
+        let observer = self.observer.borrow().clone();
+        loop {
+            let mut events = self.unpublished_events.borrow_mut();
+            let Some(event) = events.pop_front_if(|event| event.stamp <= through) else { break };
+            drop(events);
+            if let Some(observer) = &observer {
+                observer(event);
+            }
+        }
+    }
+
+    /// The error that undid what was unpublished in `generation`, if that happened.
+    fn undone_since(&self, generation: usize) -> Option<Error> {
+        self.poisonings.borrow().get(generation).map(|poisoning| poisoning.error.clone())
+    }
+
+    /// The last stamp that was published in a generation that has ended.
+    fn published_in(&self, generation: usize) -> Stamp {
+        let poisonings = self.poisonings.borrow();
+        poisonings.get(generation).map_or(self.visible.get(), |poisoning| poisoning.published)
+    }
+
+    /// Notes that something expires at a time; 0 is never.
+    pub(super) fn expires_at(&self, expires_at: u64) {
+        if expires_at != 0 {
+            self.next_expiry_ms.set(self.next_expiry_ms.get().min(expires_at));
+        }
+    }
+}
+
+/// Puts a version into a memtable, and its row of the expiry index where it expires.
+pub(super) fn insert(table: &Memtable, key: Rc<[u8]>, stamp: Stamp, op: OwnedOp, visible: Stamp) {
+    if let OwnedOp::Set { expires_at: expires_at @ 1.., .. } = op {
+        let row = Rc::from(expiry::row(expires_at, &key));
+        let value = Bytes::copy(&[]);
+        table.insert(row, stamp, OwnedOp::Set { value, expires_at: 0 }, visible);
+    }
+    table.insert(key, stamp, op, visible);
+}
+
+impl<E: Env> Present for Db<E> {
+    async fn latest(&self, key: &[u8]) -> Result<Option<(Stamp, Vec<u8>)>> {
+        Ok(match self.find(key, Stamp::MAX).await? {
+            Some(Found::Set { stamp, value, expires_at }) if alive(expires_at, self.now_ms()) => {
+                Some((stamp, value.to_vec()))
+            }
+            _ => None,
+        })
+    }
+
+    async fn latest_stamp(&self, key: &[u8]) -> Result<Option<Stamp>> {
+        Ok(match self.find(key, Stamp::MAX).await? {
+            Some(Found::Set { stamp, expires_at, .. }) if alive(expires_at, self.now_ms()) => {
+                Some(stamp)
+            }
+            _ => None,
+        })
+    }
+}
+
+/// Poisons the database when a future is dropped in the middle of its write: what reached the
+/// storage is not known then.
+struct InDoubt<'a, E: Env> {
+    db: &'a Db<E>,
+}
+
+impl<E: Env> Drop for InDoubt<'_, E> {
+    fn drop(&mut self) {
+        self.db.poison(&Error::io("a write was abandoned before the storage answered"), false);
+    }
+}

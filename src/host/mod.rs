@@ -1,0 +1,209 @@
+//! The host: one database, the clients connected to it, and their frames.
+//!
+//! A frame is taken in whole. Its requests run in order where order shows: writes take effect in
+//! the order of the calls, also across the frames of one client, and a read sees the writes
+//! before it; reads between two writes run side by side. Answers and events gather in the
+//! client's outbox and leave together.
+
+mod outbox;
+mod request;
+mod subscription;
+
+use crate::db::{CommitEvent, Db};
+use crate::env::Env;
+use crate::error::{Code, Error, Result};
+use crate::manifest::FORMAT;
+use crate::signal::Turnstile;
+use crate::wire::hello::{self, Hello};
+use crate::wire::{Request, RequestFrame};
+use outbox::Outbox;
+use request::Requests;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::{Rc, Weak};
+use subscription::Subscription;
+
+/// How long a relaxed commit waits for its flush, at the most, in milliseconds.
+pub const FLUSH_DELAY_MS: u64 = 250;
+
+/// Sends a frame to a connection.
+type Post = Box<dyn Fn(u32, Vec<u8>)>;
+
+/// A client that said hello.
+pub(crate) struct Connection {
+    id: u32,
+    client: [u8; 16],
+    outbox: RefCell<Outbox>,
+    subscriptions: RefCell<BTreeMap<u32, Rc<Subscription>>>,
+    writing: Turnstile,
+}
+
+/// An open database and its clients.
+pub struct Host<E: Env> {
+    db: Rc<Db<E>>,
+    storage: &'static str,
+    connections: RefCell<BTreeMap<u32, Rc<Connection>>>,
+    post: Post,
+    flush_due_ms: Cell<u64>,
+}
+
+impl<E: Env> Host<E> {
+    /// A host for `db`, whose files are in `storage` ("opfs", "indexeddb" or "memory"). Frames
+    /// that no call of [`Host::frame`] returns go to `post`.
+    pub fn new(db: Rc<Db<E>>, storage: &'static str, post: Post) -> Rc<Host<E>> {
+        let flush_due_ms = Cell::new(u64::MAX);
+        Rc::new(Host { db, storage, connections: RefCell::default(), post, flush_due_ms })
+    }
+
+    /// The database.
+    pub fn db(&self) -> &Rc<Db<E>> {
+        &self.db
+    }
+
+    /// Takes up a connection by its first message; returns the answer to it.
+    ///
+    /// # Errors
+    /// `MalformedFrame`, `VersionMismatch`.
+    pub fn connect(self: &Rc<Self>, id: u32, hello: &[u8]) -> Result<Vec<u8>> {
+        let hello = Hello::decode(hello)?;
+        let protocol = hello.choose()?;
+        let connection = Connection {
+            id,
+            client: hello.client,
+            outbox: RefCell::default(),
+            subscriptions: RefCell::default(),
+            writing: Turnstile::default(),
+        };
+        self.connections.borrow_mut().insert(id, Rc::new(connection));
+        Ok(hello::welcome(protocol, FORMAT, self.db.epoch()))
+    }
+
+    /// Forgets a connection, its subscriptions and its snapshots.
+    pub fn disconnect(&self, id: u32) {
+        self.connections.borrow_mut().remove(&id);
+        self.db.snapshots().release_all(id);
+        self.observe_if_needed(None);
+    }
+
+    /// Takes in a frame. The future answers it; polled once, it has left in the outbox (see
+    /// [`Host::take_outbox`]) all answers that needed no waiting, and where the storage answers
+    /// at once it is over then.
+    ///
+    /// # Errors
+    /// `MalformedFrame` for a frame that can't be decoded, or of a connection that never said
+    /// hello; nothing was changed then.
+    pub fn frame(
+        self: &Rc<Self>,
+        id: u32,
+        bytes: Vec<u8>,
+    ) -> Result<impl Future<Output = ()> + use<E>> {
+        let unknown = || Error::new(Code::MalformedFrame, "a frame before the hello");
+        let connection = self.connections.borrow().get(&id).cloned().ok_or_else(unknown)?;
+        let client = RequestFrame::decode(&bytes)?.client;
+        if client != connection.client {
+            return Err(Error::new(Code::MalformedFrame, "a frame in another client's name"));
+        }
+        let host = self.clone();
+        Ok(async move {
+            // Decoded again, and not moved here, because it borrows from the bytes.
+            if let Ok(frame) = RequestFrame::decode(&bytes) {
+                host.answer(&connection, &frame).await;
+            }
+        })
+    }
+
+    /// The frame that waits for a connection, if there is one.
+    pub fn take_outbox(&self, id: u32) -> Option<Vec<u8>> {
+        let connection = self.connections.borrow().get(&id).cloned()?;
+        let frame = connection.outbox.borrow_mut().take(self.db.epoch());
+        frame
+    }
+
+    /// Posts what waits in the outboxes of all connections.
+    pub fn post_all(&self) {
+        let connections: Vec<_> = self.connections.borrow().values().cloned().collect();
+        for connection in connections {
+            self.post_outbox(&connection);
+        }
+    }
+
+    /// Whether [`Host::upkeep`] has something to do.
+    pub fn wants_upkeep(&self) -> bool {
+        self.db.wants_upkeep()
+    }
+
+    /// Writes out a full memtable and compacts, until there is nothing left to do. Failures are
+    /// kept for `status()`, and where a write depends on them, for that write.
+    pub async fn upkeep(&self) {
+        self.db.upkeep().await;
+    }
+
+    /// When [`Host::tick`] has something to do next, in milliseconds since the Unix epoch;
+    /// `u64::MAX` for never.
+    pub fn next_tick_ms(&self) -> u64 {
+        let flush = if self.db.unflushed() { self.flush_due_ms.get() } else { u64::MAX };
+        flush.min(self.db.next_expiry_ms())
+    }
+
+    /// Does what is due: flushes relaxed commits, logs expiries. A failure is kept for the next
+    /// commit and for `status()`.
+    pub async fn tick(&self) {
+        let now_ms = self.db.now_ms();
+        if self.db.unflushed() && self.flush_due_ms.get() <= now_ms {
+            self.flush_due_ms.set(u64::MAX);
+            self.db.flush_in_background().await;
+        }
+        if self.db.next_expiry_ms() <= now_ms {
+            self.db.expire_in_background().await;
+        }
+        self.post_all();
+    }
+
+    async fn answer(self: &Rc<Self>, connection: &Rc<Connection>, frame: &RequestFrame<'_>) {
+        let requests = Requests { host: self, connection, first: frame.first };
+        if frame.deadline_ms != 0 && frame.deadline_ms < self.db.now_ms() {
+            requests.refuse(&frame.requests, &Error::new(Code::Timeout, "the deadline has passed"));
+            return;
+        }
+        let turn = connection.writing.enter().await;
+        let writes = frame.requests.iter().any(|request| matches!(request, Request::Commit(_)));
+        let held = if writes { Some(turn) } else { None };
+        requests.run(&frame.requests).await;
+        drop(held);
+        if self.db.unflushed() {
+            let due = self.db.now_ms() + FLUSH_DELAY_MS;
+            self.flush_due_ms.set(self.flush_due_ms.get().min(due));
+        }
+    }
+
+    fn post_outbox(&self, connection: &Connection) {
+        let frame = connection.outbox.borrow_mut().take(self.db.epoch());
+        if let Some(frame) = frame {
+            (self.post)(connection.id, frame);
+        }
+    }
+
+    /// Listens to commits while anybody is subscribed, and only then: nothing is gathered for
+    /// nobody.
+    fn observe_if_needed(&self, this: Option<Weak<Host<E>>>) {
+        let connections = self.connections.borrow();
+        let wanted = connections.values().any(|one| !one.subscriptions.borrow().is_empty());
+        match (wanted, this) {
+            (true, Some(host)) => self.db.observe(Some(Rc::new(move |event| {
+                if let Some(host) = host.upgrade() {
+                    host.distribute(&Rc::new(event));
+                }
+            }))),
+            (false, _) => self.db.observe(None),
+            (true, None) => {}
+        }
+    }
+
+    fn distribute(&self, event: &Rc<CommitEvent>) {
+        for connection in self.connections.borrow().values() {
+            for subscription in connection.subscriptions.borrow().values() {
+                subscription.offer(event, &mut connection.outbox.borrow_mut());
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What waits to be sent to one client: replies and events, already encoded, so that taking a
+//! frame is one concatenation.
+
+use crate::error::Error;
+use crate::wire::{Event, Failure, Reply, Response};
+use serde::Serialize;
+
+/// Encoded replies and events, with their counts.
+#[derive(Default)]
+pub(super) struct Outbox {
+    replies: Section,
+    events: Section,
+}
+
+#[derive(Default)]
+struct Section {
+    count: u64,
+    bytes: Vec<u8>,
+}
+
+impl Section {
+    fn push(&mut self, item: &impl Serialize) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let length = bytes.len();
+        // Encoding into a growing Vec fails only for a type without a known length, and the wire
+        // has none.
+        if let Ok(mut bytes) = postcard::to_extend(item, bytes) {
+            self.count += 1;
+            bytes.shrink_to(2 * (length + 64).max(bytes.len()));
+            self.bytes = bytes;
+        }
+    }
+
+    fn drain_into(&mut self, frame: &mut Vec<u8>) {
+        crate::varint::put(frame, self.count);
+        frame.append(&mut self.bytes);
+        self.count = 0;
+    }
+}
+
+impl Outbox {
+    pub(super) fn reply(&mut self, sequence: u64, response: Response<'_>) {
+        self.replies.push(&Reply { sequence, response });
+    }
+
+    pub(super) fn error(&mut self, sequence: u64, error: &Error) {
+        let message = error.to_string();
+        let failure = Failure { code: error.code() as u8, message: &message };
+        self.reply(sequence, Response::Error(failure));
+    }
+
+    pub(super) fn event(&mut self, event: Event<'_>) {
+        self.events.push(&event);
+    }
+
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.replies.bytes.len() + self.events.bytes.len()
+    }
+
+    /// A whole `ResponseFrame`, or None where nothing waits.
+    pub(super) fn take(&mut self, epoch: u32) -> Option<Vec<u8>> {
+        if self.replies.count == 0 && self.events.count == 0 {
+            return None;
+        }
+        let mut frame = Vec::with_capacity(16 + self.bytes());
+        crate::varint::put(&mut frame, u64::from(epoch));
+        self.replies.drain_into(&mut frame);
+        self.events.drain_into(&mut frame);
+        Some(frame)
+    }
+}

@@ -1,0 +1,267 @@
+//! Carrying out the requests of a frame.
+
+use super::{Connection, Host};
+use crate::commit::{self, Outcome};
+use crate::db::Range;
+use crate::env::Env;
+use crate::error::{Code, Error, Result};
+use crate::expiry::USER_KEYS_START;
+use crate::host::subscription::Subscription;
+use crate::limits;
+use crate::signal::join_all;
+use crate::snapshot::Snapshot;
+use crate::varint;
+use crate::wire::{Blob, Changes, Commit, Entry, Event, Failure, List, Page, Request, Response};
+use crate::wire::{Status, Watch};
+use std::rc::Rc;
+
+/// An outbox is posted before its frame is done once it holds this many bytes.
+const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The requests of one frame, on their way.
+pub(super) struct Requests<'a, E: Env> {
+    pub(super) host: &'a Rc<Host<E>>,
+    pub(super) connection: &'a Rc<Connection>,
+    pub(super) first: u64,
+}
+
+impl<E: Env> Requests<'_, E> {
+    /// Answers every request with the same error.
+    pub(super) fn refuse(&self, requests: &[Request<'_>], error: &Error) {
+        for (sequence, _) in (self.first..).zip(requests) {
+            self.connection.outbox.borrow_mut().error(sequence, error);
+        }
+    }
+
+    /// Runs the requests: neighbouring commits as one batch, neighbouring reads side by side.
+    pub(super) async fn run(&self, requests: &[Request<'_>]) {
+        let is_commit = |request: &Request<'_>| matches!(request, Request::Commit(_));
+        let mut sequence = self.first;
+        for run in requests.chunk_by(|a, b| is_commit(a) == is_commit(b)) {
+            match run {
+                [Request::Commit(_), ..] => self.commit(sequence, run).await,
+                [request] => self.read(sequence, request).await,
+                reads => {
+                    let reads = (sequence..).zip(reads);
+                    join_all(reads.map(|(sequence, request)| self.read(sequence, request))).await;
+                }
+            }
+            sequence += run.len() as u64;
+        }
+    }
+
+    async fn commit(&self, first: u64, requests: &[Request<'_>]) {
+        let mut batch: Vec<&Commit<'_>> = Vec::with_capacity(requests.len());
+        for request in requests {
+            if let Request::Commit(commit) = request {
+                batch.push(commit);
+            }
+        }
+        let outcomes = self.host.db.commit(&batch).await;
+        for (sequence, outcome) in (first..).zip(outcomes) {
+            self.reply(sequence, outcome.map(|outcome| match outcome {
+                Outcome::Committed(stamp) => Response::Committed(stamp.to_bytes()),
+                Outcome::CheckFailed(place) => Response::CheckFailed(place),
+            }));
+        }
+    }
+
+    async fn read(&self, sequence: u64, request: &Request<'_>) {
+        match request {
+            Request::Get(key) => self.get(sequence, key).await,
+            Request::GetMany(keys) => self.get_many(sequence, keys).await,
+            Request::List(list) => self.list(sequence, list).await,
+            Request::Release(lease) => {
+                self.host.db.snapshots().release(self.connection.id, *lease);
+                self.reply(sequence, Ok(Response::Done));
+            }
+            Request::Watch(watch) => self.watch(sequence, watch).await,
+            Request::Changes(changes) => self.changes(sequence, changes),
+            Request::Unsubscribe(id) => {
+                self.connection.subscriptions.borrow_mut().remove(id);
+                self.host.observe_if_needed(None);
+                self.reply(sequence, Ok(Response::Done));
+            }
+            Request::Flush => {
+                let done = self.host.db.flush().await;
+                self.reply(sequence, done.map(|()| Response::Done));
+            }
+            Request::Stats => {
+                let stats = self.host.db.stats().await;
+                self.reply(sequence, stats.map(Response::Stats));
+            }
+            Request::Status => self.status(sequence),
+            Request::Close => {
+                let done = self.host.db.close().await;
+                self.reply(sequence, done.map(|()| Response::Done));
+            }
+            Request::Commit(_) => {}
+        }
+    }
+
+    async fn get(&self, sequence: u64, key: &[u8]) {
+        let snapshot = self.host.db.snapshot();
+        let found = match commit::validate_read_key(key) {
+            Ok(()) => self.host.db.get(key, snapshot).await,
+            Err(error) => Err(error),
+        };
+        self.reply(sequence, found.as_ref().map_err(Clone::clone).map(|found| {
+            Response::Entry(found.as_ref().map(|(stamp, value)| Entry {
+                versionstamp: stamp.to_bytes(),
+                value: Blob(value),
+            }))
+        }));
+    }
+
+    async fn get_many(&self, sequence: u64, keys: &[Blob<'_>]) {
+        let found = self.find_all(keys, limits::GET_MANY_KEYS_MAX, self.host.db.snapshot()).await;
+        self.reply(sequence, match &found {
+            Ok(found) => Ok(Response::Entries(found.iter().map(entry).collect())),
+            Err(error) => Err(error.clone()),
+        });
+    }
+
+    /// Reads keys side by side on one snapshot.
+    async fn find_all(&self, keys: &[Blob<'_>], max: usize, snapshot: Snapshot) -> Result<Vec<Found>> {
+        if keys.len() > max {
+            return Err(Error::new(Code::TooLarge, format!("Too many keys (max {max})")));
+        }
+        for key in keys {
+            commit::validate_read_key(key)?;
+        }
+        let db = &self.host.db;
+        let _pin = db.snapshots().pin(snapshot.stamp);
+        let reads = join_all(keys.iter().map(|key| db.get(key, snapshot))).await;
+        reads.into_iter().collect()
+    }
+
+    async fn list(&self, sequence: u64, list: &List<'_>) {
+        let mut out = Vec::new();
+        let page = self.page(list, &mut out).await;
+        self.reply(sequence, page.map(|(count, done, lease)| {
+            Response::Page(Page { done, lease, count, entries: Blob(&out) })
+        }));
+    }
+
+    /// Reads a page into `out`; returns its count, whether it is the last, and its lease.
+    async fn page(&self, list: &List<'_>, out: &mut Vec<u8>) -> Result<(u32, bool, Option<u64>)> {
+        let (db, owner) = (&self.host.db, self.connection.id);
+        let longest = limits::READ_KEY_BYTES_MAX + 1;
+        if !(1..=limits::PAGE_ENTRIES_MAX).contains(&list.limit)
+            || list.start.len() > longest
+            || list.end.len() > longest
+        {
+            return Err(Error::new(Code::MalformedFrame, "a list past its limits"));
+        }
+        let now_ms = db.now_ms();
+        let snapshot = match list.lease {
+            Some(lease) => db.snapshots().renew(owner, lease, now_ms)?,
+            None => db.snapshot(),
+        };
+        let start = list.start.0.max(&[USER_KEYS_START]);
+        let range = Range { start, end: &list.end, reverse: list.reverse };
+        let mut count = 0;
+        let exhausted = db
+            .list(range, snapshot, |entry| {
+                varint::put_bytes(out, entry.key);
+                out.extend_from_slice(&entry.stamp.to_bytes());
+                varint::put_bytes(out, entry.value);
+                count += 1;
+                count < list.limit && out.len() < limits::PAGE_BYTES
+            })
+            .await?;
+        let lease = match (list.lease, list.keep && !exhausted) {
+            (Some(lease), true) => Some(lease),
+            (Some(lease), false) => {
+                db.snapshots().release(owner, lease);
+                None
+            }
+            (None, true) => Some(db.snapshots().lease(owner, snapshot, now_ms)),
+            (None, false) => None,
+        };
+        Ok((count, exhausted, lease))
+    }
+
+    /// Registers a watch, then reads its first state: what is committed in between waits for
+    /// that to be sent.
+    async fn watch(&self, sequence: u64, watch: &Watch<'_>) {
+        let subscription = Rc::new(Subscription::watch(watch.id, &watch.keys));
+        let snapshot = self.host.db.snapshot();
+        if let Err(error) = self.subscribe(&subscription) {
+            return self.reply(sequence, Err(error));
+        }
+        let found = self.find_all(&watch.keys, limits::WATCH_KEYS_MAX, snapshot).await;
+        match found {
+            Ok(found) => {
+                self.reply(sequence, Ok(Response::Done));
+                let mut outbox = self.connection.outbox.borrow_mut();
+                let entries = (0..).zip(found.iter().map(entry)).collect();
+                let versionstamp = snapshot.stamp.to_bytes();
+                outbox.event(Event::Watch { id: watch.id, versionstamp, entries });
+                subscription.release(&mut outbox);
+            }
+            Err(error) => {
+                self.connection.subscriptions.borrow_mut().remove(&watch.id);
+                self.host.observe_if_needed(None);
+                self.reply(sequence, Err(error));
+            }
+        }
+    }
+
+    fn changes(&self, sequence: u64, changes: &Changes<'_>) {
+        if changes.ranges.len() > limits::RANGES_MAX {
+            let message = format!("Too many ranges (max {})", limits::RANGES_MAX);
+            return self.reply(sequence, Err(Error::new(Code::TooLarge, message)));
+        }
+        let subscription = Rc::new(Subscription::changes(changes.id, &changes.ranges));
+        let last = self.host.db.visible().to_bytes();
+        let subscribed = self.subscribe(&subscription);
+        self.reply(sequence, subscribed.map(|()| Response::Committed(last)));
+    }
+
+    fn subscribe(&self, subscription: &Rc<Subscription>) -> Result<()> {
+        let mut subscriptions = self.connection.subscriptions.borrow_mut();
+        if subscriptions.contains_key(&subscription.id) {
+            return Err(Error::new(Code::MalformedFrame, "a subscription's number is in use"));
+        }
+        subscriptions.insert(subscription.id, subscription.clone());
+        drop(subscriptions);
+        self.host.observe_if_needed(Some(Rc::downgrade(self.host)));
+        Ok(())
+    }
+
+    fn status(&self, sequence: u64) {
+        let db = &self.host.db;
+        let failure = db.failure();
+        let message = failure.as_ref().map(ToString::to_string);
+        let failure = failure.as_ref().zip(message.as_ref());
+        self.reply(sequence, Ok(Response::Status(Status {
+            storage: self.host.storage,
+            durability: db.durability(),
+            epoch: db.epoch(),
+            format: crate::manifest::FORMAT,
+            failure: failure.map(|(error, message)| Failure { code: error.code() as u8, message }),
+        })));
+    }
+
+    fn reply(&self, sequence: u64, response: Result<Response<'_>>) {
+        let full = {
+            let mut outbox = self.connection.outbox.borrow_mut();
+            match response {
+                Ok(response) => outbox.reply(sequence, response),
+                Err(error) => outbox.error(sequence, &error),
+            }
+            outbox.bytes() > OUTBOX_BYTES_MAX
+        };
+        if full {
+            self.host.post_outbox(self.connection);
+        }
+    }
+}
+
+type Found = Option<(crate::stamp::Stamp, crate::bytes::Bytes)>;
+
+fn entry(found: &Found) -> Option<Entry<'_>> {
+    let (stamp, value) = found.as_ref()?;
+    Some(Entry { versionstamp: stamp.to_bytes(), value: Blob(value) })
+}

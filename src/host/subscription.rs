@@ -1,0 +1,106 @@
+//! Who wants to hear of which commits: watches of keys, and ranges of changes.
+
+use super::outbox::Outbox;
+use crate::db::{ChangeKind, ChangeRecord, CommitEvent};
+use crate::wire::{Blob, Change, Entry, Event};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// One subscription of one connection.
+pub(super) struct Subscription {
+    pub(super) id: u32,
+    kind: Kind,
+    /// While the first state of a watch is being read, the commits that follow it wait here.
+    held: RefCell<Option<Vec<Rc<CommitEvent>>>>,
+}
+
+enum Kind {
+    /// Each key with its places in the client's list.
+    Watch(BTreeMap<Vec<u8>, Vec<u32>>),
+    Changes(Vec<(Vec<u8>, Vec<u8>)>),
+}
+
+impl Subscription {
+    /// A watch, which holds events back until [`Subscription::release`].
+    pub(super) fn watch(id: u32, keys: &[Blob<'_>]) -> Subscription {
+        let mut places: BTreeMap<Vec<u8>, Vec<u32>> = BTreeMap::new();
+        for (place, key) in (0..).zip(keys) {
+            places.entry(key.to_vec()).or_default().push(place);
+        }
+        Subscription { id, kind: Kind::Watch(places), held: RefCell::new(Some(Vec::new())) }
+    }
+
+    pub(super) fn changes(id: u32, ranges: &[(Blob<'_>, Blob<'_>)]) -> Subscription {
+        let ranges = ranges.iter().map(|(start, end)| (start.to_vec(), end.to_vec())).collect();
+        Subscription { id, kind: Kind::Changes(ranges), held: RefCell::new(None) }
+    }
+
+    /// Sends on the commits that were held back, and all later ones at once.
+    pub(super) fn release(&self, outbox: &mut Outbox) {
+        for event in self.held.take().unwrap_or_default() {
+            self.send(&event, outbox);
+        }
+    }
+
+    /// Puts what the subscriber wants to hear of a commit into its outbox.
+    pub(super) fn offer(&self, event: &Rc<CommitEvent>, outbox: &mut Outbox) {
+        match &mut *self.held.borrow_mut() {
+            Some(held) => held.push(event.clone()),
+            None => self.send(event, outbox),
+        }
+    }
+
+    fn send(&self, event: &CommitEvent, outbox: &mut Outbox) {
+        match &self.kind {
+            Kind::Watch(places) => self.send_states(places, event, outbox),
+            Kind::Changes(ranges) => self.send_changes(ranges, event, outbox),
+        }
+    }
+
+    fn send_states(
+        &self,
+        places: &BTreeMap<Vec<u8>, Vec<u32>>,
+        event: &CommitEvent,
+        outbox: &mut Outbox,
+    ) {
+        let versionstamp = event.stamp.to_bytes();
+        let mut latest: BTreeMap<u32, Option<Entry<'_>>> = BTreeMap::new();
+        for ChangeRecord { key, change } in &event.changes {
+            for place in places.get(&**key).into_iter().flatten() {
+                let entry = match change {
+                    ChangeKind::Set(value) => Some(Entry { versionstamp, value: Blob(value) }),
+                    ChangeKind::Delete | ChangeKind::Expire => None,
+                };
+                latest.insert(*place, entry);
+            }
+        }
+        if !latest.is_empty() {
+            let entries = latest.into_iter().collect();
+            outbox.event(Event::Watch { id: self.id, versionstamp, entries });
+        }
+    }
+
+    fn send_changes(
+        &self,
+        ranges: &[(Vec<u8>, Vec<u8>)],
+        event: &CommitEvent,
+        outbox: &mut Outbox,
+    ) {
+        let within = |key: &[u8]| {
+            ranges.iter().any(|(start, end)| start.as_slice() <= key && key < end.as_slice())
+        };
+        let wanted = event.changes.iter().filter(|record| within(&record.key));
+        let changes: Vec<_> = wanted
+            .map(|ChangeRecord { key, change }| match change {
+                ChangeKind::Set(value) => Change::Set { key: Blob(key), value: Blob(value) },
+                ChangeKind::Delete => Change::Delete { key: Blob(key) },
+                ChangeKind::Expire => Change::Expire { key: Blob(key) },
+            })
+            .collect();
+        if !changes.is_empty() {
+            let versionstamp = event.stamp.to_bytes();
+            outbox.event(Event::Changes { id: self.id, versionstamp, changes });
+        }
+    }
+}
