@@ -103,9 +103,9 @@ fn validate_mutation(mutation: &Mutation<'_>) -> Result<usize> {
             (key, Some(value), if *stamp_key { key::VERSIONSTAMP_PART_BYTES } else { 0 })
         }
         Mutation::Delete { key } => (key, None, 0),
-        Mutation::Sum { key, value } | Mutation::Min { key, value } | Mutation::Max { key, value } => {
-            (key, Some(value), 0)
-        }
+        Mutation::Sum { key, value }
+        | Mutation::Min { key, value }
+        | Mutation::Max { key, value } => (key, Some(value), 0),
     };
     let key_bytes = bytes.len() + stamp_bytes;
     if key_bytes > limits::KEY_BYTES_MAX {
@@ -212,7 +212,11 @@ impl<'a> Staging<'a> {
             Some(_) => value::apply(arithmetic, None, operand)?,
             None => {
                 let current = present.latest(key).await?;
-                value::apply(arithmetic, current.as_ref().map(|(_, value)| value.as_slice()), operand)?
+                value::apply(
+                    arithmetic,
+                    current.as_ref().map(|(_, value)| value.as_slice()),
+                    operand,
+                )?
             }
         };
         let op = StagedOp::Set { value: Cow::Owned(result), expires_at: 0 };

@@ -7,10 +7,13 @@
 
 pub mod bytes;
 pub mod cache;
+pub mod commit;
 pub mod compaction;
+pub mod db;
 pub mod env;
 pub mod error;
 pub mod expiry;
+pub mod host;
 pub mod key;
 pub mod limits;
 pub mod manifest;

@@ -50,6 +50,16 @@ impl<E: Env> Db<E> {
         self.settle(generation, through, false).await
     }
 
+    /// As [`Db::expire`], for a caller that has nobody to tell: a failure is kept for
+    /// `failure()`, and expiry is tried again with the next commit that expires.
+    pub async fn expire_in_background(&self) {
+        let outcome = self.expire().await;
+        if outcome.is_err() {
+            self.next_expiry_ms.set(u64::MAX);
+            self.note(&outcome);
+        }
+    }
+
     async fn due_rows(&self, now_ms: u64) -> Result<Vec<Vec<u8>>> {
         let (start, end) = expiry::due(now_ms);
         let mut rows = Vec::new();

@@ -5,18 +5,16 @@
 //! changes no manifest: recovery reads the logs in order and finds the later one in use or empty.
 
 use super::{Db, View};
+use crate::compaction::{self, Failure};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::manifest::{self, Manifest};
-use crate::memtable::{MemoryRecord, Memtable};
-use crate::record::Record;
+use crate::memtable::Memtable;
 use crate::storage::Storage;
-use crate::table::{Table, TableBuilder, TableMeta};
+use crate::table::{Table, TableMeta};
 use crate::wal::{LogRef, LogWriter};
 use std::rc::Rc;
 
-/// Keys taken out of the memtable at a time.
-const CHUNK_KEYS: usize = 256;
 /// Logs that hold commits of the active memtable, the one that is written and the next.
 const LOGS_MAX: usize = 8;
 /// Level 0 may hold this many times its budget of tables before writers wait for compaction.
@@ -137,10 +135,7 @@ impl<E: Env> Db<E> {
 
     /// Writes a memtable to a new table of level 0 and makes it, with `logs`, the database's.
     async fn install(&self, frozen: &Rc<Memtable>, logs: Vec<LogRef>) -> Result<()> {
-        let table = match frozen.is_empty() {
-            true => None,
-            false => Some(self.write_table(frozen).await?),
-        };
+        let table = self.write_table(frozen).await?;
         let mut dropped = Vec::new();
         self.edit(|manifest| {
             dropped = std::mem::take(&mut manifest.logs);
@@ -151,48 +146,28 @@ impl<E: Env> Db<E> {
             }
         })
         .await?;
-        let added = table.map(|meta| Rc::new(self.table(meta)));
+        let added = table.map(|meta| (0, Table::new(self.tables.clone(), meta)));
         let view = self.view();
         self.replace_view(View {
             active: view.active.clone(),
             frozen: None,
-            version: Rc::new(view.version.with_level0(added)),
+            version: Rc::new(view.version.apply(added.into_iter().collect(), &[])),
         });
-        self.garbage.borrow_mut().extend(dropped.iter().map(|log| log.file));
+        self.tables.garbage.borrow_mut().extend(dropped.iter().map(|log| log.file));
         self.collect_garbage().await;
         Ok(())
     }
 
-    async fn write_table(&self, memtable: &Rc<Memtable>) -> Result<TableMeta> {
-        let storage = self.env.storage();
-        let file = storage.create().await?;
-        let built = self.build_table(file, memtable).await;
-        if built.is_err() {
-            self.garbage.borrow_mut().push(file);
-        }
-        built
+    async fn write_table(&self, memtable: &Memtable) -> Result<Option<TableMeta>> {
+        let budgets = &self.options.budgets;
+        let written = compaction::flush(&self.env, budgets, memtable, &mut || self.new_id()).await;
+        written.map_err(|failure| self.give_up(failure))
     }
 
-    async fn build_table(&self, file: u32, memtable: &Rc<Memtable>) -> Result<TableMeta> {
-        let storage = self.env.storage().clone();
-        let budgets = &self.options.budgets;
-        let mut builder = TableBuilder::new(storage, file, self.new_id(), self.salt(), budgets);
-        let mut chunk: Vec<MemoryRecord> = Vec::new();
-        let mut after: Option<Rc<[u8]>> = None;
-        loop {
-            chunk.clear();
-            after = memtable.versions(after.as_deref(), CHUNK_KEYS, &mut chunk);
-            for MemoryRecord { key, stamp, op } in &chunk {
-                builder.add(Record { key, stamp: *stamp, op: op.borrow() })?;
-            }
-            builder.write_if_due().await?;
-            if self.env.slice_used_up() {
-                self.env.turn().await;
-            }
-            if after.is_none() {
-                return builder.finish().await;
-            }
-        }
+    /// Has the files of a failed flush or compaction removed; returns what went wrong.
+    pub(super) fn give_up(&self, failure: Failure) -> Error {
+        self.tables.garbage.borrow_mut().extend(failure.files);
+        failure.error
     }
 
     /// Changes the manifest. After a failure it is not known which state is on disk, so files
@@ -211,7 +186,7 @@ impl<E: Env> Db<E> {
     /// left for the next open, which finds that no manifest names it.
     pub(super) async fn collect_garbage(&self) {
         loop {
-            let Some(file) = self.garbage.borrow_mut().pop() else { return };
+            let Some(file) = self.tables.garbage.borrow_mut().pop() else { return };
             let removed = self.env.storage().remove(file).await;
             if removed.is_err() {
                 self.note(&removed);
@@ -222,10 +197,6 @@ impl<E: Env> Db<E> {
     pub(super) async fn new_log(&self) -> Result<LogRef> {
         let file = self.env.storage().create().await?;
         Ok(LogRef { id: self.new_id(), file, salt: self.salt() })
-    }
-
-    pub(super) fn table(&self, meta: TableMeta) -> Table<E::Storage> {
-        Table::new(self.env.storage().clone(), self.cache.clone(), self.garbage.clone(), meta)
     }
 
     pub(super) fn new_id(&self) -> u64 {

@@ -17,7 +17,6 @@ mod read;
 mod write;
 
 use crate::bytes::Bytes;
-use crate::cache::BlockCache;
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::limits::Budgets;
@@ -26,7 +25,8 @@ use crate::memtable::Memtable;
 use crate::signal::Turnstile;
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::stamp::Stamp;
-use crate::storage::{Durability, FileNo};
+use crate::storage::{Durability, Storage};
+use crate::table::Tables;
 use crate::version::Version;
 use crate::wal::LogWriter;
 use crate::wire;
@@ -109,8 +109,7 @@ struct Counters {
 pub struct Db<E: Env> {
     env: E,
     options: Options,
-    cache: Rc<BlockCache>,
-    garbage: Rc<RefCell<Vec<FileNo>>>,
+    tables: Rc<Tables<E::Storage>>,
 
     view: RefCell<Rc<View<E>>>,
     manifest: RefCell<Manifest>,
@@ -213,7 +212,7 @@ impl<E: Env> Db<E> {
             sets += level.iter().map(|table| table.meta().sets).sum::<u64>();
             deletes += level.iter().map(|table| table.meta().deletes).sum::<u64>();
         }
-        let cache = self.cache.stats();
+        let cache = self.tables.cache.stats();
         Ok(wire::Stats {
             entries: sets.saturating_sub(deletes),
             disk_bytes: self.env.storage().usage().await?,
@@ -222,7 +221,8 @@ impl<E: Env> Db<E> {
             cache_misses: cache.misses,
             cache_bytes: cache.bytes as u64,
             memtable_bytes: (view.active.bytes()
-                + view.frozen.as_ref().map_or(0, |table| table.bytes())) as u64,
+                + view.frozen.as_ref().map_or(0, |table| table.bytes()))
+                as u64,
             wal_bytes: self.log.borrow().len(),
             flushes: self.counters.flushes.get(),
             levels,
@@ -250,7 +250,9 @@ impl<E: Env> Db<E> {
     fn poison(&self, error: &Error, reported: bool) {
         let published = self.visible.get();
         self.view.borrow().active.roll_back(published);
-        self.log.borrow_mut().discard_group();
+        // The group goes with the commits; the repair starts on another log.
+        let log = self.log.borrow().log().clone();
+        *self.log.borrow_mut() = LogWriter::new(log, 0);
         self.unpublished.set(0);
         self.unpublished_events.borrow_mut().clear();
         self.poisonings.borrow_mut().push(Poisoning {

@@ -4,7 +4,7 @@
 use super::write::insert;
 use super::{Counters, Db, Options, View};
 use crate::bytes::Bytes;
-use crate::cache::BlockCache;
+use crate::cache::Cache;
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::manifest::{self, Loaded, Manifest};
@@ -12,7 +12,7 @@ use crate::memtable::{Memtable, OwnedOp};
 use crate::snapshot::Snapshots;
 use crate::stamp::Stamp;
 use crate::storage::{FileNo, MANIFEST_SLOTS, Storage};
-use crate::table::Table;
+use crate::table::{Table, Tables};
 use crate::version::Version;
 use crate::wal::payload::{Commit, LoggedOp};
 use crate::wal::{self, HEADER_BYTES, LogRef, LogWriter, Recovered};
@@ -65,22 +65,22 @@ impl<E: Env> Db<E> {
         replay: Replay,
         log: LogWriter,
     ) -> Db<E> {
-        let cache = Rc::new(BlockCache::new(options.budgets.cache_bytes));
-        let garbage = Rc::new(RefCell::new(Vec::new()));
-        let open = |meta: &_| {
-            let storage = env.storage().clone();
-            Rc::new(Table::new(storage, cache.clone(), garbage.clone(), Clone::clone(meta)))
-        };
-        let levels = manifest.levels.iter().map(|level| level.iter().map(open).collect());
+        let tables = Rc::new(Tables {
+            storage: env.storage().clone(),
+            cache: Cache::new(options.budgets.cache_bytes),
+            garbage: RefCell::default(),
+        });
+        let levels = manifest.levels.iter().enumerate();
+        let opened = levels.flat_map(|(level, metas)| metas.iter().map(move |meta| (level, meta)));
+        let opened = opened.map(|(level, meta)| (level, Table::new(tables.clone(), meta.clone())));
         let view = View {
             active: Rc::new(replay.memtable),
             frozen: None,
-            version: Rc::new(Version::new(levels.collect())),
+            version: Rc::new(Version::empty().apply(opened.collect(), &[])),
         };
         let start = Stamp { epoch: manifest.epoch, counter: 0 };
         Db {
-            cache,
-            garbage,
+            tables,
             view: RefCell::new(Rc::new(view)),
             next_id: Cell::new(manifest.next_id),
             manifest: RefCell::new(manifest),

@@ -4,8 +4,8 @@ use super::Db;
 use crate::bytes::Bytes;
 use crate::env::Env;
 use crate::error::Result;
-use crate::merge::{EntryRef, Merge};
-use crate::record::{Found, alive};
+use crate::merge::{Merge, Scan};
+use crate::record::{Found, Record, alive};
 use crate::snapshot::Snapshot;
 use crate::stamp::Stamp;
 
@@ -28,7 +28,9 @@ impl<E: Env> Db<E> {
     pub async fn get(&self, key: &[u8], snapshot: Snapshot) -> Result<Option<(Stamp, Bytes)>> {
         self.check_open()?;
         Ok(match self.find(key, snapshot.stamp).await? {
-            Some(Found::Set { stamp, value, expires_at }) if alive(expires_at, snapshot.time_ms) => {
+            Some(Found::Set { stamp, value, expires_at })
+                if alive(expires_at, snapshot.time_ms) =>
+            {
                 Some((stamp, value))
             }
             _ => None,
@@ -44,13 +46,20 @@ impl<E: Env> Db<E> {
         &self,
         range: Range<'_>,
         snapshot: Snapshot,
-        sink: impl FnMut(EntryRef<'_>) -> bool,
+        sink: impl FnMut(Record<'_>) -> bool,
     ) -> Result<bool> {
         self.check_open()?;
         let _pin = self.snapshots.pin(snapshot.stamp);
         let view = self.view();
-        let mut merge = Merge::new(&view.active, view.frozen.as_ref(), &view.version, range, snapshot);
-        merge.fill(sink).await
+        let memtables: Vec<_> = [Some(&view.active), view.frozen.as_ref()]
+            .into_iter()
+            .flatten()
+            .filter(|memtable| !memtable.is_empty())
+            .cloned()
+            .collect();
+        let (start, end) = (range.start.to_vec(), range.end.to_vec());
+        let scan = Scan { start, end, reverse: range.reverse, snapshot };
+        Ok(!Merge::scan(&memtables, &view.version, scan).fill(sink).await?)
     }
 
     /// The newest version of a key at or below `at`, tombstones and expired entries included.

@@ -30,7 +30,7 @@ impl<E: Env> Db<E> {
     /// Per commit: `TooLarge`, `MalformedFrame`, `TypeMismatch` for what the caller sent; the
     /// storage's errors, after which the commit is not applied (it may come back if the process
     /// ends before the next write has repaired the database).
-    pub async fn commit(&self, commits: &[Commit<'_>]) -> Vec<Result<Outcome>> {
+    pub async fn commit(&self, commits: &[&Commit<'_>]) -> Vec<Result<Outcome>> {
         let mut outcomes = Vec::with_capacity(commits.len());
         let turn = self.entrance.enter().await;
         if let Err(error) = self.ready_to_write().await {
@@ -72,6 +72,10 @@ impl<E: Env> Db<E> {
     /// the repair that the next write begins with.
     pub async fn flush(&self) -> Result<()> {
         self.check_open()?;
+        if self.poisoned.get() {
+            let _turn = self.entrance.enter().await;
+            return if self.poisoned.get() { self.repair().await } else { Ok(()) };
+        }
         self.settle(self.generation(), self.assigned.get(), true).await
     }
 
@@ -86,7 +90,7 @@ impl<E: Env> Db<E> {
         }
     }
 
-    async fn ready_to_write(&self) -> Result<()> {
+    pub(super) async fn ready_to_write(&self) -> Result<()> {
         self.check_open()?;
         if !self.poisoned.get() {
             return Ok(());
@@ -122,17 +126,14 @@ impl<E: Env> Db<E> {
         let stamp = self.assigned.get().next();
         match stamp.counter <= crate::stamp::COUNTER_MAX {
             true => Ok(stamp),
-            false => Err(Error::new(Code::TooLarge, "this open has used up its versionstamps: reopen")),
+            false => {
+                Err(Error::new(Code::TooLarge, "this open has used up its versionstamps: reopen"))
+            }
         }
     }
 
     /// Logs a staged commit and puts it into the active memtable, not yet visible.
-    pub(super) fn apply(
-        &self,
-        stamp: Stamp,
-        now_ms: u64,
-        staged: &[Staged<'_>],
-    ) -> Result<()> {
+    pub(super) fn apply(&self, stamp: Stamp, now_ms: u64, staged: &[Staged<'_>]) -> Result<()> {
         self.log_staged(stamp, now_ms, staged)?;
         let view = self.view();
         let observed = self.observer.borrow().is_some();
@@ -200,7 +201,8 @@ impl<E: Env> Db<E> {
                 return Ok(());
             }
             let _turn = self.appending.enter().await;
-            let settled = through <= self.visible.get() && !(strict && self.durable.get() < through);
+            let settled =
+                through <= self.visible.get() && !(strict && self.durable.get() < through);
             if !settled && self.undone_since(generation).is_none() {
                 self.append_group().await;
             }
@@ -264,7 +266,7 @@ impl<E: Env> Db<E> {
     }
 
     /// The error that undid what was unpublished in `generation`, if that happened.
-    fn undone_since(&self, generation: usize) -> Option<Error> {
+    pub(super) fn undone_since(&self, generation: usize) -> Option<Error> {
         self.poisonings.borrow().get(generation).map(|poisoning| poisoning.error.clone())
     }
 

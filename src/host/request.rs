@@ -8,6 +8,7 @@ use crate::error::{Code, Error, Result};
 use crate::expiry::USER_KEYS_START;
 use crate::host::subscription::Subscription;
 use crate::limits;
+use crate::record::Op;
 use crate::signal::join_all;
 use crate::snapshot::Snapshot;
 use crate::varint;
@@ -59,10 +60,13 @@ impl<E: Env> Requests<'_, E> {
         }
         let outcomes = self.host.db.commit(&batch).await;
         for (sequence, outcome) in (first..).zip(outcomes) {
-            self.reply(sequence, outcome.map(|outcome| match outcome {
-                Outcome::Committed(stamp) => Response::Committed(stamp.to_bytes()),
-                Outcome::CheckFailed(place) => Response::CheckFailed(place),
-            }));
+            self.reply(
+                sequence,
+                outcome.map(|outcome| match outcome {
+                    Outcome::Committed(stamp) => Response::Committed(stamp.to_bytes()),
+                    Outcome::CheckFailed(place) => Response::CheckFailed(place),
+                }),
+            );
         }
     }
 
@@ -105,24 +109,35 @@ impl<E: Env> Requests<'_, E> {
             Ok(()) => self.host.db.get(key, snapshot).await,
             Err(error) => Err(error),
         };
-        self.reply(sequence, found.as_ref().map_err(Clone::clone).map(|found| {
-            Response::Entry(found.as_ref().map(|(stamp, value)| Entry {
-                versionstamp: stamp.to_bytes(),
-                value: Blob(value),
-            }))
-        }));
+        self.reply(
+            sequence,
+            found.as_ref().map_err(Clone::clone).map(|found| {
+                Response::Entry(found.as_ref().map(|(stamp, value)| Entry {
+                    versionstamp: stamp.to_bytes(),
+                    value: Blob(value),
+                }))
+            }),
+        );
     }
 
     async fn get_many(&self, sequence: u64, keys: &[Blob<'_>]) {
         let found = self.find_all(keys, limits::GET_MANY_KEYS_MAX, self.host.db.snapshot()).await;
-        self.reply(sequence, match &found {
-            Ok(found) => Ok(Response::Entries(found.iter().map(entry).collect())),
-            Err(error) => Err(error.clone()),
-        });
+        self.reply(
+            sequence,
+            match &found {
+                Ok(found) => Ok(Response::Entries(found.iter().map(entry).collect())),
+                Err(error) => Err(error.clone()),
+            },
+        );
     }
 
     /// Reads keys side by side on one snapshot.
-    async fn find_all(&self, keys: &[Blob<'_>], max: usize, snapshot: Snapshot) -> Result<Vec<Found>> {
+    async fn find_all(
+        &self,
+        keys: &[Blob<'_>],
+        max: usize,
+        snapshot: Snapshot,
+    ) -> Result<Vec<Found>> {
         if keys.len() > max {
             return Err(Error::new(Code::TooLarge, format!("Too many keys (max {max})")));
         }
@@ -138,9 +153,12 @@ impl<E: Env> Requests<'_, E> {
     async fn list(&self, sequence: u64, list: &List<'_>) {
         let mut out = Vec::new();
         let page = self.page(list, &mut out).await;
-        self.reply(sequence, page.map(|(count, done, lease)| {
-            Response::Page(Page { done, lease, count, entries: Blob(&out) })
-        }));
+        self.reply(
+            sequence,
+            page.map(|(count, done, lease)| {
+                Response::Page(Page { done, lease, count, entries: Blob(&out) })
+            }),
+        );
     }
 
     /// Reads a page into `out`; returns its count, whether it is the last, and its lease.
@@ -162,10 +180,11 @@ impl<E: Env> Requests<'_, E> {
         let range = Range { start, end: &list.end, reverse: list.reverse };
         let mut count = 0;
         let exhausted = db
-            .list(range, snapshot, |entry| {
-                varint::put_bytes(out, entry.key);
-                out.extend_from_slice(&entry.stamp.to_bytes());
-                varint::put_bytes(out, entry.value);
+            .list(range, snapshot, |record| {
+                let Op::Set { value, .. } = record.op else { return true };
+                varint::put_bytes(out, record.key);
+                out.extend_from_slice(&record.stamp.to_bytes());
+                varint::put_bytes(out, value);
                 count += 1;
                 count < list.limit && out.len() < limits::PAGE_BYTES
             })
@@ -235,13 +254,17 @@ impl<E: Env> Requests<'_, E> {
         let failure = db.failure();
         let message = failure.as_ref().map(ToString::to_string);
         let failure = failure.as_ref().zip(message.as_ref());
-        self.reply(sequence, Ok(Response::Status(Status {
-            storage: self.host.storage,
-            durability: db.durability(),
-            epoch: db.epoch(),
-            format: crate::manifest::FORMAT,
-            failure: failure.map(|(error, message)| Failure { code: error.code() as u8, message }),
-        })));
+        self.reply(
+            sequence,
+            Ok(Response::Status(Status {
+                storage: self.host.storage,
+                durability: db.durability(),
+                epoch: db.epoch(),
+                format: crate::manifest::FORMAT,
+                failure: failure
+                    .map(|(error, message)| Failure { code: error.code() as u8, message }),
+            })),
+        );
     }
 
     fn reply(&self, sequence: u64, response: Result<Response<'_>>) {

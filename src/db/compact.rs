@@ -1,0 +1,124 @@
+//! Upkeep: what keeps reads fast and space bounded, between requests.
+
+use super::{Db, View};
+use crate::compaction::{self, Choice};
+use crate::env::Env;
+use crate::error::Result;
+use crate::snapshot::Snapshot;
+use crate::storage::Storage;
+use crate::table::{Table, TableMeta};
+use std::rc::Rc;
+
+impl<E: Env> Db<E> {
+    /// Whether [`Db::upkeep`] has something to do.
+    pub fn wants_upkeep(&self) -> bool {
+        if self.closed.get() || self.poisoned.get() || self.failure.borrow().is_some() {
+            return false;
+        }
+        let view = self.view.borrow();
+        let shape = view.version.shape();
+        view.frozen.is_some() || compaction::choose(&shape, &self.options.budgets).is_some()
+    }
+
+    /// Writes the frozen memtable to a table and compacts, until there is nothing left to do or
+    /// something fails; that stands in `failure()` until a later flush succeeds.
+    pub async fn upkeep(&self) {
+        while self.wants_upkeep() {
+            if self.flush_frozen().await.is_err() {
+                return;
+            }
+            let compacted = self.compact().await;
+            self.note(&compacted.map(|_| ()));
+            self.env.turn().await;
+        }
+    }
+
+    /// Runs the compaction that is most wanted; returns whether there was one.
+    ///
+    /// # Errors
+    /// Those of reading and writing tables; nothing is replaced then.
+    pub(super) async fn compact(&self) -> Result<bool> {
+        let _turn = self.compacting.enter().await;
+        self.check_open()?;
+        let version = self.view().version.clone();
+        let Some(choice) = compaction::choose(&version.shape(), &self.options.budgets) else {
+            return Ok(false);
+        };
+        let outputs = if choice.is_move() {
+            version
+                .levels()
+                .iter()
+                .flatten()
+                .map(|table| table.meta())
+                .filter(|meta| choice.upper.contains(&meta.id))
+                .cloned()
+                .collect()
+        } else {
+            let time_ms = self.now_ms();
+            let oldest = self.snapshots.oldest(self.visible.get(), time_ms);
+            // What a lease sees was alive when it began, so only a reader of the present may
+            // have expired entries dropped under it.
+            let time_ms = if oldest == self.visible.get() { time_ms } else { 0 };
+            let retained = Snapshot { stamp: oldest, time_ms };
+            let (budgets, mut ids) = (&self.options.budgets, || self.new_id());
+            compaction::run(&self.env, budgets, &version, &choice, retained, &mut ids)
+                .await
+                .map_err(|failure| self.give_up(failure))?
+        };
+        self.replace_tables(&choice, outputs).await?;
+        Ok(true)
+    }
+
+    /// Makes the outputs of a compaction the database's, in place of its inputs.
+    async fn replace_tables(&self, choice: &Choice, outputs: Vec<TableMeta>) -> Result<()> {
+        let target = choice.level + 1;
+        let removed: Vec<u64> = choice.upper.iter().chain(&choice.lower).copied().collect();
+        let next = |version: &crate::version::Version<E::Storage>| {
+            let added =
+                outputs.iter().map(|meta| (target, Table::new(self.tables.clone(), meta.clone())));
+            version.apply(added.collect(), &removed)
+        };
+        self.edit(|manifest| {
+            for level in &mut manifest.levels {
+                level.retain(|meta| !removed.contains(&meta.id));
+            }
+            manifest.levels.resize_with(manifest.levels.len().max(target + 1), Vec::new);
+            if let Some(level) = manifest.levels.get_mut(target) {
+                level.extend(outputs.iter().cloned());
+                level.sort_by(|a, b| a.smallest.cmp(&b.smallest));
+            }
+        })
+        .await?;
+        let view = self.view();
+        let kept: Vec<u64> = outputs.iter().map(|meta| meta.id).collect();
+        for table in view.version.levels().iter().flatten() {
+            let id = table.meta().id;
+            if removed.contains(&id) && !kept.contains(&id) {
+                table.retire();
+            }
+        }
+        let version = Rc::new(next(&view.version));
+        self.replace_view(View {
+            active: view.active.clone(),
+            frozen: view.frozen.clone(),
+            version,
+        });
+        drop(view);
+        self.collect_garbage().await;
+        Ok(())
+    }
+
+    /// Flushes what was committed and lets go of the storage. Calls under way get `Closed`.
+    ///
+    /// # Errors
+    /// Those of the flush; the storage is let go of all the same.
+    pub async fn close(&self) -> Result<()> {
+        let flushed = self.flush().await;
+        self.closed.set(true);
+        let _entrance = self.entrance.enter().await;
+        let _flushing = self.flushing.enter().await;
+        let _compacting = self.compacting.enter().await;
+        let closed = self.env.storage().close().await;
+        flushed.and(closed)
+    }
+}

@@ -1,0 +1,116 @@
+//! What the engine's tests share: a store that can be reopened, and short ways to write commits.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use kvass::commit::Outcome;
+use kvass::db::{Db, Options, Range};
+use kvass::env::manual::{ManualEnv, block_on};
+use kvass::error::Result;
+use kvass::key::{Part, encode};
+use kvass::limits::Budgets;
+use kvass::storage::Storage;
+use kvass::storage::memory::MemoryStorage;
+use kvass::wire::{Blob, Check, Commit, Mutation};
+use std::rc::Rc;
+
+/// The time at which tests begin, in milliseconds since the Unix epoch.
+pub const START_MS: u64 = 1_700_000_000_000;
+
+/// Budgets so small that a few hundred entries reach every part of the engine.
+pub fn tiny() -> Budgets {
+    Budgets {
+        memtable_bytes: 4 * 1024,
+        cache_bytes: 4 * 1024,
+        block_bytes: 256,
+        table_bytes: 2 * 1024,
+        level0_tables: 2,
+        level1_bytes: 8 * 1024,
+        level_growth: 4,
+        filter_bits: 10,
+    }
+}
+
+/// An open database with what is needed to open it again.
+pub struct Store<S: Storage = MemoryStorage> {
+    pub db: Rc<Db<ManualEnv<S>>>,
+    pub storage: Rc<S>,
+    options: Options,
+    now_ms: u64,
+    seed: u64,
+}
+
+impl Store<MemoryStorage> {
+    pub fn open_in_memory(options: Options, seed: u64) -> Store<MemoryStorage> {
+        Store::open(Rc::new(MemoryStorage::new()), options, seed).expect("a new database opens")
+    }
+}
+
+impl<S: Storage> Store<S> {
+    pub fn open(storage: Rc<S>, options: Options, seed: u64) -> Result<Store<S>> {
+        let env = ManualEnv::new(storage.clone(), START_MS, seed);
+        let db = block_on(Db::open(env, options.clone()))?;
+        Ok(Store { db, storage, options, now_ms: START_MS, seed })
+    }
+
+    /// Opens the same storage again, without closing: as after a tab was killed.
+    pub fn reopen(&mut self) {
+        self.seed += 1_000_003;
+        let env = ManualEnv::new(self.storage.clone(), self.now_ms, self.seed);
+        self.db = block_on(Db::open(env, self.options.clone())).expect("it reopens");
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    pub fn advance(&mut self, by_ms: u64) {
+        self.now_ms += by_ms;
+        self.db.env().set_now_ms(self.now_ms);
+    }
+
+    pub fn commit_one(&mut self, commit: Commit<'_>) -> Result<Outcome> {
+        block_on(self.db.commit(&[&commit])).pop().expect("one answer a commit")
+    }
+
+    pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let found = block_on(self.db.get(key, self.db.snapshot())).expect("it reads");
+        found.map(|(_, value)| value.to_vec())
+    }
+
+    /// How many user entries there are.
+    pub fn count(&self) -> usize {
+        let mut count = 0;
+        let range = Range { start: &[1], end: &[0xff], reverse: false };
+        block_on(self.db.list(range, self.db.snapshot(), |_| {
+            count += 1;
+            true
+        }))
+        .expect("it lists");
+        count
+    }
+}
+
+pub fn key(parts: &[&str]) -> Vec<u8> {
+    let parts: Vec<_> = parts.iter().map(|part| Part::String((*part).into())).collect();
+    encode(&parts).expect("a key")
+}
+
+/// An encoded top-level number.
+pub fn number(value: f64) -> Vec<u8> {
+    [&[4], &value.to_le_bytes()[..]].concat()
+}
+
+pub fn commit<'a>(checks: Vec<Check<'a>>, mutations: Vec<Mutation<'a>>) -> Commit<'a> {
+    Commit { checks, mutations, durability: None }
+}
+
+pub fn set<'a>(key: &'a [u8], value: &'a [u8]) -> Mutation<'a> {
+    Mutation::Set { key: Blob(key), value: Blob(value), expire_in_ms: None, stamp_key: false }
+}
+
+pub fn delete(key: &[u8]) -> Mutation<'_> {
+    Mutation::Delete { key: Blob(key) }
+}
+
+pub fn sum<'a>(key: &'a [u8], value: &'a [u8]) -> Mutation<'a> {
+    Mutation::Sum { key: Blob(key), value: Blob(value) }
+}

@@ -1,0 +1,289 @@
+//! The store against a model: random operations on a tiny memory budget, so that memtables,
+//! tables, levels, compaction and recovery all take part, must answer as a sorted map would.
+
+mod common;
+
+use common::{Store, commit, delete, key, number, set, sum, tiny};
+use kvass::commit::Outcome;
+use kvass::db::{Options, Range};
+use kvass::env::manual::block_on;
+use kvass::rng::Rng;
+use kvass::snapshot::Snapshot;
+use kvass::stamp::Stamp;
+use kvass::wire::{Blob, Check, Mutation};
+use std::collections::BTreeMap;
+
+#[derive(Clone)]
+struct Entry {
+    stamp: Stamp,
+    value: Vec<u8>,
+    expires_at: u64,
+}
+
+type State = BTreeMap<Vec<u8>, Entry>;
+
+struct Run {
+    store: Store,
+    state: State,
+    rng: Rng,
+    snapshots: Vec<(u64, Snapshot, State)>,
+}
+
+impl Run {
+    fn new(seed: u64) -> Run {
+        println!("seed {seed}");
+        let store = Store::open_in_memory(Options { budgets: tiny(), ..Options::default() }, seed);
+        Run { store, state: State::new(), rng: Rng::new(seed), snapshots: Vec::new() }
+    }
+
+    fn step(&mut self) {
+        match self.rng.below(100) {
+            0..50 => self.write(),
+            50..65 => self.read(),
+            65..80 => self.scan(),
+            80..85 => self.take_snapshot(),
+            85..90 => self.read_snapshot(),
+            90..94 => self.store.advance(self.rng.below(500)),
+            94..96 => block_on(self.store.db.expire()).expect("nothing fails"),
+            96..99 => block_on(self.store.db.upkeep()),
+            _ => self.reopen(),
+        }
+    }
+
+    fn random_key(&mut self) -> Vec<u8> {
+        key(&["k", &format!("{}", self.rng.below(300))])
+    }
+
+    fn alive(&self, key: &[u8]) -> Option<&Entry> {
+        let now = self.store.now_ms();
+        self.state.get(key).filter(|entry| kvass::record::alive(entry.expires_at, now))
+    }
+
+    /// A commit of a few mutations, with a check that holds or not.
+    fn write(&mut self) {
+        let keys: Vec<_> = (0..1 + self.rng.below(5)).map(|_| self.random_key()).collect();
+        let values: Vec<_> = keys.iter().map(|_| self.random_value()).collect();
+        let mut mutations = Vec::new();
+        let mut next = self.state.clone();
+        let now = self.store.now_ms();
+        for (key, value) in keys.iter().zip(&values) {
+            match self.rng.below(4) {
+                0 => {
+                    mutations.push(delete(key));
+                    next.remove(key);
+                }
+                1 => {
+                    let lifetime = 1 + self.rng.below(2_000);
+                    let mutation = Mutation::Set {
+                        key: Blob(key),
+                        value: Blob(value),
+                        expire_in_ms: Some(lifetime),
+                        stamp_key: false,
+                    };
+                    mutations.push(mutation);
+                    next.insert(key.clone(), entry(value, now + lifetime));
+                }
+                _ => {
+                    mutations.push(set(key, value));
+                    next.insert(key.clone(), entry(value, 0));
+                }
+            }
+        }
+        let checked = self.random_key();
+        let there = self.alive(&checked).map(|entry| entry.stamp);
+        let holds = self.rng.below(4) > 0;
+        let expected = if holds { there } else { Some(Stamp { epoch: 9_999, counter: 1 }) };
+        let versionstamp = expected.map(Stamp::to_bytes);
+        let checks = vec![Check { key: Blob(&checked), versionstamp }];
+        match self.store.commit_one(commit(checks, mutations)) {
+            Ok(Outcome::Committed(stamp)) => {
+                assert!(holds, "a check that fails lets nothing through");
+                for key in &keys {
+                    if let Some(entry) = next.get_mut(key) {
+                        entry.stamp = stamp;
+                    }
+                }
+                self.state = next;
+            }
+            Ok(Outcome::CheckFailed(place)) => assert!(!holds && place == 0),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    fn random_value(&mut self) -> Vec<u8> {
+        let mut value = vec![3; 1 + self.rng.below(60) as usize];
+        let last = value.len() - 1;
+        self.rng.fill(&mut value[1..]);
+        value[last] |= 1;
+        value
+    }
+
+    fn read(&mut self) {
+        let key = self.random_key();
+        let found = block_on(self.store.db.get(&key, self.store.db.snapshot())).expect("it reads");
+        let found = found.map(|(stamp, value)| (stamp, value.to_vec()));
+        let expected = self.alive(&key).map(|entry| (entry.stamp, entry.value.clone()));
+        assert_eq!(found, expected);
+    }
+
+    fn scan(&mut self) {
+        let snapshot = self.store.db.snapshot();
+        let state = self.state.clone();
+        self.compare(snapshot, &state);
+    }
+
+    fn compare(&mut self, snapshot: Snapshot, state: &State) {
+        let (mut start, mut end) = (self.random_key(), self.random_key());
+        if start > end {
+            std::mem::swap(&mut start, &mut end);
+        }
+        let reverse = self.rng.below(2) == 0;
+        let limit = 1 + self.rng.below(100) as usize;
+        let mut found = Vec::new();
+        let range = Range { start: &start, end: &end, reverse };
+        block_on(self.store.db.list(range, snapshot, |record| {
+            found.push((record.key.to_vec(), record.stamp));
+            found.len() < limit
+        }))
+        .expect("it lists");
+        let within = state.range(start..end);
+        let alive = within
+            .filter(|(_, entry)| kvass::record::alive(entry.expires_at, snapshot.time_ms))
+            .map(|(key, entry)| (key.clone(), entry.stamp));
+        let expected: Vec<_> = match reverse {
+            true => alive.rev().take(limit).collect(),
+            false => alive.take(limit).collect(),
+        };
+        assert_eq!(found, expected);
+    }
+
+    fn take_snapshot(&mut self) {
+        let db = &self.store.db;
+        let snapshot = db.snapshot();
+        let lease = db.snapshots().lease(1, snapshot, db.now_ms());
+        self.snapshots.push((lease, snapshot, self.state.clone()));
+    }
+
+    /// A leased snapshot goes on answering as it did, whatever was written since.
+    fn read_snapshot(&mut self) {
+        if self.snapshots.is_empty() {
+            return;
+        }
+        let place = self.rng.below(self.snapshots.len() as u64) as usize;
+        let (lease, snapshot, state) = self.snapshots.swap_remove(place);
+        let db = &self.store.db;
+        if db.snapshots().renew(1, lease, db.now_ms()).is_ok() {
+            self.compare(snapshot, &state);
+            self.store.db.snapshots().release(1, lease);
+        }
+    }
+
+    fn reopen(&mut self) {
+        self.snapshots.clear();
+        self.store.reopen();
+    }
+}
+
+fn entry(value: &[u8], expires_at: u64) -> Entry {
+    Entry { stamp: Stamp::ZERO, value: value.to_vec(), expires_at }
+}
+
+#[test]
+fn random_operations_answer_as_a_sorted_map_would() {
+    for seed in 0..12 {
+        let mut run = Run::new(seed);
+        for _ in 0..3_000 {
+            run.step();
+        }
+    }
+}
+
+#[test]
+fn a_database_many_times_larger_than_the_memtable_is_reopened_without_reading_its_tables() {
+    let mut store = Store::open_in_memory(Options { budgets: tiny(), ..Options::default() }, 1);
+    let count = 5_000;
+    for index in 0..count {
+        let (key, value) = (key(&["n", &format!("{index:06}")]), number(f64::from(index)));
+        store.commit_one(commit(vec![], vec![set(&key, &value)])).expect("it commits");
+        if index % 50 == 0 {
+            block_on(store.db.upkeep());
+        }
+    }
+    block_on(store.db.upkeep());
+    let stats = block_on(store.db.stats()).expect("memory has a size");
+    assert!(stats.disk_bytes > 20 * tiny().memtable_bytes as u64, "{stats:?}");
+    assert!(stats.levels.len() > 2, "it was compacted: {stats:?}");
+    assert!(stats.levels[0].0 < 4, "level 0 stays small: {stats:?}");
+    store.reopen();
+    let stats = block_on(store.db.stats()).expect("memory has a size");
+    assert_eq!((stats.cache_misses, stats.cache_bytes), (0, 0), "opening read no block");
+    for index in [0, count / 2, count - 1] {
+        let found = store.get(&key(&["n", &format!("{index:06}")]));
+        assert_eq!(found, Some(number(f64::from(index))));
+    }
+}
+
+#[test]
+fn compaction_gives_back_the_space_of_what_was_overwritten_and_deleted() {
+    let mut store = Store::open_in_memory(Options { budgets: tiny(), ..Options::default() }, 2);
+    for round in 0..40 {
+        for index in 0..200 {
+            let (key, value) = (key(&[&format!("{index}")]), number(f64::from(round)));
+            store.commit_one(commit(vec![], vec![set(&key, &value)])).expect("it commits");
+        }
+        block_on(store.db.upkeep());
+    }
+    let full = block_on(store.db.stats()).expect("memory has a size").disk_bytes;
+    assert!(full < 60_000, "8,000 writes to 200 keys occupy {full} bytes");
+    for index in 0..200 {
+        store.commit_one(commit(vec![], vec![delete(&key(&[&format!("{index}")]))])).expect("ok");
+    }
+    block_on(store.db.upkeep());
+    store.reopen();
+    assert_eq!(store.count(), 0);
+}
+
+#[test]
+fn a_commit_that_fails_leaves_no_trace() {
+    let mut store = Store::open_in_memory(Options::default(), 3);
+    let (a, b) = (key(&["a"]), key(&["b"]));
+    store.commit_one(commit(vec![], vec![set(&b, &number(1.0))])).expect("it commits");
+    let mutations = vec![set(&a, &number(1.0)), sum(&b, &[2, 1, 0, 0, 0, 0, 0, 0, 0])];
+    let error = store.commit_one(commit(vec![], mutations)).expect_err("a number is no u64");
+    assert_eq!(error.code(), kvass::error::Code::TypeMismatch);
+    assert_eq!(store.get(&a), None);
+    store.reopen();
+    assert_eq!(store.get(&a), None);
+    assert_eq!(store.get(&b), Some(number(1.0)));
+}
+
+#[test]
+fn several_mutations_of_one_key_apply_in_order() {
+    let mut store = Store::open_in_memory(Options::default(), 4);
+    let counter = key(&["counter"]);
+    let u64_value = |n: u64| [&[2], &n.to_le_bytes()[..]].concat();
+    let (five, two) = (u64_value(5), u64_value(2));
+    let mutations = vec![set(&counter, &five), sum(&counter, &two), sum(&counter, &two)];
+    store.commit_one(commit(vec![], mutations)).expect("it commits");
+    assert_eq!(store.get(&counter), Some(u64_value(9)));
+    let mutations = vec![sum(&counter, &two), delete(&counter), sum(&counter, &five)];
+    store.commit_one(commit(vec![], mutations)).expect("it commits");
+    assert_eq!(store.get(&counter), Some(u64_value(5)));
+    store.reopen();
+    assert_eq!(store.get(&counter), Some(u64_value(5)));
+}
+
+#[test]
+fn versionstamps_rise_over_commits_empty_ones_and_opens() {
+    let mut store = Store::open_in_memory(Options::default(), 5);
+    let mut last = Stamp::ZERO;
+    for round in 0..20 {
+        let outcome = store.commit_one(commit(vec![], vec![])).expect("it commits");
+        let Outcome::Committed(stamp) = outcome else { panic!("there are no checks") };
+        assert!(stamp > last, "{stamp} after {last}");
+        last = stamp;
+        if round % 5 == 4 {
+            store.reopen();
+        }
+    }
+}
