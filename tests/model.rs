@@ -248,7 +248,8 @@ fn a_commit_that_fails_leaves_no_trace() {
     let mut store = Store::open_in_memory(Options::default(), 3);
     let (a, b) = (key(&["a"]), key(&["b"]));
     store.commit_one(commit(vec![], vec![set(&b, &number(1.0))])).expect("it commits");
-    let mutations = vec![set(&a, &number(1.0)), sum(&b, &[2, 1, 0, 0, 0, 0, 0, 0, 0])];
+    let one = number(1.0);
+    let mutations = vec![set(&a, &one), sum(&b, &[2, 1, 0, 0, 0, 0, 0, 0, 0])];
     let error = store.commit_one(commit(vec![], mutations)).expect_err("a number is no u64");
     assert_eq!(error.code(), kvass::error::Code::TypeMismatch);
     assert_eq!(store.get(&a), None);

@@ -174,10 +174,10 @@ impl<E: Env> Db<E> {
     /// that either names must stay.
     pub(super) async fn edit(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
         let _turn = self.editing.enter().await;
-        let mut manifest = self.manifest.borrow().clone();
+        let mut manifest = self.manifest.borrow().successor();
         change(&mut manifest);
         manifest.next_id = self.next_id.get();
-        manifest::store(&**self.env.storage(), &mut manifest).await?;
+        manifest::store(&**self.env.storage(), &manifest).await?;
         *self.manifest.borrow_mut() = manifest;
         Ok(())
     }

@@ -32,7 +32,7 @@ impl<E: Env> Db<E> {
     /// `Corruption` where manifest or logs are damaged below what was flushed, `NewerFormat`,
     /// and the storage's errors. Nothing is deleted or overwritten then.
     pub async fn open(env: E, options: Options) -> Result<Rc<Db<E>>> {
-        let mut manifest = load(&env).await?;
+        let mut manifest = load(&env).await?.successor();
         let replay = Replay {
             memtable: Memtable::default(),
             last: Stamp { epoch: manifest.epoch, counter: 0 },
@@ -51,7 +51,7 @@ impl<E: Env> Db<E> {
             .ok_or_else(|| Error::new(Code::TooLarge, "the database has used up its epochs"))?;
         let mut unused = Vec::new();
         let log = renew_logs(&env, &mut manifest, &recovered, &mut unused).await?;
-        manifest::store(&*storage, &mut manifest).await?;
+        manifest::store(&*storage, &manifest).await?;
         for file in unused {
             storage.remove(file).await?;
         }
@@ -120,14 +120,14 @@ async fn load<E: Env>(env: &E) -> Result<Manifest> {
             storage.adopt(&[]).await?;
             let mut uuid = [0; 16];
             env.fill_random(&mut uuid);
-            Ok(Manifest::new(uuid, env.now_ms()))
+            Ok(Manifest { uuid, created_ms: env.now_ms(), ..Manifest::default() })
         }
         Loaded::Found { manifest, damaged_slot } => {
             if let Some(damage) = damaged_slot {
                 check_files(&**storage, &manifest, &damage).await?;
             }
             storage.adopt(&manifest.files()).await?;
-            Ok(manifest)
+            Ok(*manifest)
         }
     }
 }

@@ -83,10 +83,11 @@ impl<E: Env> Db<E> {
     /// commit and for `failure()`.
     pub async fn flush_in_background(&self) {
         let generation = self.generation();
-        if !self.poisoned.get() && self.flush().await.is_err() {
-            if let Some(poisoning) = self.poisonings.borrow().get(generation) {
-                poisoning.reported.set(false);
-            }
+        if self.poisoned.get() || self.flush().await.is_ok() {
+            return;
+        }
+        if let Some(poisoning) = self.poisonings.borrow().get(generation) {
+            poisoning.reported.set(false);
         }
     }
 

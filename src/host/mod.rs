@@ -115,8 +115,7 @@ impl<E: Env> Host<E> {
     /// The frame that waits for a connection, if there is one.
     pub fn take_outbox(&self, id: u32) -> Option<Vec<u8>> {
         let connection = self.connections.borrow().get(&id).cloned()?;
-        let frame = connection.outbox.borrow_mut().take(self.db.epoch());
-        frame
+        connection.outbox.borrow_mut().take(self.db.epoch())
     }
 
     /// Posts what waits in the outboxes of all connections.
