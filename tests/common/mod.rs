@@ -1,5 +1,6 @@
 //! What the engine's tests share: a store that can be reopened, and short ways to write commits.
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
 use kvass::commit::Outcome;
 use kvass::db::{Db, Options, Range};
