@@ -24,20 +24,6 @@ import { setup } from "./setup.mjs";
 const GLUE = at("target", "wasm-bindgen");
 
 /**
- * What the module may use: all of it is in every browser that has OPFS sync access handles or
- * passes the tests on IndexedDB (Chrome 111, Firefox 114, Safari 16.4).
- */
-const WASM_FEATURES = [
-  "--enable-bulk-memory",
-  "--enable-bulk-memory-opt",
-  "--enable-multivalue",
-  "--enable-mutable-globals",
-  "--enable-nontrapping-float-to-int",
-  "--enable-reference-types",
-  "--enable-sign-ext",
-];
-
-/**
  * Options that every bundle shares.
  * @param {boolean} dev
  * @returns {import("esbuild").BuildOptions}
@@ -81,9 +67,10 @@ async function buildWasm(dev) {
     ]);
     const glued = join(GLUE, "kvass_bg.wasm");
     if (dev) return cpSync(glued, pkg("kvass.wasm"));
+    // The module's own list of features tells wasm-opt what it may use; a browser needs no list.
     const optimizer = at("node_modules", "binaryen", "bin", "wasm-opt");
-    const out = ["-O3", "--output", pkg("kvass.wasm"), glued];
-    await run(process.execPath, [optimizer, ...WASM_FEATURES, ...out]);
+    const passes = ["-O3", "--strip-target-features", "--output", pkg("kvass.wasm")];
+    await run(process.execPath, [optimizer, ...passes, glued]);
   });
 }
 

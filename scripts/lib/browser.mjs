@@ -2,8 +2,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
-
-const NAMES = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome"];
+import { Explained } from "./run.mjs";
 
 /**
  * Flags that make a headless Chromium quiet and alike everywhere: no GPU, no QUIC, no calls home.
@@ -18,35 +17,38 @@ export const CHROMIUM_FLAGS = [
   "--disable-sync",
 ];
 
-/** Chromium as named by the environment, on the PATH, in its usual places, or playwright's. */
+/**
+ * The Chromium of the environment (KVASS_CHROMIUM or CHROME_PATH), else the first one on the PATH,
+ * in its usual places or among playwright's downloads.
+ * @throws {Explained} when the environment names one that does not exist
+ */
 export function findChromium() {
-  const named = [process.env.KVASS_CHROMIUM, process.env.CHROME_PATH].filter((path) => path);
-  return [...named, ...onPath(), ...usualPlaces(), ...fromPlaywright()].find(
-    (path) => path !== undefined && existsSync(path),
-  );
+  const named = process.env.KVASS_CHROMIUM || process.env.CHROME_PATH;
+  if (named && !existsSync(named)) throw new Explained(`there is no browser at ${named}`);
+  return named || [...onPath(), ...usualPlaces(), ...fromPlaywright()].find(existsSync);
 }
 
 /**
  * What playwright-core's `chromium.launch` and `launchPersistentContext` need.
- * @throws when there is no Chromium
+ * @throws {Explained} when there is no Chromium
  */
 export function launchOptions() {
   const executablePath = findChromium();
-  if (executablePath === undefined) throw new Error("no Chromium: run `npm run setup -- --test`");
+  if (!executablePath) throw new Explained("no Chromium: npm run setup -- --test");
   return { executablePath, headless: true, chromiumSandbox: false, args: CHROMIUM_FLAGS };
 }
 
 function onPath() {
-  const suffix = process.platform === "win32" ? ".exe" : "";
+  const names = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
   const folders = (process.env.PATH ?? "").split(delimiter).filter((folder) => folder !== "");
-  return NAMES.flatMap((name) => folders.map((folder) => join(folder, name + suffix)));
+  return names.flatMap((name) => folders.map((folder) => join(folder, name)));
 }
 
 function usualPlaces() {
   if (process.platform === "darwin") {
-    return ["Google Chrome", "Chromium"].flatMap((name) =>
+    return ["Google Chrome", "Chromium", "Microsoft Edge"].flatMap((name) =>
       ["/Applications", join(homedir(), "Applications")].map((folder) =>
-        join(folder, `${name}.app/Contents/MacOS/${name}`),
+        join(folder, `${name}.app`, "Contents", "MacOS", name),
       ),
     );
   }
@@ -54,25 +56,32 @@ function usualPlaces() {
   const { LOCALAPPDATA, PROGRAMFILES, "PROGRAMFILES(X86)": X86 } = process.env;
   return [LOCALAPPDATA, PROGRAMFILES, X86]
     .filter((folder) => folder !== undefined)
-    .map((folder) => join(folder, "Google", "Chrome", "Application", "chrome.exe"));
+    .flatMap((folder) => [
+      join(folder, "Google", "Chrome", "Application", "chrome.exe"),
+      join(folder, "Microsoft", "Edge", "Application", "msedge.exe"),
+    ]);
 }
 
 /** Any version that playwright has downloaded: its cache has one folder for each. */
 function fromPlaywright() {
-  const home = {
+  const caches = {
     darwin: join(homedir(), "Library", "Caches"),
-    win32: process.env.LOCALAPPDATA ?? homedir(),
-  }[process.platform.toString()];
-  const folder = join(home ?? join(homedir(), ".cache"), "ms-playwright");
-  const programs = [
-    ["chrome-linux", "chrome"],
-    ["chrome-linux64", "chrome"],
-    ["chrome-mac", "Chromium.app/Contents/MacOS/Chromium"],
-    ["chrome-win", "chrome.exe"],
-    ["chrome-win64", "chrome.exe"],
-  ];
+    win32: process.env.LOCALAPPDATA ?? join(homedir(), "AppData", "Local"),
+    other: process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"),
+  };
+  const os =
+    process.platform === "darwin" || process.platform === "win32" ? process.platform : "other";
+  const folder = join(caches[os], "ms-playwright");
   if (!existsSync(folder)) return [];
+  const mac = "Google Chrome for Testing.app/Contents/MacOS/Google Chrome for Testing";
+  const programs = [
+    "chrome-linux64/chrome",
+    "chrome-linux-arm64/chrome",
+    `chrome-mac-arm64/${mac}`,
+    `chrome-mac-x64/${mac}`,
+    "chrome-win64/chrome.exe",
+  ];
   return readdirSync(folder)
     .filter((name) => /^chromium-\d+$/.test(name))
-    .flatMap((name) => programs.map((program) => join(folder, name, ...program)));
+    .flatMap((name) => programs.map((program) => join(folder, name, program)));
 }

@@ -9,18 +9,13 @@ export const chromium = {
   name: "Chromium",
   met: () => findChromium() !== undefined,
   async install() {
+    const playwright = [at("node_modules", "playwright-core", "cli.js"), "install", "chromium"];
     try {
       if (canInstallDebian()) await aptInstall(["chromium"]);
-      else
-        await run(process.execPath, [
-          at("node_modules/playwright-core/cli.js"),
-          "install",
-          "chromium",
-        ]);
-    } catch (error) {
+      else await run(process.execPath, playwright);
+    } catch {
       throw new Explained(
-        `no Chromium (${/** @type {Error} */ (error).message}); ` +
-          "install Chrome or Chromium, or name one in KVASS_CHROMIUM",
+        "no Chromium for the tests; install Chrome or Chromium, or name one in KVASS_CHROMIUM",
       );
     }
   },
