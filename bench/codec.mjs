@@ -66,7 +66,10 @@ async function bundle() {
   return outputFiles[0].contents;
 }
 
-/** Nanoseconds of one call, the best of `ROUNDS` rounds that take turns with the other functions. */
+/**
+ * Nanoseconds of one call, the best of `ROUNDS` rounds that take turns with the other functions.
+ * @param {(() => unknown)[]} functions
+ */
 function time(functions) {
   const best = functions.map(() => Number.POSITIVE_INFINITY);
   for (let round = 0; round < ROUNDS; round++) {
@@ -92,16 +95,18 @@ const writer = new ByteWriter();
 const textEncoder = new TextEncoder();
 const textDecoder = new TextDecoder();
 
-function encoded(write, value) {
-  writer.reset();
-  write(writer, value);
-  return writer.bytes.slice(0, writer.position);
-}
-
-/** One row of the table: encoding and decoding beside JSON, and the sizes. */
+/**
+ * One row of the table: encoding and decoding beside JSON, and the sizes.
+ * @param {string} name
+ * @param {unknown} value
+ * @param {(w: unknown, value: unknown) => void} write
+ * @param {(bytes: Uint8Array, start: number, end: number) => unknown} decode
+ */
 function measure(name, value, write, decode) {
   const json = textEncoder.encode(JSON.stringify(value));
-  const own = encoded(write, value);
+  writer.reset();
+  write(writer, value);
+  const own = writer.bytes.slice(0, writer.position);
   const [write_ns, jsonWrite_ns, read_ns, jsonRead_ns] = time([
     () => {
       writer.reset();

@@ -44,7 +44,8 @@ export class ByteWriter {
     const old = this.bytes;
     this.bytes = new Uint8Array(Math.max(needed, old.length * 2));
     this.view = new DataView(this.bytes.buffer);
-    this.bytes.set(old.subarray(0, this.position));
+    // All of it: who moves content to put a length before it writes below what is already there.
+    this.bytes.set(old);
   }
 
   /** One byte. */
@@ -108,16 +109,14 @@ export class ByteWriter {
   endSized(start: number): void {
     const end = this.position;
     const length = end - start;
-    this.position = start - 1;
-    if (length > 0x7f) {
-      let extra = 0;
-      for (let rest = length; rest > 0x7f; rest = Math.floor(rest / 128)) extra++;
-      this.ensure(length + extra + 8);
+    let extra = 0;
+    for (let rest = length; rest > 0x7f; rest = Math.floor(rest / 128)) extra++;
+    if (extra > 0) {
+      this.ensure(extra);
       this.bytes.copyWithin(start + extra, start, end);
-      this.varint(length);
-    } else {
-      this.bytes[this.position++] = length;
     }
+    this.position = start - 1;
+    this.varint(length);
     this.position += length;
   }
 

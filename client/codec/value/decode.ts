@@ -286,7 +286,7 @@ class Decoder extends ByteReader {
     if (ERROR_NAMES.includes(name)) return this.#error(name, count, depth);
     switch (name) {
       case "Array":
-        return this.#sparse(count, depth);
+        return this.#irregularArray(count, depth);
       case "Date":
         return this.#made(new Date(this.#number()));
       case "Boolean":
@@ -309,11 +309,12 @@ class Decoder extends ByteReader {
     return this.#made(this.bytes.slice(start, start + size).buffer as ArrayBuffer);
   }
 
-  #sparse(count: number, depth: number): unknown[] {
+  /** An array with holes, or with properties that are no elements. */
+  #irregularArray(count: number, depth: number): unknown[] {
     if (count !== 2) throw new DecodeError("a wrong number of items");
     const length = this.#number();
     const array: unknown[] = this.#made([]);
-    // An array this long is kept as a table, so that the real length allocates nothing.
+    // An engine keeps an array this long as a table, so that the real length allocates nothing.
     array.length = 0xffffffff;
     array.length = length;
     return this.#plain(array, this.u8(), depth);

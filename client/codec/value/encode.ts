@@ -94,7 +94,7 @@ class Encoder {
     }
     const prototype: unknown = Object.getPrototypeOf(value);
     if (prototype === Object.prototype || prototype === null) {
-      this.#plain(value, depth);
+      this.#properties(value, Object.keys(value), depth);
       return;
     }
     this.#special(value, depth);
@@ -153,11 +153,16 @@ class Encoder {
   }
 
   #array(value: unknown[], depth: number): void {
-    if (hasHoles(value)) {
-      this.#sparse(value, depth);
+    const keys = Object.keys(value);
+    const length = value.length;
+    // Indexes come first and in order: if the last one is where it must be, none is missing and
+    // no other property follows.
+    if (keys.length !== length || (length > 0 && keys[length - 1] !== String(length - 1))) {
+      this.#class("Array", 2);
+      writeNumber(this.#w, length);
+      this.#properties(value, keys, depth);
       return;
     }
-    const length = value.length;
     writeHead(this.#w, MAJOR_ARRAY, length);
     for (let i = 0; i < length; i++) {
       const item = value[i];
@@ -167,14 +172,7 @@ class Encoder {
     }
   }
 
-  #sparse(value: unknown[], depth: number): void {
-    this.#class("Array", 2);
-    writeNumber(this.#w, value.length);
-    this.#plain(value, depth);
-  }
-
-  #plain(value: object, depth: number): void {
-    const keys = Object.keys(value);
+  #properties(value: object, keys: string[], depth: number): void {
     writeHead(this.#w, MAJOR_MAP, keys.length);
     for (const key of keys) {
       writeText(this.#w, key);
@@ -235,7 +233,7 @@ class Encoder {
         break;
       default:
         if (type !== "Object" && !isOwnClass(value)) throw this.#refusal(type, depth);
-        this.#plain(value, depth);
+        this.#properties(value, Object.keys(value), depth);
     }
   }
 
@@ -346,14 +344,6 @@ function describe(key: unknown): string {
 /** What an object is by its internal slots or by its `Symbol.toStringTag`. */
 export function typeName(value: unknown): string {
   return Object.prototype.toString.call(value).slice(8, -1);
-}
-
-function hasHoles(value: unknown[]): boolean {
-  if (!Array.prototype.includes.call(value, undefined)) return false;
-  for (let i = 0; i < value.length; i++) {
-    if (value[i] === undefined && !Object.hasOwn(value, i)) return true;
-  }
-  return false;
 }
 
 function unwrap(type: "Boolean" | "Number" | "String" | "BigInt", value: object): unknown {

@@ -87,12 +87,19 @@ export function decodeValue(bytes: Uint8Array, start = 0, end: number = bytes.le
     case KIND_NUMBER:
       if (r.left !== 8) throw new DecodeError("a number is not of 8 bytes");
       return r.f64();
-    case KIND_BIGINT: {
-      const isNegative = r.u8() === 1;
-      const magnitude = readMagnitude(bytes, r.position, end);
-      return isNegative ? -magnitude : magnitude;
-    }
+    case KIND_BIGINT:
+      return readBigint(r);
     default:
       throw new DecodeError(`unknown kind of value ${kind}`);
   }
+}
+
+function readBigint(r: ByteReader): bigint {
+  const sign = r.u8();
+  const magnitude = readMagnitude(r.bytes, r.position, r.end);
+  const hasLeadingZero = r.left > 0 && r.bytes[r.position] === 0;
+  if (sign > 1 || hasLeadingZero || (sign === 1 && magnitude === 0n)) {
+    throw new DecodeError("a bigint is not in its shortest form");
+  }
+  return sign === 1 ? -magnitude : magnitude;
 }

@@ -1,0 +1,82 @@
+/**
+ * Equality for values that went through storage: -0 is not 0, a hole is not undefined, prototypes
+ * count, the order of keys counts, and two places hold one object in both values or in neither.
+ */
+
+/** Where the values differ, or undefined if they are the same. */
+export function difference(a: unknown, b: unknown): string | undefined {
+  return new Comparison().difference(a, b, "value");
+}
+
+class Comparison {
+  readonly #pairs = new Map<object, object>();
+  readonly #taken = new Set<object>();
+
+  difference(a: unknown, b: unknown, at: string): string | undefined {
+    if (typeof a !== "object" || a === null || typeof b !== "object" || b === null) {
+      return Object.is(a, b) ? undefined : `${at}: ${show(a)} is not ${show(b)}`;
+    }
+    if (this.#pairs.has(a) || this.#taken.has(b)) {
+      return this.#pairs.get(a) === b ? undefined : `${at}: another object`;
+    }
+    this.#pairs.set(a, b);
+    this.#taken.add(b);
+    if (Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return `${at}: another prototype`;
+    return this.#content(a, b, at) ?? this.#properties(a, b, at);
+  }
+
+  #content(a: object, b: object, at: string): string | undefined {
+    if (a instanceof Map && b instanceof Map) return this.#list([...a].flat(), [...b].flat(), at);
+    if (a instanceof Set && b instanceof Set) return this.#list([...a], [...b], at);
+    if (a instanceof ArrayBuffer && b instanceof ArrayBuffer) {
+      return this.#list([...new Uint8Array(a)], [...new Uint8Array(b)], at);
+    }
+    if (ArrayBuffer.isView(a) && ArrayBuffer.isView(b)) {
+      return (
+        this.#list([a.byteOffset, a.byteLength], [b.byteOffset, b.byteLength], at) ??
+        this.difference(a.buffer, b.buffer, `${at}.buffer`)
+      );
+    }
+    if (a instanceof RegExp) return this.difference(String(a), String(b), at);
+    if (a instanceof Date || isWrapper(a)) return this.difference(a.valueOf(), b.valueOf(), at);
+    return undefined;
+  }
+
+  #list(a: unknown[], b: unknown[], at: string): string | undefined {
+    if (a.length !== b.length) return `${at}: ${a.length} items, not ${b.length}`;
+    return a.map((item, i) => this.difference(item, b[i], `${at}[${i}]`)).find(Boolean);
+  }
+
+  #properties(a: object, b: object, at: string): string | undefined {
+    const keys = ownKeys(a);
+    const others = ownKeys(b);
+    if (keys.join() !== others.join()) return `${at}: keys ${keys} are not ${others}`;
+    for (const key of keys) {
+      const mine = Object.getOwnPropertyDescriptor(a, key) as PropertyDescriptor;
+      const other = Object.getOwnPropertyDescriptor(b, key) as PropertyDescriptor;
+      if (mine.enumerable !== other.enumerable) return `${at}.${key}: enumerable or not`;
+      const found = this.difference(mine.value, other.value, `${at}.${key}`);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+}
+
+/** Engines differ in the order in which an error has its own properties. */
+function ownKeys(object: object): string[] {
+  const keys = Object.getOwnPropertyNames(object);
+  if (ArrayBuffer.isView(object)) return [];
+  return object instanceof Error ? keys.sort() : keys;
+}
+
+function isWrapper(value: object): boolean {
+  return [Boolean, Number, String, BigInt].some((wrapper) => value instanceof wrapper);
+}
+
+function show(value: unknown): string {
+  return Object.is(value, -0)
+    ? "-0"
+    : typeof value === "string"
+      ? JSON.stringify(value)
+      : String(value);
+}
