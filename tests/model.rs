@@ -1,7 +1,7 @@
 //! The store against a model: random operations on a tiny memory budget, so that memtables,
 //! tables, levels, compaction and recovery all take part, must answer as a sorted map would.
 
-#![allow(clippy::indexing_slicing, reason = "a test that fails may panic")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
 mod common;
 

@@ -20,6 +20,8 @@ use outbox::Outbox;
 use request::Requests;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use subscription::Subscription;
 
@@ -60,6 +62,11 @@ impl<E: Env> Host<E> {
         &self.db
     }
 
+    /// The storage that was obtained.
+    pub fn storage(&self) -> &'static str {
+        self.storage
+    }
+
     /// Takes up a connection by its first message; returns the answer to it.
     ///
     /// # Errors
@@ -85,37 +92,42 @@ impl<E: Env> Host<E> {
         self.observe_if_needed(None);
     }
 
-    /// Takes in a frame. The future answers it; polled once, it has left in the outbox (see
+    /// Takes in a frame and answers it. Polled once, the future has left in the outbox (see
     /// [`Host::take_outbox`]) all answers that needed no waiting, and where the storage answers
     /// at once it is over then.
     ///
     /// # Errors
-    /// `MalformedFrame` for a frame that can't be decoded, or of a connection that never said
-    /// hello; nothing was changed then.
-    pub fn frame(
-        self: &Rc<Self>,
-        id: u32,
-        bytes: Vec<u8>,
-    ) -> Result<impl Future<Output = ()> + use<E>> {
-        let unknown = || Error::new(Code::MalformedFrame, "a frame before the hello");
-        let connection = self.connections.borrow().get(&id).cloned().ok_or_else(unknown)?;
-        let client = RequestFrame::decode(&bytes)?.client;
-        if client != connection.client {
-            return Err(Error::new(Code::MalformedFrame, "a frame in another client's name"));
+    /// At the first poll: `MalformedFrame` for a frame that can't be decoded, is in another
+    /// client's name, or comes before the hello; nothing was changed then.
+    pub async fn frame(self: Rc<Self>, id: u32, bytes: Vec<u8>) -> Result<()> {
+        let malformed = |message| Error::new(Code::MalformedFrame, message);
+        let connection = self.connections.borrow().get(&id).cloned();
+        let connection = connection.ok_or_else(|| malformed("a frame before the hello"))?;
+        let frame = RequestFrame::decode(&bytes)?;
+        if frame.client != connection.client {
+            return Err(malformed("a frame in another client's name"));
         }
-        let host = self.clone();
-        Ok(async move {
-            // Decoded again, and not moved here, because it borrows from the bytes.
-            if let Ok(frame) = RequestFrame::decode(&bytes) {
-                host.answer(&connection, &frame).await;
-            }
-        })
+        self.answer(&connection, &frame).await;
+        Ok(())
     }
 
     /// The frame that waits for a connection, if there is one.
     pub fn take_outbox(&self, id: u32) -> Option<Vec<u8>> {
         let connection = self.connections.borrow().get(&id).cloned()?;
         connection.outbox.borrow_mut().take(self.db.epoch())
+    }
+
+    /// Runs a frame's future to its end, posting what it answers whenever it has to wait.
+    pub async fn posting(
+        &self,
+        mut answer: Pin<Box<dyn Future<Output = Result<()>>>>,
+    ) -> Result<()> {
+        poll_fn(|context| {
+            let polled = answer.as_mut().poll(context);
+            self.post_all();
+            polled
+        })
+        .await
     }
 
     /// Posts what waits in the outboxes of all connections.

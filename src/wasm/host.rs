@@ -1,0 +1,207 @@
+//! The class that the worker's JavaScript drives: a database and the frames of its clients.
+//!
+//! A frame is one call: the future that answers it is polled once, and where the storage answers
+//! at once, as OPFS does, the reply is what the call returns and no promise was made. What has to
+//! wait goes on by itself and reaches the client through `send`.
+
+use crate::db::{Db, Options};
+use crate::error::{Code, Error};
+use crate::host::Host as EngineHost;
+use crate::storage::Durability;
+use crate::wasm::env::WebEnv;
+use crate::wasm::storage::{Wanted, WebStorage};
+use js_sys::{Function, Object, Reflect, Uint8Array};
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::spawn_local;
+
+/// The longest wait that a timer of the browser can be set to.
+const TIMER_MS_MAX: u64 = i32::MAX as u64;
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_name = setTimeout)]
+    fn set_timeout(run: &Function, delay_ms: i32) -> JsValue;
+    #[wasm_bindgen(js_name = clearTimeout)]
+    fn clear_timeout(timer: &JsValue);
+}
+
+/// An open database; see worker/index.ts.
+#[wasm_bindgen]
+pub struct Host {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    host: Rc<EngineHost<WebEnv>>,
+    upkeep_runs: Cell<bool>,
+    timer: RefCell<Option<Timer>>,
+}
+
+type Answer = Pin<Box<dyn Future<Output = crate::error::Result<()>>>>;
+
+struct Timer {
+    due_ms: u64,
+    handle: JsValue,
+    _run: Closure<dyn FnMut()>,
+}
+
+#[wasm_bindgen]
+impl Host {
+    /// Opens a database. `storage` is "auto", "opfs", "indexeddb" or "memory"; `send` is called
+    /// with a connection and a frame.
+    ///
+    /// # Errors
+    /// `{ code, message }`, as all methods throw them.
+    pub async fn open(
+        name: String,
+        storage: String,
+        strict: bool,
+        send: Function,
+    ) -> Result<Host, JsValue> {
+        let wanted = match storage.as_str() {
+            "auto" => Wanted::Auto,
+            "opfs" => Wanted::Opfs,
+            "indexeddb" => Wanted::IndexedDb,
+            "memory" => Wanted::Memory,
+            _ => return Err(thrown(&Error::new(Code::Unsupported, "there is no such storage"))),
+        };
+        let storage = Rc::new(WebStorage::open(&name, wanted).await.map_err(|error| thrown(&error))?);
+        let kind = storage.kind();
+        let durability = if strict { Durability::Strict } else { Durability::Relaxed };
+        let options = Options { durability, ..Options::default() };
+        let opened = Db::open(WebEnv::new(storage.clone()), options).await;
+        let db = match opened {
+            Ok(db) => db,
+            Err(error) => {
+                // The error of opening says more than one of letting go after it would.
+                let _ = crate::storage::Storage::close(&*storage).await;
+                return Err(thrown(&error));
+            }
+        };
+        let post = Box::new(move |connection: u32, frame: Vec<u8>| {
+            let frame = Uint8Array::from(frame.as_slice());
+            // The worker's `send` only posts a message; where even that throws, the client
+            // notices that its worker is gone.
+            let _ = send.call2(&JsValue::NULL, &connection.into(), &frame);
+        });
+        let host = EngineHost::new(db, kind, post);
+        let inner = Inner { host, upkeep_runs: Cell::new(false), timer: RefCell::default() };
+        let host = Host { inner: Rc::new(inner) };
+        Inner::look_after(&host.inner);
+        Ok(host)
+    }
+
+    /// The storage that was obtained: "opfs", "indexeddb" or "memory".
+    #[wasm_bindgen(getter)]
+    pub fn storage(&self) -> String {
+        self.inner.host.storage().to_owned()
+    }
+
+    /// Takes up a connection by its hello; returns the welcome.
+    ///
+    /// # Errors
+    /// `MalformedFrame`, `VersionMismatch`.
+    pub fn connect(&self, connection: u32, hello: &[u8]) -> Result<Vec<u8>, JsValue> {
+        self.inner.host.connect(connection, hello).map_err(|error| thrown(&error))
+    }
+
+    /// Forgets a connection.
+    pub fn disconnect(&self, connection: u32) {
+        self.inner.host.disconnect(connection);
+    }
+
+    /// Takes in a frame; returns the frame with the answers that needed no waiting.
+    ///
+    /// # Errors
+    /// `MalformedFrame`; nothing was changed.
+    pub fn frame(&self, connection: u32, bytes: Vec<u8>) -> Result<Option<Vec<u8>>, JsValue> {
+        let host = &self.inner.host;
+        let mut answer: Answer = Box::pin(host.clone().frame(connection, bytes));
+        match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answered) => answered.map_err(|error| thrown(&error))?,
+            Poll::Pending => {
+                let inner = self.inner.clone();
+                spawn_local(async move {
+                    // Only its first poll can fail.
+                    let _ = inner.host.posting(answer).await;
+                    Inner::look_after(&inner);
+                });
+            }
+        }
+        let reply = host.take_outbox(connection);
+        host.post_all();
+        Inner::look_after(&self.inner);
+        Ok(reply)
+    }
+
+    /// Flushes what was committed relaxed: the page is about to be hidden or frozen.
+    pub async fn flush(&self) {
+        let host = self.inner.host.clone();
+        host.db().flush_in_background().await;
+    }
+
+    /// Flushes, and lets go of the storage.
+    ///
+    /// # Errors
+    /// Those of the flush.
+    pub async fn close(&self) -> Result<(), JsValue> {
+        let host = self.inner.host.clone();
+        self.inner.timer.take();
+        host.db().close().await.map_err(|error| thrown(&error))
+    }
+}
+
+impl Inner {
+    /// Sees to it that what is due later is done then, and upkeep now.
+    fn look_after(inner: &Rc<Inner>) {
+        let due_ms = inner.host.next_tick_ms();
+        if due_ms < inner.timer.borrow().as_ref().map_or(u64::MAX, |timer| timer.due_ms) {
+            inner.timer.replace(Some(Timer::new(inner, due_ms)));
+        }
+        if inner.host.wants_upkeep() && !inner.upkeep_runs.replace(true) {
+            let inner = inner.clone();
+            spawn_local(async move {
+                // Not in the call that made it necessary: its reply goes first.
+                crate::env::Env::turn(inner.host.db().env()).await;
+                inner.host.upkeep().await;
+                inner.upkeep_runs.set(false);
+            });
+        }
+    }
+}
+
+impl Timer {
+    fn new(inner: &Rc<Inner>, due_ms: u64) -> Timer {
+        let weak = Rc::downgrade(inner);
+        let run = Closure::<dyn FnMut()>::new(move || {
+            let Some(inner) = weak.upgrade() else { return };
+            spawn_local(async move {
+                inner.timer.take();
+                inner.host.tick().await;
+                Inner::look_after(&inner);
+            });
+        });
+        let delay_ms = due_ms.saturating_sub(inner.host.db().now_ms()).min(TIMER_MS_MAX);
+        let handle = set_timeout(run.as_ref().unchecked_ref(), delay_ms as i32);
+        Timer { due_ms, handle, _run: run }
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        clear_timeout(&self.handle);
+    }
+}
+
+/// An error as `{ code, message }`.
+fn thrown(error: &Error) -> JsValue {
+    let object = Object::new();
+    // Setting a property of a plain object does not fail.
+    let _ = Reflect::set(&object, &"code".into(), &(error.code() as u8).into());
+    let _ = Reflect::set(&object, &"message".into(), &error.to_string().into());
+    object.into()
+}
