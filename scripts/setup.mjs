@@ -6,22 +6,24 @@
 
 import { Explained, entry, since } from "./lib/run.mjs";
 import { chromium } from "./setup/chromium.mjs";
-import { nodePackages } from "./setup/node-packages.mjs";
+import { node, nodePackages } from "./setup/node.mjs";
 import { rust, wasmBindgen, wasmTarget } from "./setup/rust.mjs";
 
 /**
  * @typedef {object} Need
  * @property {string} name
  * @property {() => boolean} met
- * @property {() => Promise<void>} install makes `met` true, or throws Explained
+ * @property {() => Promise<void>} [install] makes `met` true, or throws Explained
+ * @property {string} [advice] what to do about a need that has no `install`
  */
 
 /** @param {{ test?: boolean }} [options] */
 export async function setup({ test = false } = {}) {
   const start = performance.now();
-  const needs = [nodePackages, rust, wasmTarget, wasmBindgen, ...(test ? [chromium] : [])];
+  const needs = [node, nodePackages, rust, wasmTarget, wasmBindgen, ...(test ? [chromium] : [])];
   for (const need of needs) {
     if (need.met()) continue;
+    if (!need.install) throw new Explained(need.advice ?? `${need.name} is missing`);
     console.log(`set-up: ${need.name} missing, installing`);
     await need.install();
     if (!need.met()) throw new Explained(`${need.name} was installed but still can't be used`);

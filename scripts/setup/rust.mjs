@@ -15,9 +15,7 @@ const RUSTUP = "install Rust with rustup: https://rustup.rs";
 export const rust = {
   name: "Rust",
   met: () => ask("cargo", ["--version"]) !== undefined,
-  install: async () => {
-    throw new Explained(`there is no cargo on the PATH; ${RUSTUP}`);
-  },
+  advice: `there is no cargo on the PATH; ${RUSTUP}`,
 };
 
 /** @type {import("../setup.mjs").Need} */

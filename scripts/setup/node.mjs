@@ -1,7 +1,19 @@
-/** The npm packages of package-lock.json. */
+/** Node itself, and the npm packages of package-lock.json. */
 import { readFileSync } from "node:fs";
 import { at } from "../lib/paths.mjs";
 import { npm } from "../lib/run.mjs";
+
+const [OLDEST_MAJOR, OLDEST_MINOR] = [20, 19];
+
+/** @type {import("../setup.mjs").Need} */
+export const node = {
+  name: `Node ${process.versions.node}`,
+  met() {
+    const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+    return major > OLDEST_MAJOR || (major === OLDEST_MAJOR && minor >= OLDEST_MINOR);
+  },
+  advice: `Node is too old; install ${OLDEST_MAJOR}.${OLDEST_MINOR} or a newer one`,
+};
 
 /** @typedef {Record<string, { version?: string, optional?: boolean }>} Packages */
 
