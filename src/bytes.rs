@@ -21,6 +21,14 @@ impl Bytes {
         Some(Bytes { buffer: buffer.clone(), start, end })
     }
 
+    /// The part of these bytes in `range`, in the same buffer; None where it lies outside.
+    pub fn part(&self, range: Range<usize>) -> Option<Bytes> {
+        self.get(range.clone())?;
+        let start = self.start + u32::try_from(range.start).ok()?;
+        let end = self.start + u32::try_from(range.end).ok()?;
+        Some(Bytes { buffer: self.buffer.clone(), start, end })
+    }
+
     /// Copies `bytes` into a buffer of their own.
     pub fn copy(bytes: &[u8]) -> Bytes {
         let end = u32::try_from(bytes.len()).unwrap_or(u32::MAX);

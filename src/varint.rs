@@ -12,7 +12,16 @@ pub fn put(out: &mut Vec<u8>, mut value: u64) {
 
 /// Takes a number off the front of `bytes`; None where they are cut short, go past 64 bits or
 /// are longer than the number needs. Only success moves `bytes`.
+#[inline]
 pub fn take(bytes: &mut &[u8]) -> Option<u64> {
+    if let [byte @ 0..0x80, rest @ ..] = *bytes {
+        *bytes = rest;
+        return Some(u64::from(*byte));
+    }
+    take_long(bytes)
+}
+
+fn take_long(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for (place, &byte) in bytes.iter().take(10).enumerate() {
         let shift = 7 * place as u32;

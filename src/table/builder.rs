@@ -1,41 +1,258 @@
-//! Writes a table, front to back, in pieces.
+//! Writes a table, front to back: data blocks, with an index leaf after as many as it points to,
+//! then the filter, the top of the index and the footer.
 
 use super::TableMeta;
-use crate::error::Result;
+use super::block::{Handle, common_prefix, seal};
+use super::block_builder::BlockBuilder;
+use super::filter;
+use super::footer::{self, Footer};
+use crate::error::{Error, Result};
 use crate::limits::Budgets;
-use crate::record::Record;
-use crate::storage::{FileNo, Storage};
-use std::marker::PhantomData;
+use crate::record::{Op, Record, order};
+use crate::stamp::Stamp;
+use crate::storage::{Durability, FileNo, Storage};
+use core::cmp::Ordering;
 use std::rc::Rc;
 
-/// Writes one table into a file that holds no bytes yet.
+/// What has gathered is written once it is this much, in bytes.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// Writes one table into a file that holds no bytes yet. It holds the open block, the index of
+/// the open leaf, a hash for every key, and what waits to be written.
 pub struct TableBuilder<S: Storage> {
-    storage: PhantomData<S>,
+    storage: Rc<S>,
+    block_bytes: usize,
+    filter_bits: usize,
+    meta: TableMeta,
+    /// The file from `written` on, up to and including the open data block.
+    data: BlockBuilder,
+    written: u64,
+    leaf: BlockBuilder,
+    top: BlockBuilder,
+    hashes: Vec<u64>,
+    last: (Vec<u8>, Stamp),
 }
 
 impl<S: Storage> TableBuilder<S> {
     /// A builder of the table `id`; `salt` is random.
-    pub fn new(_: Rc<S>, _file: FileNo, _id: u64, _salt: u64, _: &Budgets) -> TableBuilder<S> {
-        unimplemented!()
+    pub fn new(
+        storage: Rc<S>,
+        file: FileNo,
+        id: u64,
+        salt: u64,
+        budgets: &Budgets,
+    ) -> TableBuilder<S> {
+        let mut data = BlockBuilder::default();
+        data.append(&footer::header(id, salt));
+        TableBuilder {
+            storage,
+            block_bytes: budgets.block_bytes,
+            filter_bits: budgets.filter_bits,
+            meta: TableMeta {
+                id,
+                file,
+                salt,
+                bytes: 0,
+                sets: 0,
+                deletes: 0,
+                smallest: Box::default(),
+                largest: Box::default(),
+                oldest: Stamp::MAX,
+                newest: Stamp::ZERO,
+            },
+            data,
+            written: 0,
+            leaf: BlockBuilder::default(),
+            top: BlockBuilder::default(),
+            hashes: Vec::new(),
+            last: (Vec::new(), Stamp::ZERO),
+        }
     }
 
-    /// Appends a version, which sorts after all before it.
-    pub fn add(&mut self, _record: Record<'_>) -> Result<()> {
-        unimplemented!()
+    /// Whether there are no versions yet.
+    pub fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
     }
 
-    /// Writes what has gathered, if it is enough for a write.
-    pub async fn flush_if_due(&mut self) -> Result<()> {
-        unimplemented!()
+    /// The last key added.
+    pub fn last_key(&self) -> &[u8] {
+        &self.last.0
     }
 
     /// The size of the file so far, in bytes.
     pub fn bytes(&self) -> u64 {
-        unimplemented!()
+        self.written + (self.data.closed().len() + self.data.open_bytes()) as u64
     }
 
-    /// Writes the rest and flushes the file.
-    pub async fn finish(self) -> Result<TableMeta> {
-        unimplemented!()
+    /// Appends a version, which sorts after all before it.
+    ///
+    /// # Errors
+    /// `Io` where it does not: a table out of order would hide data.
+    pub fn add(&mut self, record: Record<'_>) -> Result<()> {
+        let first = self.is_empty();
+        let (last_key, last_stamp) = &self.last;
+        let before = order((last_key, *last_stamp), (record.key, record.stamp));
+        if !first && before != Ordering::Less {
+            return Err(Error::io("a version was added to a table out of order"));
+        }
+        let new_key = first || *last_key != record.key;
+        // A value larger than a block gets one of its own: its neighbours are read without it.
+        let value_bytes = match record.op {
+            Op::Set { value, .. } => value.len(),
+            Op::Delete => 0,
+        };
+        let open_bytes = self.data.open_bytes();
+        if open_bytes >= self.block_bytes || open_bytes > 0 && value_bytes >= self.block_bytes {
+            self.close_block(Some(record.key));
+        }
+        self.data.add(record);
+        self.count(&record);
+        if first {
+            self.meta.smallest = record.key.into();
+        }
+        if new_key {
+            self.hashes.push(filter::hash(record.key));
+            self.last.0.clear();
+            self.last.0.extend_from_slice(record.key);
+        }
+        self.last.1 = record.stamp;
+        Ok(())
+    }
+
+    fn count(&mut self, record: &Record<'_>) {
+        match record.op {
+            Op::Set { .. } => self.meta.sets += 1,
+            Op::Delete => self.meta.deletes += 1,
+        }
+        self.meta.oldest = self.meta.oldest.min(record.stamp);
+        self.meta.newest = self.meta.newest.max(record.stamp);
+    }
+
+    /// Closes the data block; `next` is the first key of the one after it.
+    fn close_block(&mut self, next: Option<&[u8]>) {
+        let mut handle = Vec::new();
+        let offset = self.offset();
+        self.data.close(self.meta.salt, offset).put(&mut handle);
+        let op = Op::Set { value: &handle, expires_at: 0 };
+        let (key, stamp) = &self.last;
+        let shorter = next.and_then(|next| separator(key, next));
+        self.leaf.add(match &shorter {
+            Some(key) => Record { key, stamp: Stamp::ZERO, op },
+            None => Record { key, stamp: *stamp, op },
+        });
+        if next.is_none() || self.leaf.open_bytes() >= self.block_bytes {
+            self.close_leaf();
+        }
+    }
+
+    /// Closes the index leaf, behind the data block that was closed just before.
+    fn close_leaf(&mut self) {
+        let mut handle = Vec::new();
+        let offset = self.offset();
+        self.leaf.close(self.meta.salt, offset).put(&mut handle);
+        self.data.append(self.leaf.closed());
+        self.leaf.clear_closed();
+        let op = Op::Set { value: &handle, expires_at: 0 };
+        let (key, stamp) = self.leaf.last();
+        self.top.add(Record { key, stamp, op });
+    }
+
+    /// Where in the file the next block begins; the open one, if there is one.
+    fn offset(&self) -> u64 {
+        self.written + self.data.closed().len() as u64
+    }
+
+    /// Writes the closed blocks, if they are enough for a write.
+    ///
+    /// # Errors
+    /// Those of [`Storage::write`]; the builder is of no use after one.
+    pub async fn flush_if_due(&mut self) -> Result<()> {
+        if self.data.closed().len() < WRITE_BYTES {
+            return Ok(());
+        }
+        let closed = self.data.closed();
+        let written = self.written + closed.len() as u64;
+        self.storage.write(self.meta.file, self.written, closed, Durability::Relaxed).await?;
+        self.written = written;
+        self.data.clear_closed();
+        Ok(())
+    }
+
+    /// Writes the rest and makes the file durable.
+    ///
+    /// # Errors
+    /// Those of [`Storage::write`].
+    pub async fn finish(mut self) -> Result<TableMeta> {
+        if self.data.open_bytes() > 0 {
+            self.close_block(None);
+        }
+        let filter = self.append_filter();
+        let top_offset = self.offset();
+        let top = self.top.close(self.meta.salt, top_offset);
+        self.data.append(self.top.closed());
+        let footer = Footer {
+            filter,
+            top,
+            sets: self.meta.sets,
+            deletes: self.meta.deletes,
+            id: self.meta.id,
+        };
+        let footer = footer.encode(self.meta.salt, self.offset());
+        self.data.append(&footer);
+        self.meta.bytes = self.offset();
+        self.meta.largest = core::mem::take(&mut self.last.0).into();
+        let rest = self.data.closed();
+        self.storage.write(self.meta.file, self.written, rest, Durability::Strict).await?;
+        Ok(self.meta)
+    }
+
+    fn append_filter(&mut self) -> Handle {
+        let offset = self.offset();
+        let mut block = Vec::new();
+        filter::build(&mut block, &self.hashes, self.filter_bits);
+        seal(&mut block, 0, self.meta.salt, offset);
+        self.data.append(&block);
+        Handle { offset, len: block.len() as u32 }
+    }
+}
+
+/// A key that is greater than `before` and less than `next` and shorter than `before`, if there
+/// is one: what `before` has in common with `next` and a little more, its last byte one greater.
+fn separator(before: &[u8], next: &[u8]) -> Option<Vec<u8>> {
+    let common = common_prefix(before, next);
+    let differs = *before.get(common)?;
+    let bump = if differs.saturating_add(1) < *next.get(common)? {
+        common
+    } else {
+        let rest = before.get(common + 1..)?;
+        common + 1 + rest.iter().position(|byte| *byte != u8::MAX)?
+    };
+    if bump + 1 >= before.len() {
+        return None;
+    }
+    let mut key = before.get(..=bump)?.to_vec();
+    *key.last_mut()? += 1;
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_separator_lies_between_its_keys(
+            mut keys in proptest::collection::vec(
+                proptest::collection::vec(prop_oneof![Just(0), Just(1), Just(254), Just(255)], 0..6),
+                2,
+            )
+        ) {
+            keys.sort();
+            if let Some(between) = separator(&keys[0], &keys[1]) {
+                prop_assert!(keys[0] < between && between < keys[1], "{between:?}");
+                prop_assert!(between.len() < keys[0].len());
+            }
+        }
     }
 }

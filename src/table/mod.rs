@@ -4,15 +4,32 @@
 //! [`Table`] reads it: the footer and the top of the index when it is first used, index leaves,
 //! filter and data blocks through the block cache, so that memory does not grow with the data.
 
+use crate::bytes::{Bytes, zeroed};
 use crate::cache::Cache;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::record::Found;
 use crate::stamp::Stamp;
 use crate::storage::{FileNo, Storage};
-use std::cell::{Cell, RefCell};
+use block::{Block, Handle};
+use footer::{FOOTER_BYTES, Footer};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
+mod block;
+mod block_builder;
+mod block_cursor;
 pub mod builder;
+pub mod cursor;
+mod filter;
+mod footer;
+#[cfg(test)]
+mod tests;
+
+pub use builder::TableBuilder;
+pub use cursor::TableCursor;
+
+/// Opening a table reads this much of its end: the footer, and the top of the index with it.
+const TAIL_BYTES: u64 = 4 * 1024;
 
 /// What the manifest keeps of a table.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -44,6 +61,11 @@ impl TableMeta {
     pub fn overlaps(&self, start: &[u8], end: Option<&[u8]>) -> bool {
         *self.largest >= *start && end.is_none_or(|end| *self.smallest < *end)
     }
+
+    /// Whether the table may hold this key.
+    pub fn spans(&self, key: &[u8]) -> bool {
+        *self.smallest <= *key && *key <= *self.largest
+    }
 }
 
 /// What all tables of an open database share.
@@ -60,13 +82,21 @@ pub struct Tables<S> {
 pub struct Table<S: Storage> {
     shared: Rc<Tables<S>>,
     meta: TableMeta,
+    ends: OnceCell<Ends>,
     retired: Cell<bool>,
+}
+
+/// What is read from the end of the file on first use, and stays.
+struct Ends {
+    top: Block,
+    filter: Handle,
 }
 
 impl<S: Storage> Table<S> {
     /// The table that `meta` describes.
     pub fn new(shared: Rc<Tables<S>>, meta: TableMeta) -> Rc<Table<S>> {
-        Rc::new(Table { shared, meta, retired: Cell::new(false) })
+        let (ends, retired) = (OnceCell::new(), Cell::new(false));
+        Rc::new(Table { shared, meta, ends, retired })
     }
 
     /// What the manifest keeps of it.
@@ -78,19 +108,101 @@ impl<S: Storage> Table<S> {
     ///
     /// # Errors
     /// `Corruption` where a block it needs is damaged, `NewerFormat`, and those of the storage.
-    pub async fn get(&self, _key: &[u8], _at: Stamp) -> Result<Option<Found>> {
-        unimplemented!()
+    pub async fn get(&self, key: &[u8], at: Stamp) -> Result<Option<Found>> {
+        let Ends { top, filter } = self.ends().await?;
+        let filter = self.cached(*filter).await?;
+        if !filter::may_contain(&filter, filter::hash(key)) {
+            return Ok(None);
+        }
+        let Some(hit) = top.search(key, at)? else { return Ok(None) };
+        let leaf = self.cached_block(hit.handle()?).await?;
+        let Some(hit) = leaf.search(key, at)? else { return Ok(None) };
+        let data = self.cached_block(hit.handle()?).await?;
+        let hit = data.search(key, at)?;
+        Ok(hit.filter(|hit| hit.same_key).map(|hit| hit.found()))
     }
 
     /// Marks the table as replaced: its file becomes garbage once the last reader lets it go.
     pub fn retire(&self) {
         self.retired.set(true);
     }
+
+    async fn ends(&self) -> Result<&Ends> {
+        match self.ends.get() {
+            Some(ends) => Ok(ends),
+            None => {
+                let ends = self.read_ends().await?;
+                Ok(self.ends.get_or_init(|| ends))
+            }
+        }
+    }
+
+    async fn read_ends(&self) -> Result<Ends> {
+        let TableMeta { file, bytes, salt, id, .. } = self.meta;
+        let tail_bytes = bytes.min(TAIL_BYTES);
+        let tail_at = bytes - tail_bytes;
+        let tail = self.read(tail_at, tail_bytes as usize).await?;
+        let footer = Footer::decode(&tail, salt, file, bytes)?;
+        if footer.id != id {
+            let at = bytes.saturating_sub(FOOTER_BYTES as u64);
+            return Err(Error::corruption(file, at, "the footer is of another table"));
+        }
+        let top = match footer.top.offset.checked_sub(tail_at) {
+            Some(start) => self.verified(&tail, start as usize, footer.top)?,
+            None => self.uncached(footer.top).await?,
+        };
+        let top = Block::new(top, file, footer.top.offset)?;
+        Ok(Ends { top, filter: footer.filter })
+    }
+
+    /// A verified block, through the cache.
+    async fn cached(&self, handle: Handle) -> Result<Bytes> {
+        if let Some(block) = self.shared.cache.get(self.meta.id, handle.offset) {
+            return Ok(block);
+        }
+        let block = self.uncached(handle).await?;
+        self.shared.cache.insert(self.meta.id, handle.offset, block.clone());
+        Ok(block)
+    }
+
+    async fn cached_block(&self, handle: Handle) -> Result<Block> {
+        Block::new(self.cached(handle).await?, self.meta.file, handle.offset)
+    }
+
+    async fn uncached(&self, handle: Handle) -> Result<Bytes> {
+        let buffer = self.read(handle.offset, handle.len as usize).await?;
+        self.verified(&buffer, 0, handle)
+    }
+
+    /// Reads exactly this range of the file.
+    async fn read(&self, offset: u64, len: usize) -> Result<Rc<[u8]>> {
+        let file = self.meta.file;
+        let cut_short = || Error::corruption(file, offset, "a table is cut short");
+        if offset.checked_add(len as u64).is_none_or(|end| end > self.meta.bytes) {
+            return Err(cut_short());
+        }
+        let mut buffer = zeroed(len);
+        // The buffer was just made and is not shared yet.
+        let Some(bytes) = Rc::get_mut(&mut buffer) else { return Err(cut_short()) };
+        let read = self.shared.storage.read(file, offset, bytes).await?;
+        if read < len { Err(cut_short()) } else { Ok(buffer) }
+    }
+
+    /// The stored bytes of a block that lies at `start` of `buffer`, once its checksum holds.
+    fn verified(&self, buffer: &Rc<[u8]>, start: usize, handle: Handle) -> Result<Bytes> {
+        let TableMeta { file, salt, .. } = self.meta;
+        let damaged = || Error::corruption(file, handle.offset, "a block lies outside its table");
+        let end = start.checked_add(handle.len as usize).ok_or_else(damaged)?;
+        let block = buffer.get(start..end).ok_or_else(damaged)?;
+        let stored = block::verify(block, salt, file, handle.offset)?;
+        Bytes::slice(buffer, start..start + stored).ok_or_else(damaged)
+    }
 }
 
 impl<S: Storage> Drop for Table<S> {
     fn drop(&mut self) {
         if self.retired.get() {
+            self.shared.cache.forget(self.meta.id);
             self.shared.garbage.borrow_mut().push(self.meta.file);
         }
     }

@@ -1,0 +1,307 @@
+//! Blocks: a stretch of sorted versions under one checksum.
+//!
+//! Data blocks and both levels of the index have the same form. An index entry is a version too:
+//! its key and stamp lie at or past the last one of the block it points to and before the first
+//! one of the next, and its value is that block's [`Handle`].
+//!
+//! ```text
+//! +-------+-------+-----+---------------------+----------+------+------------+
+//! | entry | entry | ... | restart offsets u32 | count u32| kind | xxh3-64 u64|   little-endian
+//! +-------+-------+-----+---------------------+----------+------+------------+
+//!  <------------------ stored bytes --------------------> <---- trailer ---->
+//!
+//! entry: tag u8 | shared | unshared | epoch | counter | [expires_at] | [value length]
+//!        | the last `unshared` bytes of the key | [value]             (numbers are varints)
+//! ```
+//!
+//! A key shares its first `shared` bytes with the key before it, as many as there are; every
+//! [`RESTART_INTERVAL`]th entry is a restart, which shares none. The checksum covers kind and
+//! stored bytes, and its seed is the table's salt plus the block's offset, so that a block in the
+//! wrong place or of another table is damage. What passed the checksum is still decoded checked.
+
+use crate::bytes::Bytes;
+use crate::error::{Code, Error, Result};
+use crate::memtable::OwnedOp;
+use crate::record::{Found, Op, order};
+use crate::stamp::{COUNTER_MAX, Stamp};
+use crate::storage::FileNo;
+use crate::varint;
+use core::cmp::Ordering;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// A restart comes this many entries after the one before it.
+pub(super) const RESTART_INTERVAL: usize = 16;
+
+/// The kind of a block that is stored as it is.
+const PLAIN: u8 = 0;
+
+pub(super) const TAG_DELETE: u8 = 0;
+pub(super) const TAG_SET: u8 = 1;
+pub(super) const TAG_SET_EXPIRING: u8 = 2;
+
+/// Where a block lies in its file, trailer included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handle {
+    /// From the start of the file, in bytes.
+    pub offset: u64,
+    /// The length in bytes.
+    pub len: u32,
+}
+
+impl Handle {
+    /// Appends the handle to `out`.
+    pub fn put(self, out: &mut Vec<u8>) {
+        varint::put(out, self.offset);
+        varint::put(out, u64::from(self.len));
+    }
+
+    fn take(mut bytes: &[u8]) -> Option<Handle> {
+        let offset = varint::take(&mut bytes)?;
+        let len = u32::try_from(varint::take(&mut bytes)?).ok()?;
+        bytes.is_empty().then_some(Handle { offset, len })
+    }
+}
+
+/// The checksum of `bytes` that lie at `offset` of the table with this salt.
+pub fn checksum(salt: u64, offset: u64, bytes: &[u8]) -> u64 {
+    xxh3_64_with_seed(bytes, salt.wrapping_add(offset))
+}
+
+/// Appends the trailer of the block that starts at `start` in `out` and at `offset` in its file.
+pub fn seal(out: &mut Vec<u8>, start: usize, salt: u64, offset: u64) {
+    out.push(PLAIN);
+    let sum = checksum(salt, offset, out.get(start..).unwrap_or_default());
+    out.extend_from_slice(&sum.to_le_bytes());
+}
+
+/// The length of the stored bytes in a block read from `offset` of `file`, trailer included.
+///
+/// # Errors
+/// `Corruption` where the checksum does not hold, `NewerFormat` for an unknown kind of block.
+pub fn verify(block: &[u8], salt: u64, file: FileNo, offset: u64) -> Result<usize> {
+    let damaged = || Error::corruption(file, offset, "a block of a table is damaged");
+    let (covered, sum) = block.split_last_chunk::<8>().ok_or_else(damaged)?;
+    let (kind, stored) = covered.split_last().ok_or_else(damaged)?;
+    if u64::from_le_bytes(*sum) != checksum(salt, offset, covered) {
+        return Err(damaged());
+    }
+    if *kind != PLAIN {
+        let message = "a block was compressed by a newer version of kvass: update the page";
+        return Err(Error::new(Code::NewerFormat, message).at(file, offset));
+    }
+    Ok(stored.len())
+}
+
+/// A verified block.
+#[derive(Clone)]
+pub struct Block {
+    bytes: Bytes,
+    entries_end: usize,
+    restarts: usize,
+    file: FileNo,
+    offset: u64,
+}
+
+/// Where the parts of an entry lie in its block.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Entry {
+    pub(super) shared: usize,
+    pub(super) suffix_at: usize,
+    pub(super) value_at: usize,
+    pub(super) end: usize,
+    pub(super) stamp: Stamp,
+    pub(super) expires_at: u64,
+    pub(super) deletes: bool,
+}
+
+/// What a search stopped at: the first entry at or past what it looked for.
+pub struct Hit<'a> {
+    block: &'a Block,
+    entry: Entry,
+    /// Whether the entry is a version of the key looked for.
+    pub same_key: bool,
+}
+
+impl Hit<'_> {
+    pub(super) fn entry(&self) -> Entry {
+        self.entry
+    }
+
+    /// The entry as the answer of a point read.
+    pub fn found(&self) -> Found {
+        let stamp = self.entry.stamp;
+        match self.block.owned_op(&self.entry) {
+            OwnedOp::Set { value, expires_at } => Found::Set { stamp, value, expires_at },
+            OwnedOp::Delete => Found::Delete { stamp },
+        }
+    }
+
+    /// The block that an index entry points to.
+    ///
+    /// # Errors
+    /// `Corruption` where the value is no handle.
+    pub fn handle(&self) -> Result<Handle> {
+        self.block.handle(&self.entry)
+    }
+}
+
+impl Block {
+    /// The block in these stored bytes, which begin at `offset` of `file`.
+    ///
+    /// # Errors
+    /// `Corruption` where they are no block.
+    pub fn new(bytes: Bytes, file: FileNo, offset: u64) -> Result<Block> {
+        let mut block = Block { bytes, entries_end: 0, restarts: 0, file, offset };
+        let (rest, count) = block.bytes.split_last_chunk::<4>().ok_or_else(|| block.damaged())?;
+        let count = u32::from_le_bytes(*count) as usize;
+        let entries_end = count.checked_mul(4).and_then(|bytes| rest.len().checked_sub(bytes));
+        match entries_end {
+            Some(end) if count > 0 => (block.entries_end, block.restarts) = (end, count),
+            _ => return Err(block.damaged()),
+        }
+        Ok(block)
+    }
+
+    /// The number of restarts: at least one.
+    pub(super) fn restarts(&self) -> usize {
+        self.restarts
+    }
+
+    /// Where the entries end.
+    pub(super) fn entries_end(&self) -> usize {
+        self.entries_end
+    }
+
+    #[cold]
+    pub(super) fn damaged(&self) -> Error {
+        Error::corruption(self.file, self.offset, "a block of a table holds no valid entries")
+    }
+
+    /// The first entry at or past (`key`, `stamp`), or None where all come before it.
+    ///
+    /// It compares without putting keys together: `matched` is how many bytes the entry before
+    /// has in common with `key`. An entry that shares more than those with it comes before `key`
+    /// too, one that shares less comes after.
+    ///
+    /// # Errors
+    /// `Corruption` where it meets no valid entry.
+    pub fn search(&self, key: &[u8], stamp: Stamp) -> Result<Option<Hit<'_>>> {
+        let restart = self.restart_before(key, stamp)?;
+        let mut at = self.interval_start(restart)?;
+        let next_restart = self.interval_start(restart + 1)?;
+        let mut matched = 0;
+        while at < self.entries_end {
+            if at == next_restart {
+                matched = 0;
+            }
+            let entry = self.entry(at)?;
+            if entry.shared <= matched {
+                let ordering = if entry.shared < matched {
+                    Ordering::Greater
+                } else {
+                    let (suffix, rest) = (self.suffix(&entry), key.get(matched..).unwrap_or(&[]));
+                    let common = common_prefix(suffix, rest);
+                    matched += common;
+                    suffix.get(common).cmp(&rest.get(common))
+                };
+                let same_key = ordering == Ordering::Equal;
+                if ordering == Ordering::Greater || same_key && entry.stamp <= stamp {
+                    return Ok(Some(Hit { block: self, entry, same_key }));
+                }
+            }
+            at = entry.end;
+        }
+        Ok(None)
+    }
+
+    /// The last restart whose entry comes before (`key`, `stamp`), or the first one.
+    pub(super) fn restart_before(&self, key: &[u8], stamp: Stamp) -> Result<usize> {
+        let (mut low, mut high) = (0, self.restarts);
+        while low + 1 < high {
+            let middle = low.midpoint(high);
+            let entry = self.entry(self.interval_start(middle)?)?;
+            match order((self.suffix(&entry), entry.stamp), (key, stamp)) {
+                Ordering::Less => low = middle,
+                _ => high = middle,
+            }
+        }
+        Ok(low)
+    }
+
+    /// Where the interval of entries after a restart begins; past the last one, the end.
+    pub(super) fn interval_start(&self, restart: usize) -> Result<usize> {
+        if restart >= self.restarts {
+            return Ok(self.entries_end);
+        }
+        let offsets = self.bytes.get(self.entries_end + 4 * restart..);
+        match offsets.and_then(|offsets| offsets.first_chunk::<4>()) {
+            Some(offset) => Ok(u32::from_le_bytes(*offset) as usize),
+            None => Err(self.damaged()),
+        }
+    }
+
+    #[inline]
+    pub(super) fn entry(&self, at: usize) -> Result<Entry> {
+        self.try_entry(at).ok_or_else(|| self.damaged())
+    }
+
+    #[inline]
+    fn try_entry(&self, at: usize) -> Option<Entry> {
+        let mut rest = self.bytes.get(at..self.entries_end)?;
+        let (tag, after) = rest.split_first()?;
+        rest = after;
+        let shared = usize::try_from(varint::take(&mut rest)?).ok()?;
+        let unshared = usize::try_from(varint::take(&mut rest)?).ok()?;
+        let epoch = u32::try_from(varint::take(&mut rest)?).ok()?;
+        let counter = varint::take(&mut rest).filter(|counter| *counter <= COUNTER_MAX)?;
+        let expires_at = if *tag == TAG_SET_EXPIRING { varint::take(&mut rest)? } else { 0 };
+        let value_len = match *tag {
+            TAG_DELETE => 0,
+            TAG_SET | TAG_SET_EXPIRING => usize::try_from(varint::take(&mut rest)?).ok()?,
+            _ => return None,
+        };
+        if unshared.checked_add(value_len)? > rest.len() {
+            return None;
+        }
+        let suffix_at = self.entries_end - rest.len();
+        Some(Entry {
+            shared,
+            suffix_at,
+            value_at: suffix_at + unshared,
+            end: suffix_at + unshared + value_len,
+            stamp: Stamp { epoch, counter },
+            expires_at,
+            deletes: *tag == TAG_DELETE,
+        })
+    }
+
+    pub(super) fn suffix(&self, entry: &Entry) -> &[u8] {
+        self.bytes.get(entry.suffix_at..entry.value_at).unwrap_or_default()
+    }
+
+    fn value(&self, entry: &Entry) -> &[u8] {
+        self.bytes.get(entry.value_at..entry.end).unwrap_or_default()
+    }
+
+    pub(super) fn op(&self, entry: &Entry) -> Op<'_> {
+        match entry.deletes {
+            true => Op::Delete,
+            false => Op::Set { value: self.value(entry), expires_at: entry.expires_at },
+        }
+    }
+
+    pub(super) fn owned_op(&self, entry: &Entry) -> OwnedOp {
+        match self.bytes.part(entry.value_at..entry.end) {
+            Some(value) if !entry.deletes => OwnedOp::Set { value, expires_at: entry.expires_at },
+            _ => OwnedOp::Delete,
+        }
+    }
+
+    pub(super) fn handle(&self, entry: &Entry) -> Result<Handle> {
+        Handle::take(self.value(entry)).ok_or_else(|| self.damaged())
+    }
+}
+
+pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}

@@ -1,0 +1,99 @@
+//! Puts blocks together; see [`super::block`] for their form.
+
+use super::block::{
+    Handle, RESTART_INTERVAL, TAG_DELETE, TAG_SET, TAG_SET_EXPIRING, common_prefix, seal,
+};
+use crate::record::{Op, Record};
+use crate::stamp::Stamp;
+use crate::varint;
+
+/// Blocks that follow each other in a file, the last one still open.
+#[derive(Default)]
+pub struct BlockBuilder {
+    bytes: Vec<u8>,
+    start: usize,
+    restarts: Vec<u32>,
+    entries: usize,
+    last_key: Vec<u8>,
+    last_stamp: Stamp,
+}
+
+impl BlockBuilder {
+    /// Appends an entry to the open block.
+    pub fn add(&mut self, record: Record<'_>) {
+        let shared = if self.entries.is_multiple_of(RESTART_INTERVAL) {
+            self.restarts.push((self.bytes.len() - self.start) as u32);
+            0
+        } else {
+            common_prefix(&self.last_key, record.key)
+        };
+        self.entries += 1;
+        let suffix = record.key.get(shared..).unwrap_or_default();
+        let (tag, value) = match record.op {
+            Op::Delete => (TAG_DELETE, None),
+            Op::Set { value, expires_at: 0 } => (TAG_SET, Some(value)),
+            Op::Set { value, .. } => (TAG_SET_EXPIRING, Some(value)),
+        };
+        let out = &mut self.bytes;
+        out.push(tag);
+        varint::put(out, shared as u64);
+        varint::put(out, suffix.len() as u64);
+        varint::put(out, u64::from(record.stamp.epoch));
+        varint::put(out, record.stamp.counter);
+        if let Op::Set { expires_at: expires_at @ 1.., .. } = record.op {
+            varint::put(out, expires_at);
+        }
+        if let Some(value) = value {
+            varint::put(out, value.len() as u64);
+        }
+        out.extend_from_slice(suffix);
+        out.extend_from_slice(value.unwrap_or_default());
+        self.last_key.truncate(shared);
+        self.last_key.extend_from_slice(suffix);
+        self.last_stamp = record.stamp;
+    }
+
+    /// The key and stamp of the last entry added.
+    pub fn last(&self) -> (&[u8], Stamp) {
+        (&self.last_key, self.last_stamp)
+    }
+
+    /// What the open block would occupy before its trailer, in bytes; 0 where it is empty.
+    pub fn open_bytes(&self) -> usize {
+        match self.entries {
+            0 => 0,
+            _ => self.bytes.len() - self.start + 4 * self.restarts.len() + 4,
+        }
+    }
+
+    /// Closes the open block, which begins at `offset` of the table with this salt.
+    pub fn close(&mut self, salt: u64, offset: u64) -> Handle {
+        for restart in &self.restarts {
+            self.bytes.extend_from_slice(&restart.to_le_bytes());
+        }
+        self.bytes.extend_from_slice(&(self.restarts.len() as u32).to_le_bytes());
+        seal(&mut self.bytes, self.start, salt, offset);
+        let len = (self.bytes.len() - self.start) as u32;
+        self.restarts.clear();
+        self.entries = 0;
+        self.start = self.bytes.len();
+        Handle { offset, len }
+    }
+
+    /// Appends bytes that are no block of this builder; no block is open.
+    pub fn append(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.start = self.bytes.len();
+    }
+
+    /// The bytes of all closed blocks.
+    pub fn closed(&self) -> &[u8] {
+        self.bytes.get(..self.start).unwrap_or_default()
+    }
+
+    /// Forgets the closed blocks.
+    pub fn clear_closed(&mut self) {
+        self.bytes.drain(..self.start);
+        self.start = 0;
+    }
+}

@@ -1,0 +1,201 @@
+//! Walks a table in one direction. Steps within a block are plain calls; only the move to the
+//! next block is asynchronous.
+
+use super::Table;
+use super::block::{Block, Handle};
+use super::block_cursor::BlockCursor;
+use crate::bytes::Bytes;
+use crate::error::Result;
+use crate::memtable::OwnedOp;
+use crate::record::Record;
+use crate::stamp::Stamp;
+use crate::storage::Storage;
+use std::rc::Rc;
+
+/// A cursor reads this much at once after it has read [`SINGLE_READS`] blocks by themselves.
+const WINDOW_BYTES: u64 = 64 * 1024;
+/// So that a short list fills the cache and reads no more than it needs.
+const SINGLE_READS: u32 = 2;
+
+/// A place in a table. It is nowhere until one of the asynchronous methods has put it somewhere.
+pub struct TableCursor<S: Storage> {
+    table: Rc<Table<S>>,
+    reverse: bool,
+    top: BlockCursor,
+    leaf: BlockCursor,
+    data: BlockCursor,
+    /// Data blocks read so far that were not in the cache.
+    reads: u32,
+    /// What was read at once, and where it begins in the file.
+    window: Option<(u64, Rc<[u8]>)>,
+}
+
+impl<S: Storage> TableCursor<S> {
+    /// A cursor for one direction. With `bulk` all of the table will be read, once: it reads
+    /// much at a time from the beginning and leaves the cache alone.
+    pub fn new(table: Rc<Table<S>>, reverse: bool, bulk: bool) -> TableCursor<S> {
+        TableCursor {
+            table,
+            reverse,
+            top: BlockCursor::new(reverse),
+            leaf: BlockCursor::new(reverse),
+            data: BlockCursor::new(reverse),
+            reads: if bulk { SINGLE_READS } else { 0 },
+            window: None,
+        }
+    }
+
+    /// Whether it goes from the last entry to the first.
+    pub fn reverse(&self) -> bool {
+        self.reverse
+    }
+
+    /// Goes to the first entry, in reverse to the last one.
+    ///
+    /// # Errors
+    /// Those of [`Table::get`], here and below.
+    pub async fn enter(&mut self) -> Result<bool> {
+        let top = self.table.ends().await?.top.clone();
+        if !self.top.enter(top)? {
+            return Ok(false);
+        }
+        let leaf = self.leaf_block().await?;
+        if !self.leaf.enter(leaf)? {
+            return Ok(false);
+        }
+        let data = self.data_block().await?;
+        if self.data.enter(data)? { Ok(true) } else { self.next_block().await }
+    }
+
+    /// Goes to the first entry at or past (`key`, `stamp`), in reverse to the last one before it;
+    /// false where there is none.
+    pub async fn seek(&mut self, key: &[u8], stamp: Stamp) -> Result<bool> {
+        let top = self.table.ends().await?.top.clone();
+        if !self.top.seek(top, key, stamp, true)? {
+            return Ok(false);
+        }
+        let leaf = self.leaf_block().await?;
+        if !self.leaf.seek(leaf, key, stamp, true)? {
+            return Ok(false);
+        }
+        let data = self.data_block().await?;
+        if self.data.seek(data, key, stamp, false)? { Ok(true) } else { self.next_block().await }
+    }
+
+    /// Goes to the first entry of the next block, in reverse to the last one of the block before;
+    /// false, and nowhere, at the end of the table.
+    pub async fn next_block(&mut self) -> Result<bool> {
+        loop {
+            if !self.leaf.step()? {
+                if !self.top.step()? {
+                    return Ok(false);
+                }
+                let leaf = self.leaf_block().await?;
+                if !self.leaf.enter(leaf)? {
+                    continue;
+                }
+            }
+            let data = self.data_block().await?;
+            if self.data.enter(data)? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Goes to the next entry, in reverse to the one before; false at the end of the block: then
+    /// [`TableCursor::next_block`] goes on.
+    ///
+    /// # Errors
+    /// `Corruption` where there is no valid entry.
+    #[inline]
+    pub fn step(&mut self) -> Result<bool> {
+        self.data.step()
+    }
+
+    /// The current entry.
+    #[inline]
+    pub fn record(&self) -> Record<'_> {
+        self.data.record()
+    }
+
+    /// The current key.
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        self.data.key()
+    }
+
+    /// The current stamp.
+    #[inline]
+    pub fn stamp(&self) -> Stamp {
+        self.data.stamp()
+    }
+
+    /// Forward: whether the entry is another version of the key before it.
+    #[inline]
+    pub fn same_key(&self) -> bool {
+        self.data.same_key()
+    }
+
+    /// The current op, which goes on sharing its block.
+    pub fn owned_op(&self) -> OwnedOp {
+        self.data.owned_op()
+    }
+
+    /// A key that no key of the current block is greater than.
+    pub fn block_end(&self) -> &[u8] {
+        self.leaf.key()
+    }
+
+    async fn leaf_block(&self) -> Result<Block> {
+        self.table.cached_block(self.top.handle()?).await
+    }
+
+    async fn data_block(&mut self) -> Result<Block> {
+        let handle = self.leaf.handle()?;
+        let bytes = match self.in_window(handle)? {
+            Some(bytes) => bytes,
+            None => self.load(handle).await?,
+        };
+        Block::new(bytes, self.table.meta.file, handle.offset)
+    }
+
+    async fn load(&mut self, handle: Handle) -> Result<Bytes> {
+        let table = &self.table;
+        if let Some(block) = table.shared.cache.get(table.meta.id, handle.offset) {
+            return Ok(block);
+        }
+        if self.reads < SINGLE_READS {
+            self.reads += 1;
+            let block = table.uncached(handle).await?;
+            table.shared.cache.insert(table.meta.id, handle.offset, block.clone());
+            return Ok(block);
+        }
+        let (start, end) = self.window_for(handle);
+        self.window = Some((start, table.read(start, (end - start) as usize).await?));
+        match self.in_window(handle)? {
+            Some(block) => Ok(block),
+            None => self.table.uncached(handle).await,
+        }
+    }
+
+    /// The range to read at once: the block and what comes next in this direction.
+    fn window_for(&self, handle: Handle) -> (u64, u64) {
+        let end = handle.offset.saturating_add(u64::from(handle.len));
+        if self.reverse {
+            (handle.offset.min(end.saturating_sub(WINDOW_BYTES)), end)
+        } else {
+            (handle.offset, end.max((handle.offset + WINDOW_BYTES).min(self.table.meta.bytes)))
+        }
+    }
+
+    fn in_window(&self, handle: Handle) -> Result<Option<Bytes>> {
+        let Some((start, buffer)) = &self.window else { return Ok(None) };
+        let Some(at) = handle.offset.checked_sub(*start) else { return Ok(None) };
+        match usize::try_from(at) {
+            Ok(at) if at.saturating_add(handle.len as usize) <= buffer.len() => {
+                self.table.verified(buffer, at, handle).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The two ends of a table file.
+//!
+//! ```text
+//! header (32 bytes)                         footer (80 bytes)
+//!  0  8  magic "kvasstbl"                    0  8  offset of the filter
+//!  8  4  format version                      8  8  offset of the top of the index
+//! 12  4  encryption key; 0: not encrypted   16  4  length of the filter, trailer included
+//! 16  8  table id                           20  4  length of the top, trailer included
+//! 24  8  salt                               24  8  versions that set
+//!                                           32  8  versions that delete
+//! All numbers are little-endian.            40  8  table id
+//!                                           48  8  zero
+//!                                           56  4  length of the footer
+//!                                           60  4  format version
+//!                                           64  8  xxh3-64 of the bytes before
+//!                                           72  8  magic "kvasstbl"
+//! ```
+//!
+//! Readers use the footer, and the header only names the file to whoever finds it without a
+//! manifest. The last 24 bytes keep their form in every version of the format. The checksum is
+//! seeded as those of blocks are.
+
+use super::block::{Handle, checksum};
+use crate::error::{Code, Error, Result};
+use crate::storage::FileNo;
+
+const MAGIC: [u8; 8] = *b"kvasstbl";
+const FORMAT_VERSION: u32 = 1;
+/// The length of the header, in bytes.
+pub const HEADER_BYTES: usize = 32;
+/// The length of the footer, in bytes.
+pub const FOOTER_BYTES: usize = 80;
+
+/// The header of a table.
+pub fn header(id: u64, salt: u64) -> [u8; HEADER_BYTES] {
+    let mut out = [0; HEADER_BYTES];
+    let fields = [&MAGIC[..], &FORMAT_VERSION.to_le_bytes(), &[0; 4], &id.to_le_bytes()];
+    fill(&mut out, fields.into_iter().chain([&salt.to_le_bytes()[..]]));
+    out
+}
+
+/// What the footer says of the rest of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footer {
+    /// The block that holds the filter.
+    pub filter: Handle,
+    /// The block at the top of the index.
+    pub top: Handle,
+    /// As in `TableMeta`.
+    pub sets: u64,
+    /// As in `TableMeta`.
+    pub deletes: u64,
+    /// As in `TableMeta`.
+    pub id: u64,
+}
+
+impl Footer {
+    /// The bytes of the footer that lies at `offset` of the table with this salt.
+    pub fn encode(&self, salt: u64, offset: u64) -> [u8; FOOTER_BYTES] {
+        let mut out = [0; FOOTER_BYTES];
+        fill(
+            &mut out,
+            [
+                &self.filter.offset.to_le_bytes()[..],
+                &self.top.offset.to_le_bytes(),
+                &self.filter.len.to_le_bytes(),
+                &self.top.len.to_le_bytes(),
+                &self.sets.to_le_bytes(),
+                &self.deletes.to_le_bytes(),
+                &self.id.to_le_bytes(),
+                &[0; 8],
+                &(FOOTER_BYTES as u32).to_le_bytes(),
+                &FORMAT_VERSION.to_le_bytes(),
+            ],
+        );
+        let (covered, tail) = out.split_at_mut(FOOTER_BYTES - 16);
+        fill(tail, [&checksum(salt, offset, covered).to_le_bytes()[..], &MAGIC]);
+        out
+    }
+
+    /// The footer at the end of `tail`, the last bytes of a file of `file_bytes`.
+    ///
+    /// # Errors
+    /// `Corruption` where it is damaged or of another table, `NewerFormat` where a newer version
+    /// of kvass wrote the file.
+    pub fn decode(tail: &[u8], salt: u64, file: FileNo, file_bytes: u64) -> Result<Footer> {
+        let damaged = || {
+            let offset = file_bytes.saturating_sub(FOOTER_BYTES as u64);
+            Error::corruption(file, offset, "the footer of a table is damaged")
+        };
+        let (covered, sum) = tail
+            .strip_suffix(&MAGIC)
+            .and_then(|rest| rest.split_last_chunk::<8>())
+            .ok_or_else(damaged)?;
+        let mut fixed = covered.last_chunk::<8>().ok_or_else(damaged)?.as_slice();
+        let footer_bytes = take_u32(&mut fixed).ok_or_else(damaged)?;
+        let version = take_u32(&mut fixed).ok_or_else(damaged)?;
+        let start = (tail.len().checked_sub(footer_bytes as usize)).ok_or_else(damaged)?;
+        let covered = covered.get(start..).ok_or_else(damaged)?;
+        let offset = file_bytes.saturating_sub(u64::from(footer_bytes));
+        if u64::from_le_bytes(*sum) != checksum(salt, offset, covered) {
+            return Err(damaged());
+        }
+        if version > FORMAT_VERSION {
+            let message = "a table was written by a newer version of kvass: update the page";
+            return Err(Error::new(Code::NewerFormat, message).at(file, offset));
+        }
+        let footer = Footer::parse(covered).ok_or_else(damaged)?;
+        let in_file = |handle: Handle| {
+            let end = handle.offset.checked_add(u64::from(handle.len));
+            end.is_some_and(|end| end <= offset)
+        };
+        if !in_file(footer.filter) || !in_file(footer.top) {
+            return Err(damaged());
+        }
+        Ok(footer)
+    }
+
+    fn parse(mut bytes: &[u8]) -> Option<Footer> {
+        let rest = &mut bytes;
+        let (filter_offset, top_offset) = (take_u64(rest)?, take_u64(rest)?);
+        let (filter_len, top_len) = (take_u32(rest)?, take_u32(rest)?);
+        Some(Footer {
+            filter: Handle { offset: filter_offset, len: filter_len },
+            top: Handle { offset: top_offset, len: top_len },
+            sets: take_u64(rest)?,
+            deletes: take_u64(rest)?,
+            id: take_u64(rest)?,
+        })
+    }
+}
+
+/// Copies the fields one after the other.
+fn fill<'a>(mut out: &mut [u8], fields: impl IntoIterator<Item = &'a [u8]>) {
+    for field in fields {
+        let (to, rest) = out.split_at_mut(field.len());
+        to.copy_from_slice(field);
+        out = rest;
+    }
+}
+
+fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
+    let (number, rest) = bytes.split_first_chunk::<4>()?;
+    *bytes = rest;
+    Some(u32::from_le_bytes(*number))
+}
+
+fn take_u64(bytes: &mut &[u8]) -> Option<u64> {
+    let (number, rest) = bytes.split_first_chunk::<8>()?;
+    *bytes = rest;
+    Some(u64::from_le_bytes(*number))
+}

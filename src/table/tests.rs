@@ -1,0 +1,349 @@
+//! What a table promises: it answers as the sorted list of versions it was made of would, and
+//! damage anywhere in its file is noticed.
+
+use super::*;
+use crate::env::manual::block_on;
+use crate::error::Code;
+use crate::limits::Budgets;
+use crate::record::{Op, Record};
+use crate::storage::{Durability, MemoryStorage};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// Versions in the order of tables: the key, the stamp turned round, and what it says.
+type Model = BTreeMap<(Vec<u8>, std::cmp::Reverse<Stamp>), Option<(Vec<u8>, u64)>>;
+
+fn at(counter: u64) -> Stamp {
+    Stamp { epoch: 1, counter }
+}
+
+fn small() -> Budgets {
+    Budgets { block_bytes: 64, ..Budgets::default() }
+}
+
+fn record<'a>(
+    ((key, stamp), said): (&'a (Vec<u8>, std::cmp::Reverse<Stamp>), &'a Option<(Vec<u8>, u64)>),
+) -> Record<'a> {
+    let op = match said {
+        Some((value, expires_at)) => Op::Set { value, expires_at: *expires_at },
+        None => Op::Delete,
+    };
+    Record { key, stamp: stamp.0, op }
+}
+
+fn write(model: &Model, budgets: &Budgets) -> (Rc<Tables<MemoryStorage>>, TableMeta) {
+    let storage = Rc::new(MemoryStorage::new());
+    let meta = block_on(async {
+        let file = storage.create().await.unwrap();
+        let mut builder = TableBuilder::new(storage.clone(), file, 7, 0xa1b2_c3d4, budgets);
+        for entry in model {
+            builder.add(record(entry)).unwrap();
+            builder.flush_if_due().await.unwrap();
+        }
+        builder.finish().await.unwrap()
+    });
+    (shared(storage), meta)
+}
+
+fn shared(storage: Rc<MemoryStorage>) -> Rc<Tables<MemoryStorage>> {
+    let garbage = RefCell::default();
+    Rc::new(Tables { storage, cache: Cache::new(1 << 20), garbage })
+}
+
+fn open(model: &Model, budgets: &Budgets) -> Rc<Table<MemoryStorage>> {
+    let (shared, meta) = write(model, budgets);
+    Table::new(shared, meta)
+}
+
+fn expected(model: &Model, key: &[u8], stamp: Stamp) -> Option<Found> {
+    let from = (key.to_vec(), std::cmp::Reverse(stamp));
+    let (entry, said) = model.range(from..).next()?;
+    let stamp = entry.1.0;
+    (entry.0 == key).then(|| match said {
+        Some((value, expires_at)) => {
+            Found::Set { stamp, value: Bytes::copy(value), expires_at: *expires_at }
+        }
+        None => Found::Delete { stamp },
+    })
+}
+
+async fn walk(cursor: &mut TableCursor<MemoryStorage>, mut found: bool) -> Model {
+    let mut out = Model::new();
+    let mut same_key_as = None;
+    while found {
+        let Record { key, stamp, op } = cursor.record();
+        if let Some(before) = same_key_as {
+            assert_eq!(cursor.same_key(), before == key);
+        }
+        same_key_as = (!cursor.reverse()).then(|| key.to_vec());
+        assert!(key <= cursor.block_end());
+        let said = match op {
+            Op::Set { value, expires_at } => Some((value.to_vec(), expires_at)),
+            Op::Delete => None,
+        };
+        out.insert((key.to_vec(), std::cmp::Reverse(stamp)), said);
+        found = cursor.step().unwrap() || cursor.next_block().await.unwrap();
+    }
+    out
+}
+
+prop_compose! {
+    fn versions()(
+        list in proptest::collection::vec(
+            (
+                prop_oneof![
+                    proptest::collection::vec(0u8..3, 1..4),
+                    proptest::collection::vec(any::<u8>(), 1..40),
+                ],
+                1u64..50,
+                proptest::option::weighted(
+                    0.8,
+                    (proptest::collection::vec(any::<u8>(), 0..100), 0u64..1000),
+                ),
+            ),
+            1..300,
+        )
+    ) -> Model {
+        let entry = |(key, counter, said)| ((key, std::cmp::Reverse(at(counter))), said);
+        list.into_iter().map(entry).collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_get_finds_the_newest_version_at_or_below_its_stamp(
+        model in versions(),
+        block_bytes in 1usize..200,
+        others in proptest::collection::vec(proptest::collection::vec(0u8..4, 1..4), 20),
+    ) {
+        let table = open(&model, &Budgets { block_bytes, ..Budgets::default() });
+        let keys: Vec<&Vec<u8>> = model.keys().map(|(key, _)| key).chain(&others).collect();
+        for key in keys {
+            for stamp in [at(0), at(1), at(25), at(49), Stamp::MAX] {
+                let found = block_on(table.get(key, stamp)).unwrap();
+                prop_assert_eq!(found, expected(&model, key, stamp));
+            }
+        }
+    }
+
+    #[test]
+    fn a_cursor_walks_all_versions_from_any_place_in_both_directions(
+        model in versions(),
+        block_bytes in 1usize..200,
+        bulk in any::<bool>(),
+        places in proptest::collection::vec(
+            (proptest::collection::vec(0u8..4, 0..4), 0u64..51),
+            8,
+        ),
+    ) {
+        let table = open(&model, &Budgets { block_bytes, ..Budgets::default() });
+        block_on(async {
+            for (key, counter) in places {
+                let mut forward = TableCursor::new(table.clone(), false, bulk);
+                let found = forward.seek(&key, at(counter)).await.unwrap();
+                let from = (key.clone(), std::cmp::Reverse(at(counter)));
+                let rest = model.range(from.clone()..).map(|(key, said)| (key.clone(), said.clone()));
+                assert_eq!(walk(&mut forward, found).await, rest.collect::<Model>());
+                let mut back = TableCursor::new(table.clone(), true, bulk);
+                let found = back.seek(&key, at(counter)).await.unwrap();
+                let rest = model.range(..from).map(|(key, said)| (key.clone(), said.clone()));
+                assert_eq!(walk(&mut back, found).await, rest.collect::<Model>());
+            }
+            for reverse in [false, true] {
+                let mut cursor = TableCursor::new(table.clone(), reverse, bulk);
+                let found = cursor.enter().await.unwrap();
+                assert_eq!(walk(&mut cursor, found).await, model);
+            }
+        });
+    }
+
+    #[test]
+    fn the_manifest_entry_describes_the_table(model in versions()) {
+        let (_, meta) = write(&model, &small());
+        let sets = model.values().filter(|said| said.is_some()).count() as u64;
+        let stamps = || model.keys().map(|(_, stamp)| stamp.0);
+        prop_assert_eq!((meta.sets, meta.deletes), (sets, model.len() as u64 - sets));
+        prop_assert_eq!(Some(&*meta.smallest), model.keys().next().map(|(key, _)| &key[..]));
+        prop_assert_eq!(Some(&*meta.largest), model.keys().last().map(|(key, _)| &key[..]));
+        prop_assert_eq!((Some(meta.oldest), Some(meta.newest)), (stamps().min(), stamps().max()));
+        let encoded = postcard::to_allocvec(&meta).unwrap();
+        prop_assert_eq!(postcard::from_bytes::<TableMeta>(&encoded).unwrap(), meta);
+    }
+}
+
+fn sample() -> Model {
+    let entries = (0..40u64).map(|index| {
+        let key = format!("key{:03}", index / 2).into_bytes();
+        let said = (index % 7 != 0).then(|| (vec![index as u8; 9], index % 3 * 1000));
+        ((key, std::cmp::Reverse(at(index + 1))), said)
+    });
+    entries.collect()
+}
+
+/// Everything a reader can ask of the table, or the first error.
+fn read_all(table: &Rc<Table<MemoryStorage>>, model: &Model) -> Result<()> {
+    block_on(async {
+        for reverse in [false, true] {
+            let mut cursor = TableCursor::new(table.clone(), reverse, reverse);
+            let mut entries: Vec<_> = model.iter().collect();
+            if reverse {
+                entries.reverse();
+            }
+            let mut found = cursor.enter().await?;
+            for entry in entries {
+                assert!(found, "the table ends early");
+                assert_eq!(cursor.record(), record(entry));
+                found = cursor.step()? || cursor.next_block().await?;
+            }
+            assert!(!found, "the table has versions that were never added");
+        }
+        for (key, stamp) in model.keys() {
+            let found = table.get(key, stamp.0).await?;
+            assert_eq!(found, expected(model, key, stamp.0));
+        }
+        Ok(())
+    })
+}
+
+/// The bytes of a table file, as they are in a storage made of them.
+fn file_of(bytes: &[u8]) -> (Rc<MemoryStorage>, FileNo) {
+    let storage = Rc::new(MemoryStorage::new());
+    let file = block_on(async {
+        let file = storage.create().await.unwrap();
+        storage.write(file, 0, bytes, Durability::Strict).await.unwrap();
+        file
+    });
+    (storage, file)
+}
+
+fn bytes_of(shared: &Tables<MemoryStorage>, meta: &TableMeta) -> Vec<u8> {
+    let mut bytes = vec![0; meta.bytes as usize];
+    assert_eq!(block_on(shared.storage.read(meta.file, 0, &mut bytes)).unwrap(), bytes.len());
+    bytes
+}
+
+#[test]
+fn a_flipped_byte_anywhere_is_reported_or_harmless() {
+    let model = sample();
+    let (original, meta) = write(&model, &small());
+    let bytes = bytes_of(&original, &meta);
+    let mut harmless = 0;
+    for offset in 0..bytes.len() {
+        for flip in [1, 0x80, 0xff] {
+            let mut damaged = bytes.clone();
+            damaged[offset] ^= flip;
+            let (storage, file) = file_of(&damaged);
+            let table = Table::new(shared(storage), TableMeta { file, ..meta.clone() });
+            match read_all(&table, &model) {
+                Ok(()) => harmless += 1,
+                Err(error) => {
+                    assert_eq!(error.code(), Code::Corruption, "offset {offset}: {error}");
+                    assert_eq!(error.place().map(|(file, _)| file), Some(file));
+                }
+            }
+        }
+    }
+    assert_eq!(harmless, 3 * footer::HEADER_BYTES, "only the header is not read");
+}
+
+#[test]
+fn a_table_cut_short_at_any_length_is_reported() {
+    let model = sample();
+    let (original, meta) = write(&model, &small());
+    let bytes = bytes_of(&original, &meta);
+    for len in 0..bytes.len() {
+        let (storage, file) = file_of(&bytes[..len]);
+        let table = Table::new(shared(storage), TableMeta { file, ..meta.clone() });
+        let error = read_all(&table, &model).expect_err("bytes are missing");
+        assert_eq!(error.code(), Code::Corruption, "length {len}: {error}");
+    }
+}
+
+#[test]
+fn damage_to_one_block_leaves_the_others_readable() {
+    let model = sample();
+    let (original, meta) = write(&model, &small());
+    let mut bytes = bytes_of(&original, &meta);
+    bytes[footer::HEADER_BYTES] ^= 1;
+    let (storage, file) = file_of(&bytes);
+    let table = Table::new(shared(storage), TableMeta { file, ..meta });
+    let lost = model.keys().filter(|(key, stamp)| match block_on(table.get(key, stamp.0)) {
+        Ok(found) => {
+            assert_eq!(found, expected(&model, key, stamp.0));
+            false
+        }
+        Err(error) => {
+            assert_eq!(error.place(), Some((file, footer::HEADER_BYTES as u64)));
+            true
+        }
+    });
+    let lost = lost.count();
+    assert!((1..10).contains(&lost), "{lost} of {} versions lost", model.len());
+}
+
+#[test]
+fn a_table_in_the_file_of_another_is_reported() {
+    let model = sample();
+    let (shared, meta) = write(&model, &small());
+    for other in [TableMeta { salt: 1, ..meta.clone() }, TableMeta { id: 8, ..meta.clone() }] {
+        let table = Table::new(shared.clone(), other);
+        let error = block_on(table.get(b"key001", Stamp::MAX)).unwrap_err();
+        assert_eq!(error.code(), Code::Corruption);
+    }
+}
+
+#[test]
+fn a_newer_format_is_told_from_damage() {
+    let model = sample();
+    let (original, meta) = write(&model, &small());
+    let mut bytes = bytes_of(&original, &meta);
+    let footer_at = bytes.len() - footer::FOOTER_BYTES;
+    let sum_at = bytes.len() - 16;
+    bytes[sum_at - 4] += 1;
+    let sum = block::checksum(meta.salt, footer_at as u64, &bytes[footer_at..sum_at]);
+    bytes[sum_at..sum_at + 8].copy_from_slice(&sum.to_le_bytes());
+    let (storage, file) = file_of(&bytes);
+    let table = Table::new(shared(storage), TableMeta { file, ..meta });
+    let error = block_on(table.get(b"key001", Stamp::MAX)).unwrap_err();
+    assert_eq!(error.code(), Code::NewerFormat);
+}
+
+#[test]
+fn a_large_value_lies_in_a_block_of_its_own() {
+    let large = vec![7; crate::limits::VALUE_BYTES_MAX];
+    let mut model = sample();
+    model.insert((b"key010x".to_vec(), std::cmp::Reverse(at(99))), Some((large, 0)));
+    let table = open(&model, &Budgets::default());
+    read_all(&table, &model).unwrap();
+    let before = table.shared.cache.stats().bytes;
+    assert!(before < 10_000, "{before} bytes in the cache");
+}
+
+#[test]
+fn a_version_out_of_order_is_refused() {
+    let storage = Rc::new(MemoryStorage::new());
+    let mut builder = TableBuilder::new(storage, 2, 1, 1, &Budgets::default());
+    let record = |key, counter| Record { key, stamp: at(counter), op: Op::Delete };
+    builder.add(record(b"b", 5)).unwrap();
+    for (key, counter) in [(&b"a"[..], 9), (b"b", 5), (b"b", 6)] {
+        assert!(builder.add(record(key, counter)).is_err());
+    }
+    builder.add(record(b"b", 4)).unwrap();
+}
+
+#[test]
+fn the_file_of_a_retired_table_is_garbage_once_the_last_reader_has_gone() {
+    let (shared, meta) = write(&sample(), &small());
+    let table = Table::new(shared.clone(), meta.clone());
+    let mut reader = TableCursor::new(table.clone(), false, false);
+    block_on(reader.enter()).unwrap();
+    table.retire();
+    drop(table);
+    assert!(shared.garbage.borrow().is_empty());
+    assert!(block_on(reader.next_block()).unwrap());
+    drop(reader);
+    assert_eq!(*shared.garbage.borrow(), [meta.file]);
+    assert_eq!(shared.cache.stats().bytes, 0);
+}
