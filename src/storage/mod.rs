@@ -8,8 +8,10 @@
 use crate::error::Result;
 
 pub mod memory;
+pub mod simulated;
 
 pub use memory::MemoryStorage;
+pub use simulated::SimulatedStorage;
 
 /// The physical number of a file within one database.
 pub type FileNo = u32;

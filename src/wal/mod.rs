@@ -35,6 +35,8 @@ use crate::storage::FileNo;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+#[cfg(test)]
+mod crash_tests;
 pub mod payload;
 pub mod recovery;
 pub mod writer;

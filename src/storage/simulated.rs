@@ -1,0 +1,484 @@
+//! A disk for tests: it remembers what is durable, crashes, fails and delays as it is told, and
+//! does so again from the same seed.
+//!
+//! - After a [`SimulatedStorage::crash`] a file holds its bytes as of its last sync, and each
+//!   later write was kept, dropped, cut at a sector, kept in some sectors or turned to garbage;
+//!   later truncations, creations and removals happened or did not. The number of a removed file
+//!   is handed out again, so a file made anew may show its predecessor's bytes.
+//! - A strict write is first written and then synced; with deferred completions a crash can
+//!   come between the two.
+//!
+//! The method comes from redb's and LevelDB's crash tests.
+
+use super::{Durability, FileNo, MANIFEST_SLOTS, Storage};
+use crate::env::manual::deferred;
+use crate::error::{Code, Error, Result};
+use crate::rng::Rng;
+use file::File;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+mod file;
+
+/// A call of [`Storage`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// `list`
+    List,
+    /// `adopt`
+    Adopt,
+    /// `create`
+    Create,
+    /// `len` and `usage`
+    Len,
+    /// `read`
+    Read,
+    /// `write`
+    Write,
+    /// `sync`, and the second half of a strict `write`
+    Sync,
+    /// `truncate`
+    Truncate,
+    /// `remove`
+    Remove,
+}
+
+/// What goes wrong with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails with this code and does nothing.
+    Fail(Code),
+    /// A write writes only its first half and fails with `Io`; any other call does nothing.
+    Short,
+    /// The power goes: a write or a sync of this moment is as torn as those before it, and every
+    /// later call fails with `Io`.
+    PowerCut,
+}
+
+/// Files in memory that can crash. A clone is another handle to the same disk.
+#[derive(Clone, Debug)]
+pub struct SimulatedStorage {
+    disk: Rc<Disk>,
+}
+
+#[derive(Debug)]
+struct Disk {
+    rng: Rng,
+    state: RefCell<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: BTreeMap<FileNo, File>,
+    faults: Vec<Planned>,
+    calls: u64,
+    quota_bytes: Option<u64>,
+    polls_max: u32,
+    writing: BTreeSet<FileNo>,
+    powered_off: bool,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Planned {
+    /// None: any call.
+    call: Option<Call>,
+    /// How many calls are let through first.
+    after: u64,
+    fault: Fault,
+}
+
+impl SimulatedStorage {
+    /// An empty disk.
+    pub fn new(seed: u64) -> SimulatedStorage {
+        let slots = MANIFEST_SLOTS.map(|slot| (slot, File::permanent()));
+        SimulatedStorage::with_files(BTreeMap::from(slots), Rng::new(seed))
+    }
+
+    fn with_files(files: BTreeMap<FileNo, File>, rng: Rng) -> SimulatedStorage {
+        let state = RefCell::new(State { files, ..State::default() });
+        SimulatedStorage { disk: Rc::new(Disk { rng, state }) }
+    }
+
+    /// The disk after a power cut at this moment; this one stays as it is. Faults, quota and
+    /// delays are not taken over.
+    #[must_use]
+    pub fn crash(&self, rng: &Rng) -> SimulatedStorage {
+        let state = self.disk.state.borrow();
+        let survivors = state.files.iter().filter_map(|(number, file)| {
+            let after = file.after_crash(rng);
+            after.map(|file| (*number, file))
+        });
+        SimulatedStorage::with_files(survivors.collect(), Rng::new(rng.next()))
+    }
+
+    /// The disk after the process ended in whatever way: all that was written is there, though
+    /// it is no more durable than before.
+    #[must_use]
+    pub fn restart(&self) -> SimulatedStorage {
+        let files = self.disk.state.borrow().files.clone();
+        SimulatedStorage::with_files(files, Rng::new(self.disk.rng.next()))
+    }
+
+    /// Lets `fault` happen to one call of this kind (None: of any kind), once `after` of them
+    /// have passed.
+    pub fn inject(&self, call: Option<Call>, after: u64, fault: Fault) {
+        self.disk.state.borrow_mut().faults.push(Planned { call, after, fault });
+    }
+
+    /// The number of calls so far, a strict write counted twice: places for `inject` to try.
+    pub fn calls(&self) -> u64 {
+        self.disk.state.borrow().calls
+    }
+
+    /// Bytes that all files together may hold. A write past it writes what fits and fails with
+    /// `QuotaExceeded`; at it nothing can be created.
+    pub fn set_quota_bytes(&self, bytes: Option<u64>) {
+        self.disk.state.borrow_mut().quota_bytes = bytes;
+    }
+
+    /// Lets each call be pending up to `polls` times, at random, after it has taken effect.
+    pub fn set_polls_max(&self, polls: u32) {
+        self.disk.state.borrow_mut().polls_max = polls;
+    }
+
+    /// Flips a bit of a file for good.
+    pub fn flip_bit(&self, file: FileNo, offset: u64, bit: u32) {
+        if let Some(file) = self.disk.state.borrow_mut().files.get_mut(&file) {
+            file.flip_bit(offset, bit);
+        }
+    }
+
+    /// What a file holds now; empty if there is none.
+    pub fn contents(&self, file: FileNo) -> Vec<u8> {
+        let state = self.disk.state.borrow();
+        state.files.get(&file).map(|file| file.bytes.clone()).unwrap_or_default()
+    }
+
+    async fn call<T>(&self, call: Call, f: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        let (result, polls) = {
+            let mut state = self.disk.state.borrow_mut();
+            let result = state.begin(call).and_then(|fault| match fault {
+                None => f(&mut state),
+                Some(fault) => Err(fault.error()),
+            });
+            (result, self.disk.polls(&state))
+        };
+        deferred(polls).await;
+        result
+    }
+}
+
+impl Disk {
+    fn polls(&self, state: &State) -> u32 {
+        self.rng.below(u64::from(state.polls_max) + 1) as u32
+    }
+}
+
+impl Fault {
+    fn error(self) -> Error {
+        match self {
+            Fault::Fail(code) => Error::new(code, "an injected failure"),
+            Fault::Short => Error::io("an injected short write"),
+            Fault::PowerCut => Error::io("the power is off"),
+        }
+    }
+}
+
+impl State {
+    /// Counts a call and says what is to go wrong with it; an error once nothing works any more.
+    fn begin(&mut self, call: Call) -> Result<Option<Fault>> {
+        self.calls += 1;
+        if self.closed {
+            return Err(Error::new(Code::Closed, "the storage was closed"));
+        }
+        if self.powered_off {
+            return Err(Fault::PowerCut.error());
+        }
+        let mut due = None;
+        self.faults.retain_mut(|planned| {
+            if planned.call.is_some_and(|wanted| wanted != call) {
+                return true;
+            }
+            if planned.after == 0 && due.is_none() {
+                due = Some(planned.fault);
+                return false;
+            }
+            planned.after = planned.after.saturating_sub(1);
+            true
+        });
+        self.powered_off = due == Some(Fault::PowerCut);
+        Ok(due)
+    }
+
+    fn file(&mut self, file: FileNo) -> Result<&mut File> {
+        let missing = || Error::corruption(file, 0, "the file is missing");
+        self.files.get_mut(&file).filter(|file| file.exists).ok_or_else(missing)
+    }
+
+    fn existing(&self) -> impl Iterator<Item = (FileNo, &File)> {
+        self.files.iter().filter(|(_, file)| file.exists).map(|(number, file)| (*number, file))
+    }
+
+    fn usage(&self) -> u64 {
+        self.existing().map(|(_, file)| file.bytes.len() as u64).sum()
+    }
+
+    fn create(&mut self) -> Result<FileNo> {
+        if self.quota_bytes.is_some_and(|quota| self.usage() >= quota) {
+            return Err(Error::new(Code::QuotaExceeded, "no room for another file"));
+        }
+        let taken = |number: &FileNo| self.files.get(number).is_some_and(|file| file.exists);
+        let first = MANIFEST_SLOTS.len() as FileNo;
+        let number = (first..).find(|number| !taken(number)).unwrap_or(first);
+        self.files.entry(number).or_default().exists = true;
+        Ok(number)
+    }
+
+    fn remove(&mut self, file: FileNo) -> Result<()> {
+        let removed = self.file(file)?;
+        removed.exists = MANIFEST_SLOTS.contains(&file);
+        removed.truncate(0);
+        Ok(())
+    }
+
+    /// Writes what the fault and the quota let through.
+    fn write(
+        &mut self,
+        file: FileNo,
+        offset: u64,
+        data: &[u8],
+        fault: Option<Fault>,
+    ) -> Result<()> {
+        let quota = self.quota_bytes.map(|quota| quota.saturating_sub(self.usage()));
+        let there = self.file(file)?;
+        let len = there.bytes.len() as u64;
+        if offset > len {
+            return Err(Error::io("a write past the end of the file").at(file, offset));
+        }
+        let room = quota.map_or(usize::MAX, |free| (len - offset + free) as usize);
+        let wanted = match fault {
+            None | Some(Fault::PowerCut) => data.len(),
+            Some(Fault::Short) => data.len() / 2,
+            Some(Fault::Fail(_)) => 0,
+        };
+        there.write(offset, data.get(..wanted.min(room)).unwrap_or_default());
+        match fault {
+            Some(fault) => Err(fault.error()),
+            None if room < wanted => Err(Error::new(Code::QuotaExceeded, "the disk is full")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Marks a file as being written; two writes at once break the contract of [`Storage`].
+struct Writing<'a> {
+    disk: &'a Disk,
+    file: FileNo,
+}
+
+impl<'a> Writing<'a> {
+    fn begin(disk: &'a Disk, file: FileNo) -> Writing<'a> {
+        let alone = disk.state.borrow_mut().writing.insert(file);
+        assert!(alone, "file {file} is written from two places at once");
+        Writing { disk, file }
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.disk.state.borrow_mut().writing.remove(&self.file);
+    }
+}
+
+impl Storage for SimulatedStorage {
+    async fn list(&self) -> Result<Vec<FileNo>> {
+        let list = |state: &mut State| {
+            let holding = state.existing().filter(|(_, file)| !file.bytes.is_empty());
+            let numbers = holding.map(|(number, _)| number);
+            Ok(numbers.filter(|number| !MANIFEST_SLOTS.contains(number)).collect())
+        };
+        self.call(Call::List, list).await
+    }
+
+    async fn adopt(&self, live: &[FileNo]) -> Result<()> {
+        let adopt = |state: &mut State| {
+            let kept = |number: &FileNo| MANIFEST_SLOTS.contains(number) || live.contains(number);
+            let numbers = state.existing().map(|(number, _)| number);
+            let spares: Vec<_> = numbers.filter(|number| !kept(number)).collect();
+            spares.into_iter().try_for_each(|number| state.remove(number))
+        };
+        self.call(Call::Adopt, adopt).await
+    }
+
+    async fn create(&self) -> Result<FileNo> {
+        self.call(Call::Create, State::create).await
+    }
+
+    async fn len(&self, file: FileNo) -> Result<u64> {
+        self.call(Call::Len, |state| Ok(state.file(file)?.bytes.len() as u64)).await
+    }
+
+    async fn read(&self, file: FileNo, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let read = |state: &mut State| {
+            let bytes = &state.file(file)?.bytes;
+            let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..));
+            let found = rest.unwrap_or_default().iter();
+            Ok(buffer.iter_mut().zip(found).map(|(to, from)| *to = *from).count())
+        };
+        self.call(Call::Read, read).await
+    }
+
+    async fn write(
+        &self,
+        file: FileNo,
+        offset: u64,
+        data: &[u8],
+        durability: Durability,
+    ) -> Result<()> {
+        let writing = Writing::begin(&self.disk, file);
+        let (result, polls) = {
+            let mut state = self.disk.state.borrow_mut();
+            let begun = state.begin(Call::Write);
+            let result = begun.and_then(|fault| state.write(file, offset, data, fault));
+            (result, self.disk.polls(&state))
+        };
+        deferred(polls).await;
+        drop(writing);
+        result?;
+        match durability {
+            Durability::Strict => self.sync(file).await,
+            Durability::Relaxed => Ok(()),
+        }
+    }
+
+    async fn sync(&self, file: FileNo) -> Result<()> {
+        let sync = |state: &mut State| {
+            state.file(file)?.sync();
+            Ok(())
+        };
+        self.call(Call::Sync, sync).await
+    }
+
+    async fn truncate(&self, file: FileNo, len: u64) -> Result<()> {
+        let truncate = |state: &mut State| {
+            let there = state.file(file)?;
+            if len > there.bytes.len() as u64 {
+                return Err(Error::io("a cut past the end of the file").at(file, len));
+            }
+            there.truncate(len);
+            Ok(())
+        };
+        self.call(Call::Truncate, truncate).await
+    }
+
+    async fn remove(&self, file: FileNo) -> Result<()> {
+        self.call(Call::Remove, |state| state.remove(file)).await
+    }
+
+    async fn usage(&self) -> Result<u64> {
+        self.call(Call::Len, |state| Ok(state.usage())).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.disk.state.borrow_mut().closed = true;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::manual::block_on;
+
+    const RELAXED: Durability = Durability::Relaxed;
+    const STRICT: Durability = Durability::Strict;
+
+    #[test]
+    fn a_crash_keeps_what_was_synced_and_any_part_of_the_rest() {
+        let disk = SimulatedStorage::new(1);
+        let file = block_on(async {
+            let file = disk.create().await?;
+            disk.write(file, 0, &[1; 2000], STRICT).await?;
+            disk.write(file, 2000, &[2; 3000], RELAXED).await?;
+            Ok::<_, Error>(file)
+        });
+        let file = file.unwrap();
+        let rng = Rng::new(2);
+        let images: Vec<_> = (0..200).map(|_| disk.crash(&rng).contents(file)).collect();
+        assert!(images.iter().all(|bytes| bytes.starts_with(&[1; 2000]) && bytes.len() <= 5000));
+        let count = |wanted: &dyn Fn(&[u8]) -> bool| images.iter().filter(|it| wanted(it)).count();
+        assert!(count(&|bytes| bytes.len() == 2000) > 0, "dropped");
+        assert!(count(&|bytes| bytes[2000..] == [2; 3000]) > 0, "kept");
+        assert!(count(&|bytes| (2001..5000).contains(&bytes.len())) > 0, "cut");
+        assert!(count(&|bytes| bytes.len() == 5000 && bytes[2000..] != [2; 3000]) > 0, "garbage");
+        assert_eq!(disk.restart().contents(file).len(), 5000);
+        assert_eq!(disk.contents(file).len(), 5000);
+    }
+
+    #[test]
+    fn a_crash_may_undo_creations_removals_and_cuts_that_were_not_synced() {
+        let rng = Rng::new(3);
+        let (mut gone, mut stale, mut reborn) = (0, 0, 0);
+        for _ in 0..100 {
+            let disk = SimulatedStorage::new(rng.next());
+            block_on(async {
+                let (old, new) = (disk.create().await?, disk.create().await?);
+                disk.write(old, 0, &[7; 10], STRICT).await?;
+                disk.remove(old).await?;
+                let crashed = disk.crash(&rng);
+                gone += u32::from(crashed.len(new).await.is_err());
+                reborn += u32::from(crashed.contents(old) == [7; 10]);
+                assert_eq!(disk.create().await?, old);
+                assert_eq!(disk.len(old).await?, 0);
+                disk.write(old, 0, &[8; 3], RELAXED).await?;
+                stale += u32::from(disk.crash(&rng).contents(old).ends_with(&[7; 7]));
+                disk.sync(old).await?;
+                assert_eq!(disk.crash(&rng).contents(old), [8; 3]);
+                Ok::<_, Error>(())
+            })
+            .unwrap();
+        }
+        assert!(gone > 0 && reborn > 0 && stale > 0);
+    }
+
+    #[test]
+    fn faults_come_when_they_are_planned_and_once() {
+        let disk = SimulatedStorage::new(4);
+        block_on(async {
+            let file = disk.create().await.unwrap();
+            disk.inject(Some(Call::Write), 1, Fault::Short);
+            disk.inject(Some(Call::Sync), 0, Fault::Fail(Code::Io));
+            disk.write(file, 0, b"1234", RELAXED).await.unwrap();
+            assert_eq!(disk.write(file, 4, b"5678", RELAXED).await.unwrap_err().code(), Code::Io);
+            assert_eq!(disk.contents(file), b"123456");
+            assert!(disk.sync(file).await.is_err());
+            disk.sync(file).await.unwrap();
+            disk.set_quota_bytes(Some(8));
+            let full = disk.write(file, 6, b"789", RELAXED).await;
+            assert_eq!(full.unwrap_err().code(), Code::QuotaExceeded);
+            assert_eq!(disk.create().await.unwrap_err().code(), Code::QuotaExceeded);
+            disk.inject(None, 0, Fault::PowerCut);
+            assert!(disk.write(file, 8, b"!", STRICT).await.is_err());
+            assert!(disk.len(file).await.is_err());
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "two places at once")]
+    fn writing_a_file_from_two_places_at_once_is_a_panic() {
+        let disk = SimulatedStorage::new(5);
+        disk.set_polls_max(100);
+        block_on(async {
+            let mut first = Box::pin(disk.write(0, 0, b"1", RELAXED));
+            std::future::poll_fn(|context| {
+                let pending = first.as_mut().poll(context).is_pending();
+                assert!(pending);
+                std::task::Poll::Ready(())
+            })
+            .await;
+            disk.write(0, 1, b"2", RELAXED).await.unwrap();
+        });
+    }
+}

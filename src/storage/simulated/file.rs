@@ -1,0 +1,132 @@
+//! A simulated file: what it holds, what of that is durable, and what a crash may make of it.
+
+use crate::rng::Rng;
+
+/// Disks write sectors whole, in any order.
+const SECTOR_BYTES: u64 = 512;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct File {
+    pub exists: bool,
+    pub bytes: Vec<u8>,
+    durable_exists: bool,
+    durable: Vec<u8>,
+    pending: Vec<Change>,
+}
+
+/// A change since the last sync.
+#[derive(Clone, Debug)]
+enum Change {
+    Write { offset: u64, data: Vec<u8> },
+    Truncate { len: u64 },
+}
+
+impl Change {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Change::Write { offset, data } => overwrite(bytes, *offset, data),
+            Change::Truncate { len } => bytes.truncate(*len as usize),
+        }
+    }
+
+    /// What a crash leaves of the change.
+    fn apply_torn(&self, bytes: &mut Vec<u8>, rng: &Rng) {
+        let Change::Write { offset, data } = self else {
+            if rng.one_in(2) {
+                self.apply(bytes);
+            }
+            return;
+        };
+        match rng.below(6) {
+            0 => {}
+            1 => overwrite(bytes, *offset, &rng.bytes(data.len())),
+            2 => {
+                let kept = rng.below(data.len() as u64 + 1);
+                let border = (offset + kept) / SECTOR_BYTES * SECTOR_BYTES;
+                let kept = border.saturating_sub(*offset) as usize;
+                overwrite(bytes, *offset, data.get(..kept).unwrap_or_default());
+            }
+            3 => self.sectors(|at, sector| {
+                if rng.one_in(2) {
+                    overwrite(bytes, at, sector);
+                }
+            }),
+            _ => self.apply(bytes),
+        }
+    }
+
+    /// Hands out the written bytes, sector by sector.
+    fn sectors(&self, mut write: impl FnMut(u64, &[u8])) {
+        let Change::Write { offset, data } = self else { return };
+        let (mut at, mut rest) = (*offset, data.as_slice());
+        while !rest.is_empty() {
+            let room = (SECTOR_BYTES - at % SECTOR_BYTES) as usize;
+            let (sector, later) = rest.split_at(room.min(rest.len()));
+            write(at, sector);
+            (at, rest) = (at + sector.len() as u64, later);
+        }
+    }
+}
+
+/// Writes `data` at `offset`; a gap before it, which only a crash can leave, reads as zeros.
+fn overwrite(bytes: &mut Vec<u8>, offset: u64, data: &[u8]) {
+    if data.is_empty() {
+        return;
+    }
+    let start = offset as usize;
+    let end = start + data.len();
+    if bytes.len() < end {
+        bytes.resize(end, 0);
+    }
+    if let Some(place) = bytes.get_mut(start..end) {
+        place.copy_from_slice(data);
+    }
+}
+
+impl File {
+    /// A file that has always been there.
+    pub fn permanent() -> File {
+        File { exists: true, durable_exists: true, ..File::default() }
+    }
+
+    pub fn write(&mut self, offset: u64, data: &[u8]) {
+        self.change(Change::Write { offset, data: data.to_vec() });
+    }
+
+    pub fn truncate(&mut self, len: u64) {
+        self.change(Change::Truncate { len });
+    }
+
+    fn change(&mut self, change: Change) {
+        change.apply(&mut self.bytes);
+        self.pending.push(change);
+    }
+
+    /// Makes the file durable as it is, its existence included.
+    pub fn sync(&mut self) {
+        self.pending.drain(..).for_each(|change| change.apply(&mut self.durable));
+        self.durable_exists = self.exists;
+    }
+
+    /// Flips one bit, of what is durable too: decay, not a crash. Nothing past the end.
+    pub fn flip_bit(&mut self, offset: u64, bit: u32) {
+        for bytes in [&mut self.bytes, &mut self.durable] {
+            if let Some(byte) = bytes.get_mut(offset as usize) {
+                *byte ^= 1 << (bit % 8);
+            }
+        }
+    }
+
+    /// The file after a crash: the durable bytes, and of the changes since any part, in any
+    /// state. None where it is gone.
+    pub fn after_crash(&self, rng: &Rng) -> Option<File> {
+        let settled = self.exists == self.durable_exists;
+        let exists = if settled { self.exists } else { rng.one_in(2) };
+        if !exists {
+            return None;
+        }
+        let mut bytes = self.durable.clone();
+        self.pending.iter().for_each(|change| change.apply_torn(&mut bytes, rng));
+        Some(File { bytes: bytes.clone(), durable: bytes, ..File::permanent() })
+    }
+}

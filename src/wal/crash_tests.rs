@@ -1,0 +1,116 @@
+//! The promise of the log: after any crash it yields a prefix of the commits that holds every
+//! one that was durable, again and again over the life of a database.
+
+use super::{LogRef, LogWriter, Recovered, recover};
+use crate::env::manual::block_on;
+use crate::error::Result;
+use crate::rng::Rng;
+use crate::storage::simulated::Fault;
+use crate::storage::{Durability, SimulatedStorage, Storage};
+
+/// A database that is nothing but logs, and what the test knows of it.
+struct Life {
+    rng: Rng,
+    disk: SimulatedStorage,
+    /// As a manifest would name them.
+    logs: Vec<LogRef>,
+    next_id: u64,
+    /// Payloads in the order of their commits; those past `durable` may be lost.
+    commits: Vec<Vec<u8>>,
+    durable: usize,
+}
+
+impl Life {
+    fn new(seed: u64) -> Life {
+        let (rng, disk) = (Rng::new(seed), SimulatedStorage::new(seed));
+        Life { rng, disk, logs: Vec::new(), next_id: 1, commits: Vec::new(), durable: 0 }
+    }
+
+    /// One open, until it ends or the power is cut.
+    async fn open(&mut self) -> Result<()> {
+        let recovered = self.recover().await?;
+        let mut writer = self.rotate(recovered.last().map_or(0, |log| log.end)).await?;
+        for _ in 0..self.rng.below(12) {
+            match self.rng.below(8) {
+                0 => writer = self.rotate(writer.len()).await?,
+                1 => {
+                    let through = writer.len();
+                    self.disk.sync(writer.log().file).await?;
+                    writer.synced(through);
+                    self.durable = self.commits.len();
+                }
+                _ => self.commit(&mut writer).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the logs and compares them with what must be there.
+    async fn recover(&mut self) -> Result<Vec<Recovered>> {
+        let mut found = Vec::new();
+        let recovered = recover(&self.disk, &self.logs, |_, payload| {
+            found.push(payload.to_vec());
+            Ok(())
+        });
+        let recovered = recovered.await?;
+        assert!(self.commits.starts_with(&found), "not a prefix of the commits");
+        assert!(found.len() >= self.durable, "{} of {} durable", found.len(), self.durable);
+        self.commits = found;
+        Ok(recovered)
+    }
+
+    /// Starts another log, once the one before is durable.
+    async fn rotate(&mut self, previous: u64) -> Result<LogWriter> {
+        if let Some(log) = self.logs.last() {
+            self.disk.sync(log.file).await?;
+            self.durable = self.commits.len();
+        }
+        let mut log = LogRef { id: self.next_id, file: self.disk.create().await?, salt: [0; 8] };
+        self.rng.fill(&mut log.salt);
+        self.disk.sync(log.file).await?;
+        self.next_id += 1;
+        self.logs.push(log.clone());
+        Ok(LogWriter::new(log, previous))
+    }
+
+    /// A group of commits.
+    async fn commit(&mut self, writer: &mut LogWriter) -> Result<()> {
+        for _ in 0..=self.rng.below(3) {
+            let len = self.rng.below(if self.rng.one_in(30) { 300_000 } else { 1500 });
+            let payload = self.rng.bytes(len as usize);
+            writer.record(|out| {
+                out.extend_from_slice(&payload);
+                Ok(())
+            })?;
+            self.commits.push(payload);
+        }
+        let strict = self.rng.one_in(3);
+        let durability = if strict { Durability::Strict } else { Durability::Relaxed };
+        let Some(group) = writer.take_group() else { return Ok(()) };
+        self.disk.write(group.file, group.offset, &group.bytes, durability).await?;
+        writer.written(group, durability);
+        if strict {
+            self.durable = self.commits.len();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn after_any_crash_the_log_yields_a_prefix_that_holds_all_that_was_durable() {
+    for seed in 0..200 {
+        println!("seed {seed}");
+        let mut life = Life::new(seed);
+        for _ in 0..4 {
+            life.disk.set_polls_max(2);
+            life.disk.inject(None, 4 + life.rng.below(40), Fault::PowerCut);
+            let cut = block_on(life.open()).is_err();
+            life.disk = if cut || life.rng.one_in(2) {
+                life.disk.crash(&life.rng)
+            } else {
+                life.disk.restart()
+            };
+        }
+        block_on(life.recover()).unwrap();
+    }
+}
