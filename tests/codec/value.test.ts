@@ -188,6 +188,16 @@ test("all kinds of objects are written in one writer, one behind the other", () 
   }
 });
 
+test(`dates are exact to the millisecond from the first to the last (SEED=${SEED})`, () => {
+  const random = new Random(SEED);
+  const dates = Array.from({ length: 20_000 }, (_, i) => {
+    // Around 4.45e15 a double of the milliseconds has half steps, which rounding could take wrong.
+    const time = i % 2 === 0 ? random.next() * 8.64e15 : 4.3e15 + random.next() * 3e14;
+    return new Date(random.below(2) === 0 ? time : -time);
+  });
+  assert.deepEqual(stored(dates), dates);
+});
+
 test("a lone view is stored with its own bytes, not with the rest of its buffer", () => {
   const large = new Uint8Array(100_000).fill(7);
   const bytes = encodeValue({ part: large.subarray(5, 8) });

@@ -189,7 +189,7 @@ class Decoder extends ByteReader {
   #tagged(tag: number, depth: number): unknown {
     switch (tag) {
       case TAG_DATE:
-        return this.#made(new Date(Math.round(this.#number() * 1000)));
+        return this.#made(this.#date());
       case TAG_POSITIVE_BIGINT:
         return this.#bigint();
       case TAG_NEGATIVE_BIGINT:
@@ -212,6 +212,13 @@ class Decoder extends ByteReader {
       default:
         return this.#typedArray(tag);
     }
+  }
+
+  /** Seconds in one double are exact to the millisecond for every date, if split like this. */
+  #date(): Date {
+    const time = this.#number();
+    const seconds = Math.floor(time);
+    return new Date(seconds * 1000 + Math.round((time - seconds) * 1000));
   }
 
   #number(): number {
@@ -287,8 +294,6 @@ class Decoder extends ByteReader {
     switch (name) {
       case "Array":
         return this.#irregularArray(count, depth);
-      case "Date":
-        return this.#made(new Date(this.#number()));
       case "Boolean":
       case "Number":
       case "String":

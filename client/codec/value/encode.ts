@@ -238,15 +238,8 @@ class Encoder {
   }
 
   #date(time: number): void {
-    const seconds = time / 1000;
-    // Seconds are not exact to the millisecond some 70,000 years from now.
-    if (Math.round(seconds * 1000) === time || Number.isNaN(time)) {
-      writeHead(this.#w, MAJOR_TAG, TAG_DATE);
-      writeNumber(this.#w, seconds);
-    } else {
-      this.#class("Date", 1);
-      writeNumber(this.#w, time);
-    }
+    writeHead(this.#w, MAJOR_TAG, TAG_DATE);
+    writeNumber(this.#w, time / 1000);
   }
 
   #regexp(value: RegExp): void {
