@@ -1,0 +1,474 @@
+//! The host as its clients meet it: frames in, frames out.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
+
+mod common;
+
+use common::{START_MS, commit, delete, key, number, set};
+use kvass::db::{Db, Options};
+use kvass::env::manual::{ManualEnv, block_on};
+use kvass::error::Code;
+use kvass::host::{FLUSH_DELAY_MS, Host};
+use kvass::rng::Rng;
+use kvass::stamp::Stamp;
+use kvass::storage::memory::MemoryStorage;
+use kvass::wire::{
+    Blob, Change, Changes, Entry, Event, Failure, List, Page, Request, RequestFrame, Response,
+    ResponseFrame, Watch,
+};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+const CLIENT: [u8; 16] = [7; 16];
+
+struct Harness {
+    host: Rc<Host<ManualEnv<MemoryStorage>>>,
+    posted: Rc<RefCell<Vec<(u32, Vec<u8>)>>>,
+    sequence: u64,
+}
+
+impl Harness {
+    fn new() -> Harness {
+        let env = ManualEnv::new(Rc::new(MemoryStorage::new()), START_MS, 1);
+        let db = block_on(Db::open(env, Options::default())).expect("a new database opens");
+        let posted: Rc<RefCell<Vec<(u32, Vec<u8>)>>> = Rc::default();
+        let sink = posted.clone();
+        let post = Box::new(move |id, frame| sink.borrow_mut().push((id, frame)));
+        let host = Host::new(db, "memory", post);
+        let mut harness = Harness { host, posted, sequence: 0 };
+        harness.connect(1);
+        harness
+    }
+
+    fn connect(&mut self, id: u32) {
+        self.host.connect(id, &hello(1, 1)).expect("a fair hello");
+    }
+
+    /// Sends requests in one frame; returns the frame of answers.
+    fn send(&mut self, id: u32, requests: Vec<Request<'_>>) -> Vec<u8> {
+        let first = self.sequence + 1;
+        self.sequence += requests.len() as u64;
+        let frame = RequestFrame {
+            client: CLIENT,
+            epoch: 0,
+            deadline_ms: 0,
+            acked_through: 0,
+            first,
+            requests,
+        };
+        let bytes = postcard::to_allocvec(&frame).expect("it encodes");
+        block_on(self.host.clone().frame(id, bytes)).expect("a well-formed frame");
+        self.host.take_outbox(id).expect("every request is answered")
+    }
+}
+
+fn hello(oldest: u16, newest: u16) -> Vec<u8> {
+    let mut hello = b"KVSH".to_vec();
+    for version in [oldest, newest, 1, 1] {
+        hello.extend_from_slice(&version.to_le_bytes());
+    }
+    hello.extend_from_slice(&CLIENT);
+    hello.extend_from_slice(&[4]);
+    hello.extend_from_slice(b"test");
+    hello
+}
+
+fn decode(bytes: &[u8]) -> ResponseFrame<'_> {
+    postcard::from_bytes(bytes).expect("a response frame")
+}
+
+fn responses(bytes: &[u8]) -> Vec<Response<'_>> {
+    let mut replies = decode(bytes).replies;
+    replies.sort_by_key(|reply| reply.sequence);
+    replies.into_iter().map(|reply| reply.response).collect()
+}
+
+fn put<'a>(key: &'a [u8], value: &'a [u8]) -> Request<'a> {
+    Request::Commit(commit(vec![], vec![set(key, value)]))
+}
+
+fn value_of(response: &Response<'_>) -> Option<Vec<u8>> {
+    match response {
+        Response::Entry(entry) => entry.as_ref().map(|entry| entry.value.to_vec()),
+        other => panic!("{other:?} is no entry"),
+    }
+}
+
+#[test]
+fn a_read_sees_the_writes_before_it_in_its_frame_and_not_those_after() {
+    let mut harness = Harness::new();
+    let (k, one, two) = (key(&["k"]), number(1.0), number(2.0));
+    let get = || Request::Get(Blob(&k));
+    let answer = harness.send(1, vec![get(), put(&k, &one), get(), put(&k, &two), get()]);
+    let answers = responses(&answer);
+    assert_eq!(value_of(&answers[0]), None);
+    assert_eq!(value_of(&answers[2]), Some(one));
+    assert_eq!(value_of(&answers[4]), Some(two));
+}
+
+#[test]
+fn a_frame_of_a_thousand_commits_is_one_write_and_one_answer() {
+    let mut harness = Harness::new();
+    let keys: Vec<_> = (0..1_000).map(|index| key(&[&format!("{index:04}")])).collect();
+    let one = number(1.0);
+    let answer = harness.send(1, keys.iter().map(|key| put(key, &one)).collect());
+    let stamps: Vec<_> = responses(&answer)
+        .into_iter()
+        .map(|response| match response {
+            Response::Committed(stamp) => Stamp::from_bytes(stamp),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(stamps.len(), 1_000);
+    assert!(stamps.is_sorted_by(|a, b| a < b), "in the order of the calls");
+    assert!(harness.posted.borrow().is_empty());
+}
+
+#[test]
+fn a_list_of_many_pages_is_one_snapshot() {
+    let mut harness = Harness::new();
+    let keys: Vec<_> = (0..100).map(|index| key(&["p", &format!("{index:03}")])).collect();
+    let (one, two) = (number(1.0), number(2.0));
+    harness.send(1, keys.iter().map(|key| put(key, &one)).collect());
+    let (mut start, end) = (key(&["p"]), key(&["q"]));
+    let (mut lease, mut values) = (None, Vec::new());
+    loop {
+        let list = List {
+            start: Blob(&start),
+            end: Blob(&end),
+            reverse: false,
+            limit: 7,
+            lease,
+            keep: true,
+        };
+        let answer = harness.send(1, vec![Request::List(list)]);
+        let answers = responses(&answer);
+        let Response::Page(page) = &answers[0] else { panic!("{answers:?}") };
+        let entries = entries(page);
+        start = [entries.last().expect("a page is never empty here").0.as_slice(), &[0]].concat();
+        values.extend(entries.into_iter().map(|(_, value)| value));
+        lease = page.lease;
+        assert_eq!(page.lease.is_none(), page.done);
+        if page.done {
+            break;
+        }
+        harness.send(1, vec![put(&keys[99], &two), put(&key(&["p", "x"]), &two)]);
+    }
+    assert_eq!(values, vec![one; 100]);
+}
+
+fn entries(page: &Page<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut bytes = page.entries.0;
+    let mut entries = Vec::new();
+    while !bytes.is_empty() {
+        let key = kvass::varint::take_bytes(&mut bytes).expect("a key").to_vec();
+        bytes = &bytes[10..];
+        let value = kvass::varint::take_bytes(&mut bytes).expect("a value").to_vec();
+        entries.push((key, value));
+    }
+    assert_eq!(entries.len(), page.count as usize);
+    entries
+}
+
+#[test]
+fn a_lease_that_ran_out_or_is_another_clients_is_refused() {
+    let mut harness = Harness::new();
+    harness.connect(2);
+    let keys: Vec<_> = (0..3).map(|index| key(&[&index.to_string()])).collect();
+    let one = number(1.0);
+    harness.send(1, keys.iter().map(|key| put(key, &one)).collect());
+    let list = |lease| {
+        let (start, end) = (Blob(&[2]), Blob(&[3]));
+        Request::List(List { start, end, reverse: false, limit: 1, lease, keep: true })
+    };
+    let answer = harness.send(1, vec![list(None)]);
+    let answers = responses(&answer);
+    let Response::Page(Page { lease: Some(lease), .. }) = answers[0] else { panic!("a lease") };
+    let expired = |answer: &[u8]| match &responses(answer)[0] {
+        Response::Error(failure) => failure.code == Code::SnapshotExpired as u8,
+        _ => false,
+    };
+    assert!(expired(&harness.send(2, vec![list(Some(lease))])));
+    assert!(!expired(&harness.send(1, vec![list(Some(lease))])));
+    harness.host.db().env().set_now_ms(START_MS + 61_000);
+    assert!(expired(&harness.send(1, vec![list(Some(lease))])));
+}
+
+#[test]
+fn a_watch_begins_with_the_present_and_follows_every_commit_to_its_keys() {
+    let mut harness = Harness::new();
+    let (a, b, one) = (key(&["a"]), key(&["b"]), number(1.0));
+    harness.send(1, vec![put(&a, &one)]);
+    let watch = Watch { id: 5, keys: vec![Blob(&b), Blob(&a), Blob(&b)] };
+    let answer = harness.send(1, vec![Request::Watch(watch)]);
+    let frame = decode(&answer);
+    let [Event::Watch { id: 5, entries, .. }] = &frame.events[..] else { panic!("{frame:?}") };
+    let there: Vec<_> = entries.iter().map(|(place, entry)| (*place, entry.is_some())).collect();
+    assert_eq!(there, [(0, false), (1, true), (2, false)]);
+    let other = key(&["c"]);
+    let answer = harness.send(1, vec![put(&b, &one), put(&other, &one)]);
+    let frame = decode(&answer);
+    let [Event::Watch { entries, .. }] = &frame.events[..] else { panic!("{frame:?}") };
+    assert_eq!(entries.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [0, 2]);
+    let answer = harness.send(1, vec![Request::Unsubscribe(5), put(&b, &one)]);
+    assert_eq!(decode(&answer).events, []);
+}
+
+#[test]
+fn another_client_hears_of_every_commit_in_order() {
+    let mut harness = Harness::new();
+    harness.connect(2);
+    let (a, z, one) = (key(&["a"]), key(&["z"]), number(1.0));
+    let (start, end) = (key(&["a"]), key(&["m"]));
+    let ranges = vec![(Blob(&start[..]), Blob(&end[..]))];
+    harness.send(2, vec![Request::Changes(Changes { id: 1, ranges })]);
+    let gone = Request::Commit(commit(vec![], vec![delete(&a), set(&z, &one)]));
+    harness.send(1, vec![put(&a, &one), put(&z, &one), gone]);
+    harness.host.post_all();
+    let posted = harness.posted.borrow();
+    let [(2, bytes)] = &posted[..] else { panic!("one frame for client 2: {posted:?}") };
+    let events = decode(bytes).events;
+    let [Event::Changes { changes: first, .. }, Event::Changes { changes: second, .. }] =
+        &events[..]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!(first, &[Change::Set { key: Blob(&a), value: Blob(&one) }]);
+    assert_eq!(second, &[Change::Delete { key: Blob(&a) }]);
+}
+
+#[test]
+fn an_entry_is_gone_at_its_millisecond_and_watchers_are_told() {
+    let mut harness = Harness::new();
+    let (k, one) = (key(&["k"]), number(1.0));
+    let mutation = kvass::wire::Mutation::Set {
+        key: Blob(&k),
+        value: Blob(&one),
+        expire_in_ms: Some(100),
+        stamp_key: false,
+    };
+    let ranges = vec![(Blob(&[1][..]), Blob(&[0xff][..]))];
+    let subscribe = Request::Changes(Changes { id: 1, ranges });
+    harness.send(1, vec![subscribe, Request::Commit(commit(vec![], vec![mutation]))]);
+    block_on(harness.host.tick());
+    assert_eq!(harness.host.db().next_expiry_ms(), START_MS + 100);
+    let get = || Request::Get(Blob(&k));
+    harness.host.db().env().set_now_ms(START_MS + 99);
+    assert_eq!(value_of(&responses(&harness.send(1, vec![get()]))[0]), Some(one.clone()));
+    harness.host.db().env().set_now_ms(START_MS + 100);
+    assert_eq!(value_of(&responses(&harness.send(1, vec![get()]))[0]), None);
+    harness.posted.borrow_mut().clear();
+    block_on(harness.host.tick());
+    let posted = harness.posted.borrow();
+    let events = decode(&posted[0].1).events;
+    let [Event::Changes { changes, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(changes, &[Change::Expire { key: Blob(&k) }]);
+    assert_eq!(harness.host.db().next_expiry_ms(), u64::MAX);
+}
+
+#[test]
+fn an_entry_written_again_does_not_expire_by_its_old_time() {
+    let mut harness = Harness::new();
+    let (k, one, two) = (key(&["k"]), number(1.0), number(2.0));
+    let lasting = |ms, value| {
+        Request::Commit(commit(
+            vec![],
+            vec![kvass::wire::Mutation::Set {
+                key: Blob(&k),
+                value: Blob(value),
+                expire_in_ms: ms,
+                stamp_key: false,
+            }],
+        ))
+    };
+    harness.send(1, vec![lasting(Some(100), &one), lasting(Some(300), &two)]);
+    harness.host.db().env().set_now_ms(START_MS + 200);
+    block_on(harness.host.tick());
+    assert_eq!(value_of(&responses(&harness.send(1, vec![Request::Get(Blob(&k))]))[0]), Some(two.clone()));
+    harness.send(1, vec![lasting(None, &one)]);
+    harness.host.db().env().set_now_ms(START_MS + 1_000);
+    block_on(harness.host.tick());
+    assert_eq!(value_of(&responses(&harness.send(1, vec![Request::Get(Blob(&k))]))[0]), Some(one));
+}
+
+#[test]
+fn relaxed_commits_are_flushed_a_moment_later() {
+    let mut harness = Harness::new();
+    let (k, one) = (key(&["k"]), number(1.0));
+    block_on(harness.host.tick());
+    harness.send(1, vec![put(&k, &one)]);
+    assert!(harness.host.db().unflushed());
+    let due = harness.host.next_tick_ms();
+    assert_eq!(due, START_MS + FLUSH_DELAY_MS);
+    harness.host.db().env().set_now_ms(due);
+    block_on(harness.host.tick());
+    assert!(!harness.host.db().unflushed());
+    assert_eq!(harness.host.next_tick_ms(), u64::MAX);
+}
+
+#[test]
+fn a_malformed_frame_is_a_typed_error_and_changes_nothing() {
+    let mut harness = Harness::new();
+    let (k, one) = (key(&["k"]), number(1.0));
+    let frame = RequestFrame {
+        client: CLIENT,
+        epoch: 0,
+        deadline_ms: 0,
+        acked_through: 0,
+        first: 1,
+        requests: vec![put(&k, &one), put(&k, &one)],
+    };
+    let whole = postcard::to_allocvec(&frame).expect("it encodes");
+    let refused = |host: &Rc<Host<_>>, bytes: Vec<u8>| {
+        block_on(host.clone().frame(1, bytes)).err().map(|error| error.code())
+    };
+    for length in 0..whole.len() {
+        let cut = refused(&harness.host, whole[..length].to_vec());
+        assert_eq!(cut, Some(Code::MalformedFrame), "cut at {length}");
+    }
+    let longer = [&whole[..], &[0]].concat();
+    assert_eq!(refused(&harness.host, longer), Some(Code::MalformedFrame));
+    let mut of_another = whole.clone();
+    of_another[0] ^= 1;
+    assert_eq!(refused(&harness.host, of_another), Some(Code::MalformedFrame));
+    assert_eq!(harness.host.db().visible().counter, 0, "nothing was committed");
+    assert!(harness.host.take_outbox(1).is_none());
+    let answer = harness.send(1, vec![Request::Get(Blob(&k))]);
+    assert_eq!(value_of(&responses(&answer)[0]), None);
+}
+
+#[test]
+fn random_bytes_and_flipped_frames_never_panic() {
+    let mut harness = Harness::new();
+    let seed = 42;
+    println!("seed {seed}");
+    let rng = Rng::new(seed);
+    let (k, one) = (key(&["k"]), number(1.0));
+    let start = key(&["a"]);
+    for round in 0..3_000 {
+        let list = List {
+            start: Blob(&start),
+            end: Blob(&[3]),
+            reverse: true,
+            limit: 10,
+            lease: None,
+            keep: true,
+        };
+        let frame = RequestFrame {
+            client: CLIENT,
+            epoch: 0,
+            deadline_ms: 0,
+            acked_through: 0,
+            first: round,
+            requests: vec![put(&k, &one), Request::List(list), Request::Get(Blob(&k))],
+        };
+        let mut bytes = postcard::to_allocvec(&frame).expect("it encodes");
+        for _ in 0..1 + rng.below(3) {
+            let place = 16 + rng.below(bytes.len() as u64 - 16) as usize;
+            bytes[place] ^= 1 << rng.below(8);
+        }
+        // Whatever it means now, it is answered or refused.
+        let _ = block_on(harness.host.clone().frame(1, bytes));
+        harness.host.take_outbox(1);
+    }
+    harness.connect(3);
+    assert_eq!(responses(&harness.send(3, vec![Request::Stats])).len(), 1);
+}
+
+#[test]
+fn bytes_that_are_no_key_or_value_are_refused_one_by_one() {
+    let mut harness = Harness::new();
+    let (k, one) = (key(&["k"]), number(1.0));
+    let requests = vec![
+        put(&[0x00, b'E'], &one),
+        put(&k, &[99]),
+        put(&k, &[2, 1]),
+        Request::Get(Blob(&[])),
+        put(&k, &one),
+    ];
+    let answer = harness.send(1, requests);
+    let answers = responses(&answer);
+    for response in &answers[..4] {
+        let Response::Error(Failure { code, .. }) = response else { panic!("{response:?}") };
+        assert_eq!(*code, Code::MalformedFrame as u8);
+    }
+    assert!(matches!(answers[4], Response::Committed(_)));
+}
+
+#[test]
+fn a_range_that_reaches_below_the_user_keys_shows_none_of_the_engines_own() {
+    let mut harness = Harness::new();
+    let (k, one) = (key(&["k"]), number(1.0));
+    let mutation = kvass::wire::Mutation::Set {
+        key: Blob(&k),
+        value: Blob(&one),
+        expire_in_ms: Some(1_000),
+        stamp_key: false,
+    };
+    harness.send(1, vec![Request::Commit(commit(vec![], vec![mutation]))]);
+    for reverse in [false, true] {
+        let (start, end) = (Blob(&[]), Blob(&[0xff]));
+        let list = List { start, end, reverse, limit: 10, lease: None, keep: false };
+        let answer = harness.send(1, vec![Request::List(list)]);
+        let answers = responses(&answer);
+        let Response::Page(page) = &answers[0] else { panic!("{answers:?}") };
+        assert_eq!(entries(page), [(k.clone(), one.clone())]);
+    }
+}
+
+#[test]
+fn a_request_past_its_deadline_is_not_carried_out() {
+    let mut harness = Harness::new();
+    let (k, one) = (key(&["k"]), number(1.0));
+    let frame = RequestFrame {
+        client: CLIENT,
+        epoch: 0,
+        deadline_ms: START_MS - 1,
+        acked_through: 0,
+        first: 1,
+        requests: vec![put(&k, &one)],
+    };
+    let bytes = postcard::to_allocvec(&frame).expect("it encodes");
+    block_on(harness.host.clone().frame(1, bytes)).expect("it is well-formed");
+    let answer = harness.host.take_outbox(1).expect("an answer");
+    let answers = responses(&answer);
+    let Response::Error(Failure { code, .. }) = answers[0] else { panic!("{answers:?}") };
+    assert_eq!(code, Code::Timeout as u8);
+    assert_eq!(harness.host.db().visible().counter, 0);
+}
+
+#[test]
+fn client_and_host_without_a_common_protocol_say_so() {
+    let harness = Harness::new();
+    let error = harness.host.connect(9, &hello(2, 3)).expect_err("protocol 1 is not among them");
+    assert_eq!(error.code(), Code::VersionMismatch);
+    for length in 0..hello(1, 1).len() {
+        let error = harness.host.connect(9, &hello(1, 1)[..length]).expect_err("cut short");
+        assert_eq!(error.code(), Code::MalformedFrame);
+    }
+    harness.host.connect(9, &hello(1, 1)).expect("a fair hello");
+}
+
+#[test]
+fn a_closed_database_answers_closed() {
+    let mut harness = Harness::new();
+    let (k, one) = (key(&["k"]), number(1.0));
+    let answer = harness.send(1, vec![Request::Close]);
+    assert_eq!(responses(&answer), [Response::Done]);
+    let answer = harness.send(1, vec![put(&k, &one), Request::Get(Blob(&k)), Request::Flush]);
+    for response in responses(&answer) {
+        let Response::Error(Failure { code, .. }) = response else { panic!("{response:?}") };
+        assert_eq!(code, Code::Closed as u8);
+    }
+}
+
+#[test]
+fn an_entry_carries_the_stamp_of_its_commit() {
+    let mut harness = Harness::new();
+    let (k, one) = (key(&["k"]), number(1.0));
+    let answer = harness.send(1, vec![put(&k, &one), Request::Get(Blob(&k))]);
+    let answers = responses(&answer);
+    let Response::Committed(stamp) = answers[0] else { panic!("{answers:?}") };
+    let entry = Entry { versionstamp: stamp, value: Blob(&one) };
+    assert_eq!(answers[1], Response::Entry(Some(entry)));
+}
