@@ -21,9 +21,12 @@ use std::rc::Rc;
 
 const CLIENT: [u8; 16] = [7; 16];
 
+/// Frames by connection, as they were posted.
+type Posted = Rc<RefCell<Vec<(u32, Vec<u8>)>>>;
+
 struct Harness {
     host: Rc<Host<ManualEnv<MemoryStorage>>>,
-    posted: Rc<RefCell<Vec<(u32, Vec<u8>)>>>,
+    posted: Posted,
     sequence: u64,
 }
 
@@ -31,7 +34,7 @@ impl Harness {
     fn new() -> Harness {
         let env = ManualEnv::new(Rc::new(MemoryStorage::new()), START_MS, 1);
         let db = block_on(Db::open(env, Options::default())).expect("a new database opens");
-        let posted: Rc<RefCell<Vec<(u32, Vec<u8>)>>> = Rc::default();
+        let posted: Posted = Rc::default();
         let sink = posted.clone();
         let post = Box::new(move |id, frame| sink.borrow_mut().push((id, frame)));
         let host = Host::new(db, "memory", post);
@@ -418,7 +421,7 @@ fn a_range_that_reaches_below_the_user_keys_shows_none_of_the_engines_own() {
 
 #[test]
 fn a_request_past_its_deadline_is_not_carried_out() {
-    let mut harness = Harness::new();
+    let harness = Harness::new();
     let (k, one) = (key(&["k"]), number(1.0));
     let frame = RequestFrame {
         client: CLIENT,
