@@ -141,6 +141,7 @@ impl<E: Env> Db<E> {
             dropped = std::mem::take(&mut manifest.logs);
             dropped.retain(|log| !logs.contains(log));
             manifest.logs = logs;
+            manifest.levels.resize_with(manifest.levels.len().max(1), Vec::new);
             if let (Some(meta), Some(level0)) = (&table, manifest.levels.first_mut()) {
                 level0.insert(0, meta.clone());
             }
@@ -196,6 +197,8 @@ impl<E: Env> Db<E> {
 
     pub(super) async fn new_log(&self) -> Result<LogRef> {
         let file = self.env.storage().create().await?;
+        // A file that was never flushed may be gone after a power cut, and a manifest names it.
+        self.env.storage().sync(file).await?;
         Ok(LogRef { id: self.new_id(), file, salt: self.salt() })
     }
 

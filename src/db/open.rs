@@ -192,6 +192,8 @@ async fn renew_logs<E: Env>(
 
 async fn new_log<E: Env>(env: &E, manifest: &mut Manifest) -> Result<LogRef> {
     let file = env.storage().create().await?;
+    // A file that was never flushed may be gone after a power cut, and the manifest names it.
+    env.storage().sync(file).await?;
     debug_assert!(!MANIFEST_SLOTS.contains(&file));
     let mut salt = [0; 8];
     env.fill_random(&mut salt);
