@@ -100,28 +100,28 @@ async function node(chosen) {
 /**
  * @param {string[]} names
  * @param {string[]} files
- * @returns {Promise<string[]>} the lines about what failed
+ * @returns {Promise<string[]>} the steps that failed
  */
 async function runSteps(names, files) {
-  /** @type {Map<string, string>} */
-  const failed = new Map();
+  /** @type {string[]} */
+  const failed = [];
   for (const name of names) {
     const step = /** @type {Step} */ (STEPS[name]);
     console.log(`\n── ${step.title}`);
     const start = performance.now();
     try {
-      if (step.needs !== undefined && failed.has(step.needs)) {
+      if (step.needs !== undefined && failed.includes(step.needs)) {
         throw new Explained(`not run, because ${step.needs} failed`);
       }
       await step.run(files);
       if (name !== names.at(-1)) console.log(`── ${name} passed in ${since(start)}`);
     } catch (error) {
-      failed.set(name, error instanceof Explained ? error.message : String(error));
-      if (!(error instanceof Explained)) console.error(error);
+      failed.push(name);
+      console.error(error instanceof Explained ? error.message : error);
       console.log(`── ${name} FAILED after ${since(start)}`);
     }
   }
-  return [...failed].map(([name, message]) => `${name}: ${message}`);
+  return failed;
 }
 
 await entry(import.meta.url, async (args) => {
@@ -133,6 +133,6 @@ await entry(import.meta.url, async (args) => {
   }
   const names = Object.keys(STEPS).filter((name) => chosen.length === 0 || chosen.includes(name));
   await setup({ test: names.some((name) => STEPS[name]?.browser) });
-  const failures = await runSteps(names, files);
-  if (failures.length > 0) throw new Explained(`failed steps:\n  ${failures.join("\n  ")}`);
+  const failed = await runSteps(names, files);
+  if (failed.length > 0) throw new Explained(`failed steps: ${failed.join(", ")}`);
 });

@@ -7,6 +7,9 @@ import { at } from "./paths.mjs";
 /** A failure whose message is all that the reader needs: it is printed without a stack. */
 export class Explained extends Error {}
 
+/** @param {string} text */
+const shorten = (text) => (text.length > 100 ? `${text.slice(0, 99)}…` : text);
+
 /**
  * @typedef {object} Where
  * @property {Record<string, string | undefined>} [env] added to this process's own
@@ -30,7 +33,10 @@ export function run(command, args, { env = {}, cwd = at(), shell = false, quiet 
     child.once("error", (error) => fail(new Explained(`${command}: ${error.message}`)));
     child.once("exit", (code, signal) => {
       if (code === 0) done();
-      else fail(new Explained(`${[command, ...args].join(" ")} failed (${signal ?? code})`));
+      else
+        fail(
+          new Explained(`${command} ${args.slice(0, 3).join(" ")} … failed (${signal ?? code})`),
+        );
     });
   });
 }
