@@ -287,7 +287,10 @@ fn an_entry_written_again_does_not_expire_by_its_old_time() {
     harness.send(1, vec![lasting(Some(100), &one), lasting(Some(300), &two)]);
     harness.host.db().env().set_now_ms(START_MS + 200);
     block_on(harness.host.tick());
-    assert_eq!(value_of(&responses(&harness.send(1, vec![Request::Get(Blob(&k))]))[0]), Some(two.clone()));
+    assert_eq!(
+        value_of(&responses(&harness.send(1, vec![Request::Get(Blob(&k))]))[0]),
+        Some(two.clone())
+    );
     harness.send(1, vec![lasting(None, &one)]);
     harness.host.db().env().set_now_ms(START_MS + 1_000);
     block_on(harness.host.tick());

@@ -94,8 +94,7 @@ impl<E: Env> Db<E> {
         let view = self.view();
         let Some(frozen) = view.frozen.as_ref() else { return Ok(()) };
         let current = self.log.borrow().log().clone();
-        let logs = vec![current, self.new_log().await?];
-        let outcome = self.install(frozen, logs).await;
+        let outcome = self.install(frozen, Some(current)).await.map(|_| ());
         self.note(&outcome);
         outcome
     }
@@ -110,22 +109,22 @@ impl<E: Env> Db<E> {
         let _appending = self.appending.enter().await;
         let _flushing = self.flushing.enter().await;
         let view = self.view();
-        let first = self.new_log().await?;
-        let logs = vec![first.clone(), self.new_log().await?];
         self.replace_view(View {
             active: Rc::default(),
             frozen: Some(view.active.clone()),
             version: view.version.clone(),
         });
-        let outcome = self.install(&view.active, logs).await;
-        if let Err(error) = outcome {
-            self.replace_view(View {
-                active: view.active.clone(),
-                frozen: None,
-                version: self.view().version.clone(),
-            });
-            return Err(error);
-        }
+        let first = match self.install(&view.active, None).await {
+            Ok(first) => first,
+            Err(error) => {
+                self.replace_view(View {
+                    active: view.active.clone(),
+                    frozen: None,
+                    version: self.view().version.clone(),
+                });
+                return Err(error);
+            }
+        };
         *self.log.borrow_mut() = LogWriter::new(first, 0);
         self.durable.set(self.visible.get());
         self.poisoned.set(false);
@@ -133,17 +132,29 @@ impl<E: Env> Db<E> {
         Ok(())
     }
 
-    /// Writes a memtable to a new table of level 0 and makes it, with `logs`, the database's.
-    async fn install(&self, frozen: &Rc<Memtable>, logs: Vec<LogRef>) -> Result<()> {
+    /// Writes a memtable to a new table of level 0 and makes it the database's, with the log
+    /// that is `current` (or a new one) and a new one after it; all other logs go. Returns the
+    /// first of the two.
+    async fn install(&self, frozen: &Rc<Memtable>, current: Option<LogRef>) -> Result<LogRef> {
         let table = self.write_table(frozen).await?;
+        let logs = match self.logs_from(current).await {
+            Ok(logs) => logs,
+            Err(error) => {
+                self.tables.garbage.borrow_mut().extend(table.map(|meta| meta.file));
+                return Err(error);
+            }
+        };
+        let [first, _] = &logs;
+        let first = first.clone();
         let mut dropped = Vec::new();
         self.edit(|manifest| {
-            dropped = std::mem::take(&mut manifest.logs);
+            dropped = std::mem::replace(&mut manifest.logs, logs.to_vec());
             dropped.retain(|log| !logs.contains(log));
-            manifest.logs = logs;
-            manifest.levels.resize_with(manifest.levels.len().max(1), Vec::new);
-            if let (Some(meta), Some(level0)) = (&table, manifest.levels.first_mut()) {
-                level0.insert(0, meta.clone());
+            if let Some(meta) = &table {
+                manifest.levels.resize_with(manifest.levels.len().max(1), Vec::new);
+                if let Some(level0) = manifest.levels.first_mut() {
+                    level0.insert(0, meta.clone());
+                }
             }
         })
         .await?;
@@ -156,7 +167,15 @@ impl<E: Env> Db<E> {
         });
         self.tables.garbage.borrow_mut().extend(dropped.iter().map(|log| log.file));
         self.collect_garbage().await;
-        Ok(())
+        Ok(first)
+    }
+
+    async fn logs_from(&self, current: Option<LogRef>) -> Result<[LogRef; 2]> {
+        let first = match current {
+            Some(log) => log,
+            None => self.new_log().await?,
+        };
+        Ok([first, self.new_log().await?])
     }
 
     async fn write_table(&self, memtable: &Memtable) -> Result<Option<TableMeta>> {
@@ -195,9 +214,10 @@ impl<E: Env> Db<E> {
         }
     }
 
-    pub(super) async fn new_log(&self) -> Result<LogRef> {
+    /// A log for the manifest to name. Its file is made durable first, so that one that is
+    /// missing later was lost, not never there.
+    async fn new_log(&self) -> Result<LogRef> {
         let file = self.env.storage().create().await?;
-        // A file that was never flushed may be gone after a power cut, and a manifest names it.
         self.env.storage().sync(file).await?;
         Ok(LogRef { id: self.new_id(), file, salt: self.salt() })
     }
@@ -208,7 +228,7 @@ impl<E: Env> Db<E> {
         id
     }
 
-    pub(super) fn salt(&self) -> [u8; 8] {
+    fn salt(&self) -> [u8; 8] {
         let mut salt = [0; 8];
         self.env.fill_random(&mut salt);
         salt
