@@ -6,7 +6,7 @@
 //! ```text
 //! 0          8        10      12       16           24              24 + length
 //! +----------+--------+-------+--------+------------+---------------+----------+
-//! | KVASSMAN | format | flags | length | generation | body          | checksum |   integers
+//! | kvassman | format | flags | length | generation | body          | checksum |   integers
 //! |          | u16    | u16   | u32    | u64        | length bytes  | u64      |   little-endian
 //! +----------+--------+-------+--------+------------+---------------+----------+
 //! ```
@@ -27,7 +27,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// The version of all formats on disk that this build writes, and the newest it reads.
 pub const FORMAT: u16 = 1;
 
-const MAGIC: &[u8; 8] = b"KVASSMAN";
+const MAGIC: &[u8; 8] = b"kvassman";
 const HEADER_BYTES: usize = 24;
 
 /// All that an open needs to find the rest.

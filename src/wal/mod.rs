@@ -5,7 +5,7 @@
 //!
 //! header   0          8        10      12     16     24     32         40         56         64
 //! (64 B)   +----------+--------+-------+------+------+------+----------+----------+----------+
-//!          | KVASSLOG | format | flags | zero | id   | salt | previous | reserved | checksum |
+//!          | kvasslog | format | flags | zero | id   | salt | previous | reserved | checksum |
 //!          |          | u16    | u16   |      | u64  | 8 B  | u64      | 16 B     | u64      |
 //!          +----------+--------+-------+------+------+------+----------+----------+----------+
 //!
@@ -50,7 +50,7 @@ pub const HEADER_BYTES: usize = 64;
 /// The bytes of a record before its payload.
 pub const RECORD_BYTES: usize = 24;
 
-const MAGIC: &[u8; 8] = b"KVASSLOG";
+const MAGIC: &[u8; 8] = b"kvasslog";
 /// Where the part of a record begins that its checksum covers.
 const CHECKED_FROM: usize = 12;
 

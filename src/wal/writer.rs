@@ -146,3 +146,28 @@ impl LogWriter {
 fn put(place: &mut [u8], field: &[u8]) {
     place.iter_mut().zip(field).for_each(|(to, from)| *to = *from);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stamp::Stamp;
+    use crate::wal::payload::{self, LoggedOp};
+
+    #[test]
+    fn a_record_has_the_bytes_of_the_format_document() {
+        let log = LogRef { id: 1, file: 2, salt: [1, 2, 3, 4, 5, 6, 7, 8] };
+        let mut writer = LogWriter::new(log, 0);
+        let encode = |out: &mut Vec<u8>| {
+            payload::begin(out, Stamp { epoch: 1, counter: 1 }, 1_700_000_000_000);
+            let op = LoggedOp::Set { value: &[0x01, 0xf5], expires_at: 0 };
+            payload::op(out, b"\x02a\x00", op);
+            Ok(())
+        };
+        writer.record(encode).unwrap();
+        let group = writer.take_group().unwrap();
+        let hex: String = group.bytes[HEADER_BYTES..].iter().map(|b| format!("{b:02x}")).collect();
+        let wanted = "010203043277b5f48cb17f17110000000000000000000000\
+                      010180d095ffbc310001030261000201f5";
+        assert_eq!(hex, wanted);
+    }
+}
