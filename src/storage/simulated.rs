@@ -156,6 +156,19 @@ impl SimulatedStorage {
         state.files.get(&file).map(|file| file.bytes.clone()).unwrap_or_default()
     }
 
+    /// The numbers of the files there are, in order.
+    pub fn file_numbers(&self) -> Vec<FileNo> {
+        let state = self.disk.state.borrow();
+        let there = state.files.iter().filter(|(_, file)| file.exists);
+        there.map(|(number, _)| *number).collect()
+    }
+
+    /// Takes a file away behind the back of its user; a manifest slot loses its bytes.
+    pub fn lose(&self, file: FileNo) {
+        let lost = if MANIFEST_SLOTS.contains(&file) { File::permanent() } else { File::default() };
+        self.disk.state.borrow_mut().files.insert(file, lost);
+    }
+
     async fn call<T>(&self, call: Call, f: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
         let (result, polls) = {
             let mut state = self.disk.state.borrow_mut();
