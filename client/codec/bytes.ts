@@ -26,6 +26,11 @@ export class ByteWriter {
   view: DataView<ArrayBuffer>;
   /** Where the next byte goes, which is also how many have been written. */
   position = 0;
+  /**
+   * Set while a value is being written. A getter of it that wrote here, by a call of the database,
+   * would write into the middle of it.
+   */
+  isLocked = false;
   readonly #capacity: number;
 
   /** @param capacity bytes to start with, and to shrink back to after a very large frame */
@@ -33,6 +38,15 @@ export class ByteWriter {
     this.#capacity = capacity;
     this.bytes = new Uint8Array(capacity);
     this.view = new DataView(this.bytes.buffer);
+  }
+
+  /**
+   * Where the key or value that comes next begins.
+   * @throws TypeError if it is a getter of a value that is being written who asks
+   */
+  begin(): number {
+    if (this.isLocked) throw new TypeError("a getter of a value being stored used the database");
+    return this.position;
   }
 
   /** Makes room for `size` more bytes. */

@@ -43,7 +43,7 @@ const BIGINT_BYTES_MAX = 255;
  */
 export function writeKey(w: ByteWriter, key: KvKey, count?: number): void {
   if (!Array.isArray(key)) throw new TypeError("a key must be an array of key parts");
-  const start = w.position;
+  const start = w.begin();
   try {
     for (let i = 0; i < (count ?? key.length); i++) writePart(w, key[i]);
   } catch (error) {

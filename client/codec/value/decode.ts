@@ -1,7 +1,8 @@
 /**
- * CBOR items back to values. The input is not trusted: every length and count is checked against
- * the bytes that are left before anything is allocated, the depth is bounded, only the tags and
- * classes that the encoder writes are known, and a key never reaches a prototype.
+ * CBOR items back to values. The input is not trusted: a length is checked against the bytes that
+ * are left before anything is allocated, a count allocates nothing (what it counts is read one by
+ * one and takes a byte at least), the depth is bounded, only the tags and classes that the encoder
+ * writes are known, and a key never reaches a prototype.
  */
 
 import { readMagnitude } from "../bigint.ts";
@@ -45,7 +46,7 @@ export function decodeItem(bytes: Uint8Array, start: number, end: number): unkno
   } catch (error) {
     if (error instanceof DecodeError) throw error;
     // A constructor refused what it was given: a pattern, an alignment, a length.
-    throw new DecodeError(`malformed value: ${(error as Error).message}`);
+    throw new DecodeError(`malformed value: ${(error as Error).message}`, { cause: error });
   }
 }
 
@@ -75,11 +76,11 @@ class Decoder extends ByteReader {
       case MAJOR_NEGATIVE:
         return -1 - this.#argument(initial);
       case MAJOR_BYTES:
-        return this.#made(this.#bytes(initial));
+        return this.#made(this.#bytes(this.#argument(initial)));
       case MAJOR_TEXT:
         return this.#text(initial);
       case MAJOR_ARRAY:
-        return this.#array(this.#made([]), this.#count(initial), deeper(depth));
+        return this.#array(this.#made([]), this.#argument(initial), deeper(depth));
       case MAJOR_MAP:
         return this.#plain(this.#made({}), initial, deeper(depth));
       case MAJOR_TAG:
@@ -127,13 +128,6 @@ class Decoder extends ByteReader {
     }
   }
 
-  /** The count of an array's items; each takes a byte at least. */
-  #count(initial: number): number {
-    const count = this.#argument(initial);
-    if (count > this.left) throw new DecodeError("a CBOR array is cut short");
-    return count;
-  }
-
   /** The argument of an item that must be of the major type. */
   #head(major: number): number {
     const initial = this.u8();
@@ -141,10 +135,8 @@ class Decoder extends ByteReader {
     return this.#argument(initial);
   }
 
-  #bytes(initial: number): Uint8Array<ArrayBuffer> {
-    const size = this.#argument(initial);
-    const start = this.skip(size);
-    return new Uint8Array(this.bytes.subarray(start, start + size));
+  #bytes(size: number): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(this.raw(size));
   }
 
   #text(initial: number): string {
@@ -169,10 +161,7 @@ class Decoder extends ByteReader {
 
   #plain<T extends object>(into: T, initial: number, depth: number): T {
     const count = this.#argument(initial);
-    if (count * 2 > this.left) throw new DecodeError("a CBOR map is cut short");
-    for (let i = 0; i < count; i++) {
-      setOwn(into, this.#name(), this.item(depth));
-    }
+    for (let i = 0; i < count; i++) setOwn(into, this.#name(), this.item(depth));
     return into;
   }
 
@@ -207,7 +196,7 @@ class Decoder extends ByteReader {
       case TAG_WTF8:
         return this.#wtf8();
       case TAG_REGEXP:
-        this.#expectCount(2);
+        expectCount(this.#head(MAJOR_ARRAY), 2);
         return this.#made(new RegExp(this.#string(), this.#string()));
       default:
         return this.#typedArray(tag);
@@ -227,10 +216,6 @@ class Decoder extends ByteReader {
 
   #string(): string {
     return expectType(this.item(DEPTH_MAX), "string") as string;
-  }
-
-  #expectCount(count: number): void {
-    if (this.#head(MAJOR_ARRAY) !== count) throw new DecodeError("a wrong number of items");
   }
 
   #bigint(): bigint {
@@ -279,11 +264,13 @@ class Decoder extends ByteReader {
   #typedArray(tag: number): unknown {
     const name = Object.keys(TYPED_ARRAY_TAGS).find((name) => TYPED_ARRAY_TAGS[name] === tag);
     if (name === undefined) throw new DecodeError(`unknown CBOR tag ${tag}`);
-    const size = this.#head(MAJOR_BYTES);
-    const start = this.skip(size);
-    return this.#made(
-      new (viewClass(name))(this.bytes.slice(start, start + size).buffer as ArrayBuffer),
-    );
+    const maker = viewClass(name);
+    return this.#made(new maker(this.#buffer()));
+  }
+
+  /** The content of a byte string, as a buffer of its own. */
+  #buffer(): ArrayBuffer {
+    return this.#bytes(this.#head(MAJOR_BYTES)).buffer;
   }
 
   /** A generic object: the name of its class, then the arguments of its constructor. */
@@ -298,25 +285,22 @@ class Decoder extends ByteReader {
       case "Number":
       case "String":
       case "BigInt":
+        expectCount(count, 1);
         return this.#made(Object(expectType(this.item(DEPTH_MAX), name.toLowerCase())));
       case "ArrayBuffer":
-        return this.#arrayBuffer();
+        expectCount(count, 1);
+        return this.#made(this.#buffer());
       case "DOMException":
+        expectCount(count, 2);
         return this.#made(new DOMException(this.#string(), this.#string()));
       default:
         return this.#view(name, count, depth);
     }
   }
 
-  #arrayBuffer(): ArrayBuffer {
-    const size = this.#head(MAJOR_BYTES);
-    const start = this.skip(size);
-    return this.#made(this.bytes.slice(start, start + size).buffer as ArrayBuffer);
-  }
-
   /** An array with holes, or with properties that are no elements. */
   #irregularArray(count: number, depth: number): unknown[] {
-    if (count !== 2) throw new DecodeError("a wrong number of items");
+    expectCount(count, 2);
     const length = this.#number();
     const array: unknown[] = this.#made([]);
     // An engine keeps an array this long as a table, so that the real length allocates nothing.
@@ -326,7 +310,7 @@ class Decoder extends ByteReader {
   }
 
   #error(name: string, count: number, depth: number): Error {
-    if (count !== 2) throw new DecodeError("a wrong number of items");
+    expectCount(count, 2);
     const slot = this.#takeSlot();
     const maker = (globalThis as unknown as Record<string, ErrorConstructor>)[name];
     const message = this.item(DEPTH_MAX);
@@ -353,6 +337,7 @@ class Decoder extends ByteReader {
     const slot = this.#takeSlot();
     const buffer = this.item(depth);
     if (!(buffer instanceof ArrayBuffer)) throw new DecodeError("a view of what is no buffer");
+    if (count !== 1) expectCount(count, 3);
     const view =
       count === 1 ? new maker(buffer) : new maker(buffer, this.#number(), this.#number());
     if (slot !== NO_SLOT) this.#shared[slot] = view;
@@ -366,6 +351,10 @@ function viewClass(name: string): ViewClass {
   const maker = isKnown ? (globalThis as unknown as Record<string, ViewClass>)[name] : undefined;
   if (maker === undefined) throw new DecodeError(`unknown class ${name}`);
   return maker;
+}
+
+function expectCount(actual: number, expected: number): void {
+  if (actual !== expected) throw new DecodeError("a wrong number of items");
 }
 
 function deeper(depth: number): number {

@@ -292,20 +292,23 @@ class Encoder {
     const { buffer, byteOffset, byteLength } = value;
     if (typeName(buffer) !== "ArrayBuffer") throw this.#refusal(typeName(buffer), depth);
     const type = typeName(value);
-    const length = type === "DataView" ? byteLength : (value as Uint8Array).length;
+    const tag = TYPED_ARRAY_TAGS[type];
+    if (tag === undefined && type !== "Uint8Array" && type !== "DataView") {
+      throw this.#refusal(type, depth);
+    }
     if (this.#wholeBuffers) {
       this.#class(type, 3);
       this.item(buffer, depth + 1);
       writeNumber(this.#w, byteOffset);
-      writeNumber(this.#w, length);
+      writeNumber(this.#w, type === "DataView" ? byteLength : (value as Uint8Array).length);
       return;
     }
     if (this.#meet(buffer, BY_A_VIEW) >= 0) this.hasSharedBuffers = true;
     if (type === "DataView") {
       this.#class(type, 1);
       this.#class("ArrayBuffer", 1);
-    } else if (type !== "Uint8Array") {
-      writeHead(this.#w, MAJOR_TAG, TYPED_ARRAY_TAGS[type] as number);
+    } else if (tag !== undefined) {
+      writeHead(this.#w, MAJOR_TAG, tag);
     }
     writeBytes(this.#w, new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength));
   }
@@ -319,19 +322,14 @@ class Encoder {
 
   #where(depth: number): string {
     if (depth === 0) return "";
-    return ` (at ${this.#path
-      .slice(0, depth)
-      .map((key) => `[${describe(key)}]`)
-      .join("")})`;
+    const keys = this.#path.slice(0, depth).map((key) => `[${describe(key)}]`);
+    return ` (at ${keys.join("")})`;
   }
 }
 
 function describe(key: unknown): string {
-  return typeof key === "string"
-    ? JSON.stringify(key)
-    : typeof key === "object"
-      ? typeName(key)
-      : String(key);
+  if (typeof key === "string") return JSON.stringify(key);
+  return typeof key === "object" ? typeName(key) : String(key);
 }
 
 /** What an object is by its internal slots or by its `Symbol.toStringTag`. */

@@ -18,25 +18,21 @@ import { decodeItem } from "./decode.ts";
 import { typeName, writeItem } from "./encode.ts";
 import { KIND_BIGINT, KIND_BYTES, KIND_CBOR, KIND_NUMBER, KIND_U64 } from "./tags.ts";
 
-let isBusy = false;
-
 /**
  * Appends a value. On an error the writer is as it was.
  * @throws DataCloneError (DOMException) naming the type and the place of what cannot be stored,
  * TypeError for a KvU64 inside another value, RangeError for a value that is nested too deeply
  */
 export function writeValue(w: ByteWriter, value: unknown): void {
-  // A getter of the value could store another one, into the middle of this one.
-  if (isBusy) throw new TypeError("a getter of a value that is being stored stored another one");
-  const start = w.position;
-  isBusy = true;
+  const start = w.begin();
+  w.isLocked = true;
   try {
     writeKind(w, value);
   } catch (error) {
     w.position = start;
     throw error;
   } finally {
-    isBusy = false;
+    w.isLocked = false;
   }
 }
 
