@@ -26,10 +26,13 @@ async function startServer(args) {
   });
   const stop = () => server.kill();
   let said = "";
-  for await (const chunk of server.stdout) {
+  // Not destroyed on return: the server goes on printing, and must not meet a closed pipe.
+  for await (const chunk of server.stdout.iterator({ destroyOnReturn: false })) {
     said += chunk;
     const url = /available at (http:\/\/\S+)/.exec(said)?.[1];
-    if (url !== undefined) return { url, stop };
+    if (url === undefined) continue;
+    server.stdout.resume();
+    return { url, stop };
   }
   process.stdout.write(said);
   if (server.exitCode !== 0) throw new Explained("wasm-bindgen-test-runner failed");
@@ -61,7 +64,8 @@ await entry(import.meta.url, async (args) => {
   const server = await startServer(args);
   if (server.url === undefined) return;
   const { chromium } = await import("playwright-core");
-  const browser = await chromium.launch(launchOptions());
+  // A profile on disk: in an incognito one, OPFS and IndexedDB are other code, in memory.
+  const browser = await chromium.launchPersistentContext("", launchOptions());
   try {
     const page = await browser.newPage();
     page.on("pageerror", (error) => console.error(`page: ${error.message}`));

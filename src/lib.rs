@@ -30,4 +30,6 @@ pub mod value;
 pub mod varint;
 pub mod version;
 pub mod wal;
+#[cfg(target_arch = "wasm32")]
+pub mod wasm;
 pub mod wire;

@@ -1,0 +1,409 @@
+//! Files in an IndexedDB database, as records of up to 32 KiB.
+//!
+//! ```text
+//! database "kvass:" name, version 1
+//!
+//!   store "chunks"    key: a number, file * 2^33 + offset    value: Uint8Array, 1 to 32768 bytes
+//!
+//!     file 7   0               32768                 65536      69632  70012
+//!              |  one piece    |  one piece          | piece    |piece|  <- end of the file
+//!              '-- a slot -----'-- a slot -----------'-- a slot ------- - - -
+//!
+//!   store "meta"      "owner"    a number that the current owner has drawn at random
+//!                     "sync"     a number that every sync counts up
+//! ```
+//!
+//! Pieces of a file follow each other without a gap, and none crosses the end of a slot. So a
+//! read is one `getAll` over the slots it touches, the length of a file is in its last piece, and
+//! an append is one `put`: of a new piece, or of the last one, made longer, while it is small.
+//! Where bytes are overwritten or cut off, the slots they are in are written anew.
+//!
+//! Every change of a file is one transaction, behind the fence of [`connection`]. What the last
+//! open left behind of a change is all or nothing.
+//!
+//! Durability is the browser's: a `strict` transaction makes itself and all that were complete
+//! before it durable, because Chromium flushes the log that they share, WebKit checkpoints the
+//! database (SQLite) and Firefox synchronizes its log (SQLite too) at the commit.
+
+use crate::error::{Code, Error, Result};
+use crate::storage::{Durability, FileNo, MANIFEST_SLOTS, Storage};
+use crate::wasm::js::Thrown;
+use bindings::Store;
+use connection::Connection;
+use js_sys::{Array, Uint8Array};
+use layout::{FILE_BYTES_MAX, FILES_MAX, PIECE_BYTES, slot_end, slot_start};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use wasm_bindgen::prelude::*;
+
+mod bindings;
+mod calls;
+mod connection;
+mod layout;
+
+/// A [`Storage`] in an IndexedDB database.
+pub struct IndexedDb {
+    connection: Connection,
+    state: RefCell<State>,
+    syncs: Cell<u32>,
+}
+
+#[derive(Default)]
+struct State {
+    files: BTreeMap<FileNo, File>,
+    /// Whether `files` has every file. Before that, only the database knows.
+    adopted: bool,
+    /// Whether the lengths of all files were asked for.
+    surveyed: bool,
+}
+
+#[derive(Default)]
+struct File {
+    /// Known once it was asked for, except while the file is being changed.
+    len: Option<u64>,
+    /// The last piece, while it is small enough to be made longer.
+    tail: Vec<u8>,
+    /// A change is under way, or was given up: only the database knows the length.
+    changing: bool,
+}
+
+fn missing(file: FileNo) -> Error {
+    Error::corruption(file, 0, "the file is missing")
+}
+
+impl IndexedDb {
+    /// Opens the files of the database `name` and takes them over: whoever had them open before
+    /// can't write any more.
+    ///
+    /// # Errors
+    /// `Unsupported` where there is no IndexedDB, `NewerFormat` where a newer kvass has made the
+    /// database, `Io` when the browser does not open it within ten seconds.
+    pub async fn open(name: &str) -> Result<IndexedDb> {
+        let connection = Connection::open(format!("kvass:{name}")).await?;
+        Ok(IndexedDb { connection, state: RefCell::default(), syncs: Cell::new(0) })
+    }
+
+    /// How many calls have not ended.
+    pub fn calls(&self) -> usize {
+        self.connection.calls()
+    }
+
+    /// Fails where `file` is known not to be there.
+    fn check(&self, file: FileNo) -> Result<()> {
+        self.connection.check()?;
+        let state = self.state.borrow();
+        let there = MANIFEST_SLOTS.contains(&file) || state.files.contains_key(&file);
+        if there || (!state.adopted && file < FILES_MAX) { Ok(()) } else { Err(missing(file)) }
+    }
+
+    /// The lengths of the files in `files` that hold any bytes, as the database has them.
+    async fn survey(&self, files: Range<FileNo>) -> Result<BTreeMap<FileNo, u64>> {
+        let keys =
+            |chunks: &Store| Ok(vec![chunks.get_all_keys(&layout::files_in(files.clone())?)?]);
+        let keys: Array = self.connection.read(keys).await?.pop().unwrap_or_default().into();
+        // Keys come in order, so the last one of each file is what stays.
+        let last: BTreeMap<FileNo, u64> =
+            keys.iter().filter_map(|key| layout::parse_key(&key)).collect();
+        if last.is_empty() {
+            return Ok(last);
+        }
+        let ask = |chunks: &Store| {
+            let mut requests = Vec::with_capacity(last.len());
+            for (file, offset) in &last {
+                requests.push(chunks.get(&layout::key(*file, *offset).into())?);
+            }
+            Ok(requests)
+        };
+        let pieces = self.connection.read(ask).await?;
+        let lens = last.into_iter().zip(pieces).map(|((file, offset), piece)| {
+            let piece: Uint8Array = piece.unchecked_into();
+            (file, offset + u64::from(piece.length()))
+        });
+        Ok(lens.collect())
+    }
+
+    /// The length of every file that is there.
+    async fn lens(&self) -> Result<BTreeMap<FileNo, u64>> {
+        self.connection.check()?;
+        if !self.state.borrow().surveyed {
+            let lens = self.survey(0..FILES_MAX).await?;
+            let mut state = self.state.borrow_mut();
+            if !state.adopted {
+                return Ok(lens);
+            }
+            for (number, file) in &mut state.files {
+                file.learn(lens.get(number).copied().unwrap_or(0));
+            }
+            state.surveyed = true;
+        }
+        let numbers: Vec<FileNo> = self.state.borrow().files.keys().copied().collect();
+        let mut lens = BTreeMap::new();
+        for number in numbers {
+            lens.insert(number, self.known_len(number).await?);
+        }
+        Ok(lens)
+    }
+
+    async fn known_len(&self, file: FileNo) -> Result<u64> {
+        let known = self.state.borrow().files.get(&file).and_then(|file| file.len);
+        if let Some(len) = known {
+            return Ok(len);
+        }
+        let lens = self.survey(file..file + 1).await?;
+        let len = lens.get(&file).copied();
+        let mut state = self.state.borrow_mut();
+        if let Some(entry) = state.files.get_mut(&file) {
+            entry.learn(len.unwrap_or(0));
+        } else if len.is_none() && !MANIFEST_SLOTS.contains(&file) {
+            return Err(missing(file));
+        }
+        Ok(len.unwrap_or(0))
+    }
+
+    /// Changes a file in one transaction, after which it has `len` bytes and `tail` for its
+    /// last piece.
+    async fn change(
+        &self,
+        file: FileNo,
+        durability: Durability,
+        (len, tail): (u64, Vec<u8>),
+        change: impl FnOnce(&Store) -> Thrown<()>,
+    ) -> Result<()> {
+        self.with(file, |entry| {
+            (entry.changing, entry.len) = (true, None);
+            entry.tail.clear();
+        });
+        let outcome = self.connection.write(durability, |chunks, _| change(chunks)).await;
+        self.with(file, |entry| {
+            entry.changing = false;
+            if outcome.is_ok() {
+                (entry.len, entry.tail) = (Some(len), tail);
+            }
+        });
+        outcome
+    }
+
+    fn with<T>(&self, file: FileNo, look: impl FnOnce(&mut File) -> T) -> T {
+        look(self.state.borrow_mut().files.entry(file).or_default())
+    }
+
+    /// The bytes of `file` in `range`; fewer at its end.
+    async fn read_range(&self, file: FileNo, range: Range<u64>) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        let read = self.read(file, range.start, &mut bytes).await?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
+    async fn append(
+        &self,
+        file: FileNo,
+        len: u64,
+        data: &[u8],
+        durability: Durability,
+    ) -> Result<()> {
+        let end = len + data.len() as u64;
+        let mut tail = self.with(file, |entry| std::mem::take(&mut entry.tail));
+        let begin = len - tail.len() as u64;
+        let grows = tail.len() + data.len() <= PIECE_BYTES && slot_end(begin + 1) >= end;
+        if !tail.is_empty() && grows {
+            tail.extend_from_slice(data);
+            let piece = Uint8Array::from(tail.as_slice());
+            let put = |chunks: &Store| put(chunks, file, begin, &piece);
+            return self.change(file, durability, (end, tail), put).await;
+        }
+        let last = layout::split(len, data).last().map_or(&[][..], |(_, piece)| piece);
+        let tail = if last.len() < PIECE_BYTES { last.to_vec() } else { Vec::new() };
+        let puts = |chunks: &Store| put_pieces(chunks, file, len, data);
+        self.change(file, durability, (end, tail), puts).await
+    }
+
+    async fn overwrite(
+        &self,
+        file: FileNo,
+        len: u64,
+        (offset, data): (u64, &[u8]),
+        durability: Durability,
+    ) -> Result<()> {
+        let (first, end) = (slot_start(offset), offset + data.len() as u64);
+        let mut whole = self.read_range(file, first..offset).await?;
+        whole.extend_from_slice(data);
+        let kept = end..len.min(slot_end(end)).max(end);
+        if !kept.is_empty() {
+            whole.extend(self.read_range(file, kept).await?);
+        }
+        let rewrite = |chunks: &Store| {
+            chunks.delete(&layout::pieces_in(file, first..slot_end(end))?)?;
+            put_pieces(chunks, file, first, &whole)
+        };
+        self.change(file, durability, (len.max(end), Vec::new()), rewrite).await
+    }
+}
+
+impl File {
+    fn learn(&mut self, len: u64) {
+        if !self.changing && self.len.is_none() {
+            self.len = Some(len);
+        }
+    }
+}
+
+fn put(chunks: &Store, file: FileNo, offset: u64, piece: &Uint8Array) -> Thrown<()> {
+    chunks.put(piece, &layout::key(file, offset).into()).map(|_| ())
+}
+
+fn put_pieces(chunks: &Store, file: FileNo, offset: u64, data: &[u8]) -> Thrown<()> {
+    for (begin, piece) in layout::split(offset, data) {
+        put(chunks, file, begin, &Uint8Array::from(piece))?;
+    }
+    Ok(())
+}
+
+/// Copies what `pieces`, which follow each other from `position` on, have of the bytes from
+/// `offset` on; returns how many bytes that are.
+fn gather(pieces: &Array, mut position: u64, offset: u64, buffer: &mut [u8]) -> usize {
+    let mut done = 0;
+    for piece in pieces.iter() {
+        let piece: Uint8Array = piece.unchecked_into();
+        let end = position + u64::from(piece.length());
+        let from = (offset + done as u64).max(position);
+        let to = end.min(offset + buffer.len() as u64);
+        if from < to
+            && let Some(target) = buffer.get_mut(done..done + (to - from) as usize)
+        {
+            piece.subarray((from - position) as u32, (to - position) as u32).copy_to(target);
+            done += target.len();
+        }
+        position = end;
+    }
+    done
+}
+
+impl Storage for IndexedDb {
+    async fn list(&self) -> Result<Vec<FileNo>> {
+        let lens = self.lens().await?;
+        let holding = lens.into_iter().filter(|(_, len)| *len > 0).map(|(number, _)| number);
+        Ok(holding.filter(|number| !MANIFEST_SLOTS.contains(number)).collect())
+    }
+
+    async fn adopt(&self, live: &[FileNo]) -> Result<()> {
+        let mut kept: Vec<FileNo> = MANIFEST_SLOTS.iter().chain(live).copied().collect();
+        kept.sort_unstable();
+        let delete_strangers = |chunks: &Store, _: &Store| {
+            let mut next = 0;
+            for number in kept.iter().copied().chain([FILES_MAX]) {
+                if next < number {
+                    chunks.delete(&layout::files_in(next..number)?)?;
+                }
+                next = number + 1;
+            }
+            Ok(())
+        };
+        self.connection.write(Durability::Relaxed, delete_strangers).await?;
+        let mut state = self.state.borrow_mut();
+        state.files.retain(|number, _| kept.contains(number));
+        for number in kept {
+            state.files.entry(number).or_default();
+        }
+        state.adopted = true;
+        Ok(())
+    }
+
+    async fn create(&self) -> Result<FileNo> {
+        self.connection.check()?;
+        let mut state = self.state.borrow_mut();
+        let mut number = MANIFEST_SLOTS.len() as FileNo;
+        while state.files.contains_key(&number) {
+            number += 1;
+        }
+        let empty = File { len: Some(0), ..File::default() };
+        state.files.insert(number, empty);
+        Ok(number)
+    }
+
+    async fn len(&self, file: FileNo) -> Result<u64> {
+        self.check(file)?;
+        self.known_len(file).await
+    }
+
+    async fn read(&self, file: FileNo, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        self.check(file)?;
+        let (first, end) = (slot_start(offset), offset + buffer.len() as u64);
+        if first >= end || end > FILE_BYTES_MAX {
+            return Ok(0);
+        }
+        let ask = |chunks: &Store| Ok(vec![chunks.get_all(&layout::pieces_in(file, first..end)?)?]);
+        let results = self.connection.read(ask).await.map_err(|error| error.at(file, offset))?;
+        let pieces: Array = results.into_iter().next().unwrap_or_default().unchecked_into();
+        Ok(gather(&pieces, first, offset, buffer))
+    }
+
+    async fn write(
+        &self,
+        file: FileNo,
+        offset: u64,
+        data: &[u8],
+        durability: Durability,
+    ) -> Result<()> {
+        let len = self.len(file).await?;
+        let end = offset + data.len() as u64;
+        if offset > len || end > FILE_BYTES_MAX {
+            return Err(Error::io("a write past the end of the file").at(file, offset));
+        }
+        let outcome = match durability {
+            _ if offset < len && !data.is_empty() => {
+                self.overwrite(file, len, (offset, data), durability).await
+            }
+            _ if !data.is_empty() => self.append(file, len, data, durability).await,
+            Durability::Strict => self.sync(file).await,
+            Durability::Relaxed => Ok(()),
+        };
+        outcome.map_err(|error| error.at(file, offset))
+    }
+
+    async fn sync(&self, file: FileNo) -> Result<()> {
+        self.check(file)?;
+        let count = self.syncs.get().wrapping_add(1);
+        self.syncs.set(count);
+        let put = |_: &Store, meta: &Store| meta.put(&count.into(), &"sync".into()).map(|_| ());
+        self.connection.write(Durability::Strict, put).await
+    }
+
+    async fn truncate(&self, file: FileNo, len: u64) -> Result<()> {
+        let before = self.len(file).await?;
+        if len > before {
+            return Err(Error::io("a cut past the end of the file").at(file, len));
+        }
+        if len == before {
+            return Ok(());
+        }
+        let first = slot_start(len);
+        let kept = self.read_range(file, first..len).await?;
+        let cut = |chunks: &Store| {
+            chunks.delete(&layout::pieces_in(file, first..FILE_BYTES_MAX)?)?;
+            put_pieces(chunks, file, first, &kept)
+        };
+        self.change(file, Durability::Relaxed, (len, Vec::new()), cut).await
+    }
+
+    async fn remove(&self, file: FileNo) -> Result<()> {
+        self.check(file)?;
+        let delete = |chunks: &Store| chunks.delete(&layout::files_in(file..file + 1)?).map(|_| ());
+        self.change(file, Durability::Relaxed, (0, Vec::new()), delete).await?;
+        self.state.borrow_mut().files.remove(&file);
+        Ok(())
+    }
+
+    async fn usage(&self) -> Result<u64> {
+        Ok(self.lens().await?.values().sum())
+    }
+
+    async fn close(&self) -> Result<()> {
+        if self.connection.check().is_err_and(|error| error.code() == Code::Closed) {
+            return Err(Error::new(Code::Closed, "the storage was closed"));
+        }
+        self.connection.close();
+        Ok(())
+    }
+}

@@ -1,0 +1,447 @@
+//! The files of one directory, and which of their handles are open.
+//!
+//! At most [`HANDLES_MAX`] handles are open (Safari allows about 250); the one that was not used
+//! for the longest time makes room. Files that nobody needs any more become spares, and
+//! [`SPARES_READY`] of those are kept empty with their handles open: making a file is slow, and
+//! impossible at a full quota. A spare is emptied when its handle is opened, so one that a killed
+//! page left behind with bytes in it is harmless.
+
+use super::bindings::{self, Directory, FileHandle, Options, SyncHandle};
+use super::{check_written, failed};
+use crate::error::{Code, Error, Result};
+use crate::signal::Turnstile;
+use crate::storage::{FileNo, MANIFEST_SLOTS};
+use crate::wasm::js::{self, Exception, Tried};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use wasm_bindgen::JsValue;
+use wasm_bindgen_futures::spawn_local;
+
+/// Handles that are open at once, those of the spares included.
+pub const HANDLES_MAX: usize = 100;
+/// Empty files that are kept with their handles open.
+const SPARES_READY: usize = 4;
+/// Spares beyond this many are deleted.
+const SPARES_MAX: usize = 8;
+
+/// All files of a database.
+pub struct Files {
+    directory: Directory,
+    create: Options,
+    state: RefCell<State>,
+    /// Whoever opens, makes or deletes files, one at a time.
+    gate: Turnstile,
+}
+
+#[derive(Default)]
+struct State {
+    /// Every file that is in the directory.
+    files: BTreeMap<FileNo, Entry>,
+    uses: u64,
+    tidying: bool,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Entry {
+    open: Option<OpenFile>,
+    /// The length while the file is not open, once it was asked for.
+    len: Option<u64>,
+    /// The value of [`State::uses`] at its last use.
+    used: u64,
+    /// Nobody's file. Once it is open it holds no bytes.
+    spare: bool,
+}
+
+/// A file whose handle is open.
+pub struct OpenFile {
+    pub handle: SyncHandle,
+    /// Known once it was asked for: nobody else changes it.
+    len: Option<u64>,
+    /// Whether something was written since the last flush.
+    unflushed: bool,
+}
+
+impl OpenFile {
+    /// The length in bytes.
+    pub fn len(&mut self) -> Result<u64> {
+        match self.len {
+            Some(len) => Ok(len),
+            None => {
+                let len = self.handle.get_size().map_err(failed("asking for a length"))? as u64;
+                self.len = Some(len);
+                Ok(len)
+            }
+        }
+    }
+
+    /// Writes all of `data` at `offset`, which `at` holds too.
+    pub fn write(&mut self, data: &[u8], offset: u64, at: &Options) -> Result<()> {
+        let before = self.len.take();
+        self.unflushed = true;
+        check_written(self.handle.write(data, at).map_err(failed("writing"))?, data.len())?;
+        self.len = before.map(|len| len.max(offset + data.len() as u64));
+        Ok(())
+    }
+
+    /// Makes what was written durable.
+    pub fn flush(&mut self) -> Result<()> {
+        if self.unflushed {
+            self.handle.flush().map_err(failed("flushing"))?;
+            self.unflushed = false;
+        }
+        Ok(())
+    }
+
+    /// Cuts the file to `len` bytes.
+    pub fn truncate(&mut self, len: u64) -> Result<()> {
+        self.len = None;
+        self.unflushed = true;
+        self.handle.truncate(len as f64).map_err(failed("truncating"))?;
+        self.len = Some(len);
+        Ok(())
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        self.handle.close();
+    }
+}
+
+fn closed() -> Error {
+    Error::new(Code::Closed, "the storage was closed")
+}
+
+fn missing(file: FileNo) -> Error {
+    Error::corruption(file, 0, "the file is missing")
+}
+
+/// What a failure to open a handle means.
+fn open_failure(exception: &Exception) -> Error {
+    match exception.name.as_str() {
+        // WebKit says InvalidStateError when another handle is open.
+        "NoModificationAllowedError" | "InvalidStateError" => {
+            exception.with_code(Code::Busy, "another tab or worker holds the files of the database")
+        }
+        // Calling what is not there is a TypeError.
+        "NotSupportedError" | "SecurityError" | "TypeError" => {
+            exception.with_code(Code::Unsupported, "OPFS has no access handles here")
+        }
+        _ => exception.while_doing("opening a file"),
+    }
+}
+
+impl State {
+    /// The entry of a file that somebody owns.
+    fn owned(&mut self, file: FileNo) -> Result<&mut Entry> {
+        if self.closed {
+            return Err(closed());
+        }
+        self.files.get_mut(&file).filter(|entry| !entry.spare).ok_or_else(|| missing(file))
+    }
+
+    fn spares(&self) -> impl Iterator<Item = (FileNo, &Entry)> {
+        self.files.iter().filter(|(_, entry)| entry.spare).map(|(number, entry)| (*number, entry))
+    }
+
+    /// Turns a spare that is ready into somebody's file.
+    fn take_spare(&mut self) -> Option<FileNo> {
+        let ready = self.spares().find(|(_, entry)| entry.open.is_some());
+        let number = ready.map(|(number, _)| number)?;
+        self.files.get_mut(&number)?.spare = false;
+        Some(number)
+    }
+
+    fn unused_number(&self) -> FileNo {
+        let mut number = MANIFEST_SLOTS.len() as FileNo;
+        while self.files.contains_key(&number) {
+            number += 1;
+        }
+        number
+    }
+
+    /// Closes the handle that was not used for the longest time, where no more can be opened.
+    fn make_room(&mut self) -> Result<()> {
+        if self.files.values().filter(|entry| entry.open.is_some()).count() < HANDLES_MAX {
+            return Ok(());
+        }
+        let closable = self.files.iter_mut().filter(|(number, entry)| {
+            entry.open.is_some() && !entry.spare && !MANIFEST_SLOTS.contains(number)
+        });
+        let Some((_, entry)) = closable.min_by_key(|(_, entry)| entry.used) else { return Ok(()) };
+        if let Some(open) = &mut entry.open {
+            // Nothing says that a later handle flushes what this one wrote.
+            open.flush()?;
+            entry.len = open.len;
+            entry.open = None;
+        }
+        Ok(())
+    }
+
+    /// What is to be done for the spares next.
+    fn chore(&self) -> Option<Chore> {
+        if self.closed {
+            return None;
+        }
+        let (ready, raw): (Vec<_>, Vec<_>) = self.spares().partition(|(_, e)| e.open.is_some());
+        let last = |spares: &[(FileNo, &Entry)]| spares.last().map(|(number, _)| *number);
+        match (ready.len(), last(&raw)) {
+            (..SPARES_READY, Some(file)) => Some(Chore::Prepare(file)),
+            (..SPARES_READY, None) => Some(Chore::Prepare(self.unused_number())),
+            (_, Some(file)) => Some(Chore::Delete(file)),
+            (..=SPARES_MAX, None) => None,
+            (_, None) => last(&ready).map(Chore::Delete),
+        }
+    }
+
+    /// Closes all handles, the manifest slots' last.
+    fn close(&mut self) {
+        self.closed = true;
+        while self.files.pop_last().is_some() {}
+    }
+}
+
+enum Chore {
+    /// Delete a spare.
+    Delete(FileNo),
+    /// Open and empty a spare, making it if it is not there.
+    Prepare(FileNo),
+}
+
+impl Files {
+    pub fn new(directory: Directory) -> Files {
+        let create = Options::new();
+        create.set_create(true);
+        Files { directory, create, state: RefCell::default(), gate: Turnstile::default() }
+    }
+
+    /// Takes in which files there are.
+    pub async fn take_in_names(&self) -> Result<()> {
+        let names = self.directory.keys().map_err(failed("listing the files"))?;
+        loop {
+            let next = js::settle::<bindings::Next>(names.next()).await;
+            let next = next.map_err(|e| e.while_doing("listing the files"))?;
+            if next.done() {
+                return Ok(());
+            }
+            // A name that is no number is none of ours.
+            if let Some(number) = next.value().as_string().and_then(|name| name.parse().ok()) {
+                self.state.borrow_mut().files.entry(number).or_default();
+            }
+        }
+    }
+
+    /// Opens the handle of `file`, making the file if it is not there. The caller holds the
+    /// gate, or nobody else has this value yet.
+    pub async fn open(&self, file: FileNo) -> Result<()> {
+        self.state.borrow_mut().make_room()?;
+        let handle = self.open_handle(file).await.map_err(|e| open_failure(&e).at(file, 0))?;
+        let mut open = OpenFile { handle, len: None, unflushed: false };
+        let mut state = self.state.borrow_mut();
+        if state.closed {
+            return Err(closed());
+        }
+        let entry = state.files.entry(file).or_default();
+        if entry.spare {
+            open.truncate(0)?;
+        }
+        entry.open = Some(open);
+        Ok(())
+    }
+
+    async fn open_handle(&self, file: FileNo) -> Tried<SyncHandle> {
+        let found = self.directory.get_file_handle(&file.to_string(), &self.create);
+        let found = js::settle::<FileHandle>(found).await?;
+        js::settle(found.create_sync_access_handle()).await
+    }
+
+    /// Runs `run` on `file`, opening its handle first where it is not open.
+    pub async fn with<T>(
+        &self,
+        file: FileNo,
+        run: impl FnOnce(&mut OpenFile) -> Result<T>,
+    ) -> Result<T> {
+        if self.state.borrow_mut().owned(file)?.open.is_none() {
+            let _turn = self.gate.enter().await;
+            if self.state.borrow_mut().owned(file)?.open.is_none() {
+                self.open(file).await?;
+            }
+        }
+        let mut state = self.state.borrow_mut();
+        state.uses += 1;
+        let used = state.uses;
+        let entry = state.owned(file)?;
+        entry.used = used;
+        run(entry.open.as_mut().ok_or_else(closed)?)
+    }
+
+    /// An empty file under an unused number.
+    pub async fn create(self: &Rc<Files>) -> Result<FileNo> {
+        if self.state.borrow().closed {
+            return Err(closed());
+        }
+        let ready = self.state.borrow_mut().take_spare();
+        let number = match ready {
+            Some(number) => number,
+            None => self.make().await?,
+        };
+        self.tidy();
+        Ok(number)
+    }
+
+    async fn make(&self) -> Result<FileNo> {
+        let _turn = self.gate.enter().await;
+        let ready = self.state.borrow_mut().take_spare();
+        if let Some(number) = ready {
+            return Ok(number);
+        }
+        let number = {
+            let state = self.state.borrow();
+            let spare = state.spares().next().map(|(number, _)| number);
+            spare.unwrap_or_else(|| state.unused_number())
+        };
+        self.prepare(number).await?;
+        if let Some(entry) = self.state.borrow_mut().files.get_mut(&number) {
+            entry.spare = false;
+        }
+        Ok(number)
+    }
+
+    async fn prepare(&self, file: FileNo) -> Result<()> {
+        self.state.borrow_mut().files.entry(file).or_default().spare = true;
+        self.open(file).await
+    }
+
+    /// Makes spares of all files that are not in `live`.
+    pub fn adopt(self: &Rc<Files>, live: &[FileNo]) -> Result<()> {
+        let mut state = self.state.borrow_mut();
+        if state.closed {
+            return Err(closed());
+        }
+        for (number, entry) in &mut state.files {
+            entry.spare = !MANIFEST_SLOTS.contains(number) && !live.contains(number);
+            if entry.spare {
+                entry.open = None;
+            }
+        }
+        drop(state);
+        self.tidy();
+        Ok(())
+    }
+
+    /// Makes a spare of `file`.
+    pub fn remove(self: &Rc<Files>, file: FileNo) -> Result<()> {
+        let mut state = self.state.borrow_mut();
+        let entry = state.owned(file)?;
+        if let Some(open) = &mut entry.open {
+            open.truncate(0)?;
+        }
+        entry.spare = true;
+        drop(state);
+        self.tidy();
+        Ok(())
+    }
+
+    /// Sees to the spares in the background. Where it fails, the storage does with fewer of them
+    /// or more, and the call that meets the cause reports it.
+    fn tidy(self: &Rc<Files>) {
+        let mut state = self.state.borrow_mut();
+        if !state.tidying && state.chore().is_some() {
+            state.tidying = true;
+            let files = self.clone();
+            spawn_local(async move {
+                while files.do_chore().await.is_ok_and(|more| more) {}
+                files.state.borrow_mut().tidying = false;
+            });
+        }
+    }
+
+    /// Does what is to be done next for the spares; returns whether there was anything.
+    async fn do_chore(&self) -> Result<bool> {
+        let _turn = self.gate.enter().await;
+        let chore = self.state.borrow().chore();
+        match chore {
+            Some(Chore::Prepare(file)) => self.prepare(file).await?,
+            Some(Chore::Delete(file)) => self.delete(file).await?,
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    async fn delete(&self, file: FileNo) -> Result<()> {
+        if let Some(entry) = self.state.borrow_mut().files.get_mut(&file) {
+            entry.open = None;
+        }
+        let removed = js::settle::<JsValue>(self.directory.remove_entry(&file.to_string())).await;
+        removed.map_err(|e| e.while_doing("deleting a file"))?;
+        self.state.borrow_mut().files.remove(&file);
+        Ok(())
+    }
+
+    /// The length of every file that somebody owns.
+    pub async fn lens(&self) -> Result<Vec<(FileNo, u64)>> {
+        let _turn = self.gate.enter().await;
+        let numbers: Vec<FileNo> = {
+            let state = self.state.borrow();
+            if state.closed {
+                return Err(closed());
+            }
+            state
+                .files
+                .iter()
+                .filter(|(_, entry)| !entry.spare)
+                .map(|(number, _)| *number)
+                .collect()
+        };
+        let mut lens = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            lens.push((number, self.len(number).await?));
+        }
+        Ok(lens)
+    }
+
+    /// The length of a file, found out without opening its handle.
+    async fn len(&self, file: FileNo) -> Result<u64> {
+        let known = {
+            let mut state = self.state.borrow_mut();
+            match state.files.get_mut(&file) {
+                Some(Entry { open: Some(open), .. }) => Some(open.len()?),
+                Some(entry) => entry.len,
+                // Removed since the numbers were collected.
+                None => Some(0),
+            }
+        };
+        if let Some(len) = known {
+            return Ok(len);
+        }
+        let len = self.stored_len(file).await.map_err(|e| e.while_doing("asking for a length"))?;
+        if let Some(entry) = self.state.borrow_mut().files.get_mut(&file) {
+            entry.len = Some(len);
+        }
+        Ok(len)
+    }
+
+    async fn stored_len(&self, file: FileNo) -> Tried<u64> {
+        let found = self.directory.get_file_handle(&file.to_string(), &self.create);
+        let found = js::settle::<FileHandle>(found).await?;
+        Ok(js::settle::<bindings::Blob>(found.get_file()).await?.size() as u64)
+    }
+
+    /// Closes all handles. What waits for one fails.
+    pub fn close(&self) -> Result<()> {
+        let mut state = self.state.borrow_mut();
+        if state.closed {
+            return Err(closed());
+        }
+        state.close();
+        Ok(())
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.state.get_mut().close();
+    }
+}
