@@ -19,6 +19,8 @@ pub mod limits;
 pub mod manifest;
 pub mod memtable;
 pub mod merge;
+#[cfg(test)]
+mod model;
 pub mod record;
 pub mod rng;
 pub mod signal;

@@ -5,108 +5,39 @@ use super::*;
 use crate::env::manual::block_on;
 use crate::error::Code;
 use crate::limits::Budgets;
+use crate::model::{self, Model, at, entry, get, place, record, shared, versions};
 use crate::record::{Op, Record};
 use crate::storage::{Durability, MemoryStorage};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
-
-/// Versions in the order of tables: the key, the stamp turned round, and what it says.
-type Model = BTreeMap<(Vec<u8>, std::cmp::Reverse<Stamp>), Option<(Vec<u8>, u64)>>;
-
-fn at(counter: u64) -> Stamp {
-    Stamp { epoch: 1, counter }
-}
 
 fn small() -> Budgets {
     Budgets { block_bytes: 64, ..Budgets::default() }
 }
 
-fn record<'a>(
-    ((key, stamp), said): (&'a (Vec<u8>, std::cmp::Reverse<Stamp>), &'a Option<(Vec<u8>, u64)>),
-) -> Record<'a> {
-    let op = match said {
-        Some((value, expires_at)) => Op::Set { value, expires_at: *expires_at },
-        None => Op::Delete,
-    };
-    Record { key, stamp: stamp.0, op }
-}
-
 fn write(model: &Model, budgets: &Budgets) -> (Rc<Tables<MemoryStorage>>, TableMeta) {
-    let storage = Rc::new(MemoryStorage::new());
-    let meta = block_on(async {
-        let file = storage.create().await.unwrap();
-        let mut builder = TableBuilder::new(storage.clone(), file, 7, 0xa1b2_c3d4, budgets);
-        for entry in model {
-            builder.add(record(entry)).unwrap();
-            builder.flush_if_due().await.unwrap();
-        }
-        builder.finish().await.unwrap()
-    });
-    (shared(storage), meta)
-}
-
-fn shared(storage: Rc<MemoryStorage>) -> Rc<Tables<MemoryStorage>> {
-    let garbage = RefCell::default();
-    Rc::new(Tables { storage, cache: Cache::new(1 << 20), garbage })
+    let shared = shared(Rc::default());
+    let meta = model::write(&shared, 7, model, budgets);
+    (shared, meta)
 }
 
 fn open(model: &Model, budgets: &Budgets) -> Rc<Table<MemoryStorage>> {
-    let (shared, meta) = write(model, budgets);
-    Table::new(shared, meta)
-}
-
-fn expected(model: &Model, key: &[u8], stamp: Stamp) -> Option<Found> {
-    let from = (key.to_vec(), std::cmp::Reverse(stamp));
-    let (entry, said) = model.range(from..).next()?;
-    let stamp = entry.1.0;
-    (entry.0 == key).then(|| match said {
-        Some((value, expires_at)) => {
-            Found::Set { stamp, value: Bytes::copy(value), expires_at: *expires_at }
-        }
-        None => Found::Delete { stamp },
-    })
+    model::open(&shared(Rc::default()), 7, model, budgets)
 }
 
 async fn walk(cursor: &mut TableCursor<MemoryStorage>, mut found: bool) -> Model {
     let mut out = Model::new();
     let mut same_key_as = None;
     while found {
-        let Record { key, stamp, op } = cursor.record();
+        let key = cursor.key();
         if let Some(before) = same_key_as {
             assert_eq!(cursor.same_key(), before == key);
         }
         same_key_as = (!cursor.reverse()).then(|| key.to_vec());
         assert!(key <= cursor.block_end());
-        let said = match op {
-            Op::Set { value, expires_at } => Some((value.to_vec(), expires_at)),
-            Op::Delete => None,
-        };
-        out.insert((key.to_vec(), std::cmp::Reverse(stamp)), said);
+        out.extend([entry(cursor.record())]);
         found = cursor.step().unwrap() || cursor.next_block().await.unwrap();
     }
     out
-}
-
-prop_compose! {
-    fn versions()(
-        list in proptest::collection::vec(
-            (
-                prop_oneof![
-                    proptest::collection::vec(0u8..3, 1..4),
-                    proptest::collection::vec(any::<u8>(), 1..40),
-                ],
-                1u64..50,
-                proptest::option::weighted(
-                    0.8,
-                    (proptest::collection::vec(any::<u8>(), 0..100), 0u64..1000),
-                ),
-            ),
-            1..300,
-        )
-    ) -> Model {
-        let entry = |(key, counter, said)| ((key, std::cmp::Reverse(at(counter))), said);
-        list.into_iter().map(entry).collect()
-    }
 }
 
 proptest! {
@@ -123,7 +54,7 @@ proptest! {
         for key in keys {
             for stamp in [at(0), at(1), at(25), at(49), Stamp::MAX] {
                 let found = block_on(table.get(key, stamp)).unwrap();
-                prop_assert_eq!(found, expected(&model, key, stamp));
+                prop_assert_eq!(found, get(&model, key, stamp));
             }
         }
     }
@@ -143,13 +74,13 @@ proptest! {
             for (key, counter) in places {
                 let mut forward = TableCursor::new(table.clone(), false, bulk);
                 let found = forward.seek(&key, at(counter)).await.unwrap();
-                let from = (key.clone(), std::cmp::Reverse(at(counter)));
-                let rest = model.range(from.clone()..).map(|(key, said)| (key.clone(), said.clone()));
-                assert_eq!(walk(&mut forward, found).await, rest.collect::<Model>());
+                let from = place(&key, at(counter));
+                let rest = model::part(&model, |place| *place >= from);
+                assert_eq!(walk(&mut forward, found).await, rest);
                 let mut back = TableCursor::new(table.clone(), true, bulk);
                 let found = back.seek(&key, at(counter)).await.unwrap();
-                let rest = model.range(..from).map(|(key, said)| (key.clone(), said.clone()));
-                assert_eq!(walk(&mut back, found).await, rest.collect::<Model>());
+                let rest = model::part(&model, |place| *place < from);
+                assert_eq!(walk(&mut back, found).await, rest);
             }
             for reverse in [false, true] {
                 let mut cursor = TableCursor::new(table.clone(), reverse, bulk);
@@ -177,7 +108,7 @@ fn sample() -> Model {
     let entries = (0..40u64).map(|index| {
         let key = format!("key{:03}", index / 2).into_bytes();
         let said = (index % 7 != 0).then(|| (vec![index as u8; 9], index % 3 * 1000));
-        ((key, std::cmp::Reverse(at(index + 1))), said)
+        (place(&key, at(index + 1)), said)
     });
     entries.collect()
 }
@@ -201,7 +132,7 @@ fn read_all(table: &Rc<Table<MemoryStorage>>, model: &Model) -> Result<()> {
         }
         for (key, stamp) in model.keys() {
             let found = table.get(key, stamp.0).await?;
-            assert_eq!(found, expected(model, key, stamp.0));
+            assert_eq!(found, get(model, key, stamp.0));
         }
         Ok(())
     })
@@ -271,7 +202,7 @@ fn damage_to_one_block_leaves_the_others_readable() {
     let table = Table::new(shared(storage), TableMeta { file, ..meta });
     let lost = model.keys().filter(|(key, stamp)| match block_on(table.get(key, stamp.0)) {
         Ok(found) => {
-            assert_eq!(found, expected(&model, key, stamp.0));
+            assert_eq!(found, get(&model, key, stamp.0));
             false
         }
         Err(error) => {
@@ -314,7 +245,7 @@ fn a_newer_format_is_told_from_damage() {
 fn a_large_value_lies_in_a_block_of_its_own() {
     let large = vec![7; crate::limits::VALUE_BYTES_MAX];
     let mut model = sample();
-    model.insert((b"key010x".to_vec(), std::cmp::Reverse(at(99))), Some((large, 0)));
+    model.insert(place(b"key010x", at(99)), Some((large, 0)));
     let table = open(&model, &Budgets::default());
     read_all(&table, &model).unwrap();
     let before = table.shared.cache.stats().bytes;

@@ -1,0 +1,229 @@
+//! One ordered view of memtables and tables: a k-way merge.
+//!
+//! A scan sees, of each key in its range, the newest version at or below its snapshot, and that
+//! only if it is a value that is alive at the snapshot's time. Compaction sees all versions.
+//!
+//! There are few sources (memtables, tables of level 0, one run a level), so they are compared
+//! one by one. While one source stays ahead of the second, which is remembered, each entry costs
+//! one comparison. Entries are never moved or copied on the way: the current one is where its
+//! source stands.
+
+use crate::error::Result;
+use crate::memtable::Memtable;
+use crate::record::{Op, Record, alive};
+use crate::snapshot::Snapshot;
+use crate::storage::Storage;
+use crate::table::Table;
+use crate::version::Version;
+use core::cmp::Ordering;
+use run::RunCursor;
+use source::{MemoryCursor, Source};
+use std::rc::Rc;
+
+mod run;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use source::Step;
+
+/// A range and a snapshot to read it at.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// The first key that belongs to it.
+    pub start: Vec<u8>,
+    /// The first key past it.
+    pub end: Vec<u8>,
+    /// Whether it goes from `end` to `start`.
+    pub reverse: bool,
+    /// The commits and the time it sees.
+    pub snapshot: Snapshot,
+}
+
+/// A merge under way; keeps the tables it reads open.
+pub struct Merge<S: Storage> {
+    sources: Vec<Source<S>>,
+    /// What a scan sees; None for all versions.
+    snapshot: Option<Snapshot>,
+    reverse: bool,
+    /// Places of the sources that stand on an entry, the one that comes first last.
+    order: Vec<usize>,
+    /// Places of the sources that have to take a step.
+    behind: Vec<usize>,
+    /// The first two sources stand on versions of the same key.
+    tied: bool,
+    /// The first entry has been looked at.
+    used: bool,
+}
+
+impl<S: Storage> Merge<S> {
+    /// The visible entries of a range. `memtables` are in any order.
+    pub fn scan(memtables: &[Rc<Memtable>], version: &Version<S>, scan: Scan) -> Merge<S> {
+        let scan = Rc::new(scan);
+        let mut sources = Vec::new();
+        if scan.start < scan.end {
+            let memory =
+                |memtable: &Rc<Memtable>| MemoryCursor::new(memtable.clone(), scan.clone());
+            sources.extend(memtables.iter().map(memory).map(Source::Memory));
+            for mut run in version.runs(&scan.start, &scan.end, scan.snapshot.stamp) {
+                if scan.reverse {
+                    run.reverse();
+                }
+                sources.push(Source::Run(RunCursor::scan(run, scan.clone())));
+            }
+        }
+        Merge::new(sources, Some(scan.snapshot), scan.reverse)
+    }
+
+    /// All versions in these runs of tables, in the order of [`crate::record::order`].
+    pub fn versions(runs: Vec<Vec<Rc<Table<S>>>>) -> Merge<S> {
+        Merge::new(runs.into_iter().map(RunCursor::all).map(Source::Run).collect(), None, false)
+    }
+
+    fn new(sources: Vec<Source<S>>, snapshot: Option<Snapshot>, reverse: bool) -> Merge<S> {
+        let behind = (0..sources.len()).collect();
+        let order = Vec::with_capacity(sources.len());
+        Merge { sources, snapshot, reverse, order, behind, tied: false, used: false }
+    }
+
+    /// The next visible entry (its op is a `Set`), or None at the end.
+    ///
+    /// # Errors
+    /// Those of [`Table::get`].
+    pub async fn next(&mut self) -> Result<Option<Record<'_>>> {
+        loop {
+            match self.step()? {
+                Step::Entry => return Ok(self.record()),
+                Step::End => return Ok(None),
+                Step::Load => self.load().await?,
+            }
+        }
+    }
+
+    /// Hands entries to `visit` until it returns false (that entry is used up) or there are no
+    /// more; whether there may be more. No future is made for an entry, only for a block that
+    /// has to be loaded.
+    ///
+    /// # Errors
+    /// Those of [`Table::get`].
+    pub async fn fill(&mut self, mut visit: impl FnMut(Record<'_>) -> bool) -> Result<bool> {
+        loop {
+            match self.step()? {
+                Step::Entry => {
+                    if self.record().is_some_and(|record| !visit(record)) {
+                        return Ok(true);
+                    }
+                }
+                Step::End => return Ok(false),
+                Step::Load => self.load().await?,
+            }
+        }
+    }
+
+    /// Moves to the next entry, as far as that is possible without loading a block.
+    ///
+    /// # Errors
+    /// `Corruption` where there is no valid entry.
+    pub fn step(&mut self) -> Result<Step> {
+        loop {
+            if std::mem::take(&mut self.used) {
+                self.leave();
+            }
+            while let Some(&place) = self.behind.last() {
+                let source = self.sources.get_mut(place);
+                match source.map_or(Ok(Step::End), Source::step)? {
+                    Step::Load => return Ok(Step::Load),
+                    Step::Entry => self.line_up(place),
+                    Step::End => self.tied = self.first_two_tie(),
+                }
+                self.behind.pop();
+            }
+            self.used = true;
+            match self.record() {
+                None => return Ok(Step::End),
+                Some(record) if self.shows(&record) => return Ok(Step::Entry),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Loads what the last [`Merge::step`] found missing.
+    ///
+    /// # Errors
+    /// Those of [`Table::get`].
+    pub async fn load(&mut self) -> Result<()> {
+        match self.behind.last().and_then(|place| self.sources.get_mut(*place)) {
+            Some(source) => source.load().await,
+            None => Ok(()),
+        }
+    }
+
+    /// The current entry; None at the end.
+    #[inline]
+    pub fn record(&self) -> Option<Record<'_>> {
+        Some(self.source(*self.order.last()?)?.record())
+    }
+
+    #[inline]
+    fn source(&self, place: usize) -> Option<&Source<S>> {
+        self.sources.get(place)
+    }
+
+    fn shows(&self, record: &Record<'_>) -> bool {
+        let Some(snapshot) = &self.snapshot else { return true };
+        match record.op {
+            Op::Set { expires_at, .. } => alive(expires_at, snapshot.time_ms),
+            Op::Delete => false,
+        }
+    }
+
+    /// Has the first source take a step; in a scan, all that stand on older versions of its key.
+    fn leave(&mut self) {
+        let Some(newest) = self.order.pop() else { return };
+        self.behind.push(newest);
+        while self.tied
+            && self.snapshot.is_some()
+            && let Some(older) = self.order.pop()
+        {
+            self.behind.push(older);
+            self.tied =
+                self.order.last().is_some_and(|next| self.compare_keys(*next, newest).is_eq());
+        }
+    }
+
+    /// Puts a source where its entry belongs in the order.
+    fn line_up(&mut self, place: usize) {
+        let mut at = self.order.len();
+        self.tied = false;
+        while let Some(&other) = at.checked_sub(1).and_then(|before| self.order.get(before)) {
+            let by_key = self.compare_keys(place, other);
+            if by_key.then_with(|| self.compare_stamps(place, other)).is_lt() {
+                self.tied = by_key.is_eq();
+                break;
+            }
+            at -= 1;
+        }
+        let comes_first = at == self.order.len();
+        self.order.insert(at, place);
+        if !comes_first {
+            self.tied = self.first_two_tie();
+        }
+    }
+
+    fn first_two_tie(&self) -> bool {
+        match *self.order {
+            [.., second, first] => self.compare_keys(first, second).is_eq(),
+            _ => false,
+        }
+    }
+
+    fn compare_keys(&self, place: usize, other: usize) -> Ordering {
+        let key = |place| self.source(place).map(Source::key);
+        if self.reverse { key(other).cmp(&key(place)) } else { key(place).cmp(&key(other)) }
+    }
+
+    fn compare_stamps(&self, place: usize, other: usize) -> Ordering {
+        let stamp = |place| self.source(place).map(|source| source.record().stamp);
+        stamp(other).cmp(&stamp(place))
+    }
+}

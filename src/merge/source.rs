@@ -1,0 +1,130 @@
+//! What a merge reads from: a memtable, or a run of tables.
+
+use super::Scan;
+use super::run::RunCursor;
+use crate::error::Result;
+use crate::memtable::{MemoryRecord, Memtable};
+use crate::record::{Op, Record};
+use crate::stamp::Stamp;
+use crate::storage::Storage;
+use std::ops::Bound;
+use std::rc::Rc;
+
+/// Where a step has led.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// To an entry.
+    Entry,
+    /// To the end: there is nothing more.
+    End,
+    /// To the end of what is in memory: a block has to be loaded, then the step taken again.
+    Load,
+}
+
+/// One of the sorted sequences that are merged.
+pub enum Source<S: Storage> {
+    /// Commits that are not in tables yet.
+    Memory(MemoryCursor),
+    /// Tables that follow each other.
+    Run(RunCursor<S>),
+}
+
+impl<S: Storage> Source<S> {
+    #[inline]
+    pub fn step(&mut self) -> Result<Step> {
+        match self {
+            Source::Memory(cursor) => Ok(cursor.step()),
+            Source::Run(cursor) => cursor.step(),
+        }
+    }
+
+    pub async fn load(&mut self) -> Result<()> {
+        match self {
+            Source::Memory(_) => Ok(()),
+            Source::Run(cursor) => cursor.load().await,
+        }
+    }
+
+    #[inline]
+    pub fn record(&self) -> Record<'_> {
+        match self {
+            Source::Memory(cursor) => cursor.record(),
+            Source::Run(cursor) => cursor.record(),
+        }
+    }
+
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Source::Memory(cursor) => cursor.record().key,
+            Source::Run(cursor) => cursor.key(),
+        }
+    }
+}
+
+/// The first page is small, for the short lists; pages grow up to [`PAGE_MAX`] keys.
+const PAGE_MIN: usize = 8;
+const PAGE_MAX: usize = 256;
+
+/// Reads a memtable in pages, so that commits can go on between them.
+pub struct MemoryCursor {
+    memtable: Rc<Memtable>,
+    scan: Rc<Scan>,
+    page: Vec<MemoryRecord>,
+    page_keys: usize,
+    /// One past the place of the current entry in `page`.
+    next: usize,
+    /// The last key that a page has looked at.
+    last: Option<Rc<[u8]>>,
+    exhausted: bool,
+}
+
+impl MemoryCursor {
+    /// A cursor before the first entry. The range of `scan` is not empty.
+    pub fn new(memtable: Rc<Memtable>, scan: Rc<Scan>) -> MemoryCursor {
+        MemoryCursor {
+            memtable,
+            scan,
+            page: Vec::new(),
+            page_keys: PAGE_MIN,
+            next: 0,
+            last: None,
+            exhausted: false,
+        }
+    }
+
+    fn step(&mut self) -> Step {
+        while self.next >= self.page.len() {
+            if self.exhausted {
+                return Step::End;
+            }
+            self.turn_page();
+        }
+        self.next += 1;
+        Step::Entry
+    }
+
+    fn turn_page(&mut self) {
+        let Scan { start, end, reverse, snapshot } = &*self.scan;
+        let (mut from, mut to) = (Bound::Included(&**start), Bound::Excluded(&**end));
+        match &self.last {
+            Some(last) if *reverse => to = Bound::Excluded(last),
+            Some(last) => from = Bound::Excluded(last),
+            None => {}
+        }
+        self.page.clear();
+        self.next = 0;
+        let page = &mut self.page;
+        let last = self.memtable.page((from, to), snapshot.stamp, *reverse, self.page_keys, page);
+        self.exhausted = last.is_none();
+        self.last = last;
+        self.page_keys = (2 * self.page_keys).min(PAGE_MAX);
+    }
+
+    fn record(&self) -> Record<'_> {
+        match self.next.checked_sub(1).and_then(|index| self.page.get(index)) {
+            Some(MemoryRecord { key, stamp, op }) => Record { key, stamp: *stamp, op: op.borrow() },
+            None => Record { key: &[], stamp: Stamp::ZERO, op: Op::Delete },
+        }
+    }
+}
