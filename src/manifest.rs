@@ -201,7 +201,9 @@ fn verified(bytes: &[u8]) -> Option<(Header, &[u8])> {
 mod tests {
     use super::*;
     use crate::env::manual::block_on;
-    use crate::storage::MemoryStorage;
+    use crate::rng::Rng;
+    use crate::storage::simulated::{Call, Fault};
+    use crate::storage::{MemoryStorage, SimulatedStorage};
     use proptest::prelude::*;
 
     fn table(id: u64) -> TableMeta {
@@ -278,6 +280,29 @@ mod tests {
                 assert_eq!(damaged.is_none(), whole || torn == before, "torn at {len}");
             }
         });
+    }
+
+    #[test]
+    fn after_any_crash_the_stored_manifest_is_there_or_the_one_being_stored() {
+        for seed in 0..300 {
+            println!("seed {seed}");
+            let (rng, disk) = (Rng::new(seed), SimulatedStorage::new(seed));
+            disk.set_polls_max(2);
+            disk.inject(Some(Call::Write), rng.below(5), Fault::PowerCut);
+            let mut current = manifest(0, 0);
+            let next = loop {
+                let levels = manifest(0, rng.below(30)).levels;
+                let next = Manifest { levels, ..current.successor() };
+                if block_on(store(&disk, &next)).is_err() {
+                    break next;
+                }
+                current = next;
+            };
+            match block_on(load(&disk.crash(&rng))).unwrap() {
+                Loaded::Found { manifest, .. } => assert!([current, next].contains(&manifest)),
+                Loaded::Fresh => assert_eq!(current.generation, 0),
+            }
+        }
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     proptest! {
@@ -71,7 +72,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_read_is_what_would_be_written(bytes in proptest::collection::vec(any::<u8>(), 0..12)) {
+        fn what_is_read_is_what_would_be_written(bytes in vec(any::<u8>(), 0..12)) {
             let mut rest = bytes.as_slice();
             if let Some(value) = take(&mut rest) {
                 let mut out = Vec::new();

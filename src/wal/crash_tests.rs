@@ -3,7 +3,7 @@
 
 use super::{LogRef, LogWriter, Recovered, recover};
 use crate::env::manual::block_on;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::rng::Rng;
 use crate::storage::simulated::Fault;
 use crate::storage::{Durability, SimulatedStorage, Storage};
@@ -112,5 +112,42 @@ fn after_any_crash_the_log_yields_a_prefix_that_holds_all_that_was_durable() {
             };
         }
         block_on(life.recover()).unwrap();
+    }
+}
+
+/// Does to a file what no crash would do.
+fn mutilate(bytes: &mut Vec<u8>, rng: &Rng) {
+    let from = rng.below(bytes.len() as u64 + 1) as usize;
+    let to = from + rng.below((bytes.len() - from) as u64 + 1) as usize;
+    let piece = bytes[from..to].to_vec();
+    match rng.below(5) {
+        0 => bytes.truncate(from),
+        1 => drop(bytes.drain(from..to)),
+        2 => drop(bytes.splice(from..from, piece)),
+        3 => drop(bytes.splice(from..to, rng.bytes(to - from))),
+        _ => bytes.extend_from_slice(&piece),
+    }
+}
+
+#[test]
+fn a_mutilated_log_yields_a_prefix_or_is_corruption() {
+    for seed in 0..300 {
+        println!("seed {seed}");
+        let mut life = Life::new(seed);
+        block_on(life.open()).unwrap();
+        let Some(log) = life.logs.last().cloned() else { continue };
+        let mut bytes = life.disk.contents(log.file);
+        for _ in 0..=life.rng.below(2) {
+            mutilate(&mut bytes, &life.rng);
+        }
+        life.durable = 0;
+        let recovered = block_on(async {
+            life.disk.truncate(log.file, 0).await?;
+            life.disk.write(log.file, 0, &bytes, Durability::Strict).await?;
+            life.recover().await
+        });
+        if let Err(error) = recovered {
+            assert_eq!(error.code(), Code::Corruption);
+        }
     }
 }

@@ -169,7 +169,7 @@ mod tests {
         #[test]
         fn a_commit_comes_back(
             (epoch, counter, time_ms) in (any::<u32>(), 0..=COUNTER_MAX, any::<u64>()),
-            ops in vec((vec(any::<u8>(), 0..20), any::<Option<(Vec<u8>, u64)>>(), any::<bool>()), 0..8),
+            ops in vec(any::<Owned>(), 0..8),
         ) {
             let mut out = Vec::new();
             let stamp = Stamp { epoch, counter };
