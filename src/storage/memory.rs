@@ -217,7 +217,7 @@ mod tests {
         block_on(async {
             let file = storage.create().await?;
             let mut model = Vec::new();
-            for _ in 0..200 {
+            for _ in 0..60 {
                 let offset = rng.below(model.len() as u64 + 1) as usize;
                 let data = rng.bytes(rng.below(3 * CHUNK_BYTES as u64) as usize);
                 storage.write(file, offset as u64, &data, Durability::Relaxed).await?;

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::storage::Storage;
 
 /// Bytes read at once, unless a record is larger.
-const READ_BYTES: usize = 256 * 1024;
+const READ_BYTES: usize = 1024 * 1024;
 
 /// What one log held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
