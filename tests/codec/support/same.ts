@@ -52,10 +52,9 @@ class Comparison {
     const others = ownKeys(b);
     if (keys.join() !== others.join()) return `${at}: keys ${keys} are not ${others}`;
     for (const key of keys) {
-      const mine = Object.getOwnPropertyDescriptor(a, key) as PropertyDescriptor;
-      const other = Object.getOwnPropertyDescriptor(b, key) as PropertyDescriptor;
-      if (mine.enumerable !== other.enumerable) return `${at}.${key}: enumerable or not`;
-      const found = this.difference(mine.value, other.value, `${at}.${key}`);
+      if (isEnumerable(a, key) !== isEnumerable(b, key)) return `${at}.${key}: enumerable or not`;
+      // Read, not described: some engines make an error's stack an accessor.
+      const found = this.difference(Reflect.get(a, key), Reflect.get(b, key), `${at}.${key}`);
       if (found !== undefined) return found;
     }
     return undefined;
@@ -67,6 +66,10 @@ function ownKeys(object: object): string[] {
   const keys = Object.getOwnPropertyNames(object);
   if (ArrayBuffer.isView(object)) return [];
   return object instanceof Error ? keys.sort() : keys;
+}
+
+function isEnumerable(object: object, key: string): boolean {
+  return Object.prototype.propertyIsEnumerable.call(object, key);
 }
 
 function isWrapper(value: object): boolean {
