@@ -50,6 +50,7 @@ const VALUES = {
   "1000 numbers": Array.from({ length: 1000 }, (_, i) => (i % 2 ? i * 37 : i * 1.37)),
   "10 KB string": "All work and no play makes Jack a dull boy. ".repeat(233),
   "100 places": Array.from({ length: 100 }, (_, i) => ({ ...place, name: `Place ${i}` })),
+  "short string": "Ada Lovelace",
   "5 short fields": { a: 1, b: "two", c: true, d: null, e: [1, 2, 3] },
 };
 const KEY = ["cities", "CH", "Zürich", 2657896];

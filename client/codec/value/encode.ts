@@ -42,6 +42,7 @@ const MARK_BYTES = 2;
 
 /** Appends a value as one CBOR item; the writer's position is undefined after an error. */
 export function writeItem(w: ByteWriter, value: unknown): void {
+  if (writePrimitive(w, value)) return;
   const start = w.position;
   const encoder = new Encoder(w, false);
   encoder.item(value, 0);
