@@ -76,7 +76,20 @@ impl<E: Env> Db<E> {
             let _turn = self.entrance.enter().await;
             return if self.poisoned.get() { self.repair().await } else { Ok(()) };
         }
-        self.settle(self.generation(), self.assigned.get(), true).await
+        self.settle(self.generation(), self.assigned.get(), true).await?;
+        self.mark_flushed().await;
+        Ok(())
+    }
+
+    /// Notes in the log how much of it is durable, so that later damage to it is not taken for a
+    /// torn tail. Only a hint: where it can't be written, the flush was none the worse.
+    async fn mark_flushed(&self) {
+        let _turn = self.appending.enter().await;
+        let mark = self.log.borrow_mut().take_mark();
+        if let Some(Group { file, offset, bytes }) = mark {
+            let storage = self.env.storage();
+            let _hint = storage.write(file, offset, &bytes, Durability::Relaxed).await;
+        }
     }
 
     /// As [`Db::flush`], for a caller that has nobody to tell: a failure is kept for the next

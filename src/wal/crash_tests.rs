@@ -38,6 +38,10 @@ impl Life {
                     self.disk.sync(writer.log().file).await?;
                     writer.synced(through);
                     self.durable = self.commits.len();
+                    if let Some(mark) = writer.take_mark() {
+                        let relaxed = Durability::Relaxed;
+                        self.disk.write(mark.file, mark.offset, &mark.bytes, relaxed).await?;
+                    }
                 }
                 _ => self.commit(&mut writer).await?,
             }
@@ -77,7 +81,7 @@ impl Life {
     async fn commit(&mut self, writer: &mut LogWriter) -> Result<()> {
         for _ in 0..=self.rng.below(3) {
             let len = self.rng.below(if self.rng.one_in(30) { 300_000 } else { 1500 });
-            let payload = self.rng.bytes(len as usize);
+            let payload = self.rng.bytes(1 + len as usize);
             writer.record(|out| {
                 out.extend_from_slice(&payload);
                 Ok(())

@@ -24,7 +24,8 @@
 //!   bytes behind it (length, durable, payload), seeded with the salt plus the record's offset,
 //!   so that neither a record of another log nor one from another place is taken for this one.
 //! - `durable` is the length of this file known to be durable when the record was written. It
-//!   tells a tail that a crash tore from damage to what was safe: see [`recovery`].
+//!   tells a tail that a crash tore from damage to what was safe: see [`recovery`]. A record
+//!   without a payload says nothing else: a mark, written after a flush that nothing follows.
 //!
 //! The header is written with the first group of records, so a log that was made and never used
 //! holds no bytes. A log is written by one open only: the next one starts another.

@@ -104,7 +104,9 @@ impl<'a, S: Storage> LogFile<'a, S> {
             && whole.is_none_or(|whole| end < whole)
             && let Some(record) = self.record(end).await?
         {
-            apply(log, record.payload).map_err(|error| error.at(log.file, end))?;
+            if !record.payload.is_empty() {
+                apply(log, record.payload).map_err(|error| error.at(log.file, end))?;
+            }
             end = record.end;
         }
         Ok(end)
@@ -257,11 +259,11 @@ mod tests {
             let unused = log_ref(10, storage.create().await.unwrap());
             let mut writer = LogWriter::new(log.clone(), 0);
             let groups: [(&[&[u8]], _); 3] =
-                [(&[b"a", b""], RELAXED), (&[&large], STRICT), (&[b"b"], RELAXED)];
+                [(&[b"a", b"aa"], RELAXED), (&[&large], STRICT), (&[b"b"], RELAXED)];
             let ends = write(&storage, &mut writer, &groups).await;
             assert_eq!(writer.durable(), ends[1]);
             let (payloads, recovered) = read(&storage, &[log, unused]).await;
-            assert!(payloads == [&b"a"[..], b"", &large, b"b"]);
+            assert!(payloads == [&b"a"[..], b"aa", &large, b"b"]);
             let whole = Recovered { end: ends[2], torn: false };
             assert_eq!(recovered.unwrap(), [whole, Recovered { end: 0, torn: false }]);
         });
@@ -333,6 +335,41 @@ mod tests {
                     assert_eq!(recovered.unwrap(), [cut], "bit {bit}");
                 }
             }
+        });
+    }
+
+    #[test]
+    fn behind_a_mark_every_flipped_bit_of_a_flushed_log_is_corruption() {
+        block_on(async {
+            let storage = MemoryStorage::new();
+            let log = log_ref(1, storage.create().await.unwrap());
+            let mut writer = LogWriter::new(log.clone(), 0);
+            assert!(writer.take_mark().is_none());
+            write(&storage, &mut writer, &[(&[b"1"], RELAXED), (&[b"2"], RELAXED)]).await;
+            assert!(writer.take_mark().is_none());
+            writer.synced(writer.len());
+            let mark = writer.take_mark().unwrap();
+            assert!(writer.take_mark().is_none());
+            storage.write(mark.file, mark.offset, &mark.bytes, RELAXED).await.unwrap();
+            let bytes = contents(&storage, log.file).await;
+            let (payloads, recovered) = read(&storage, from_ref(&log)).await;
+            assert_eq!(payloads, [b"1", b"2"]);
+            assert_eq!(recovered.unwrap(), [Recovered { end: bytes.len() as u64, torn: false }]);
+            for bit in 0..bytes.len() * 8 {
+                let mut damaged = bytes.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                replace(&storage, log.file, &damaged).await;
+                let (payloads, recovered) = read(&storage, from_ref(&log)).await;
+                if (bit as u64) < writer.len() * 8 {
+                    assert_eq!(recovered.unwrap_err().code(), Code::Corruption, "bit {bit}");
+                } else {
+                    assert_eq!(payloads, [b"1", b"2"], "bit {bit}");
+                    assert_eq!(recovered.unwrap()[0].end, writer.len(), "bit {bit}");
+                }
+            }
+            replace(&storage, log.file, &bytes).await;
+            write(&storage, &mut writer, &[(&[b"3"], RELAXED)]).await;
+            assert_eq!(read(&storage, from_ref(&log)).await.0, [b"1", b"2", b"3"]);
         });
     }
 

@@ -22,6 +22,7 @@ pub struct LogWriter {
     spare: Vec<u8>,
     written: u64,
     durable: u64,
+    marked: u64,
 }
 
 /// Bytes to be written at `offset` of `file`.
@@ -41,7 +42,7 @@ impl LogWriter {
     /// this one is written.
     pub fn new(log: LogRef, previous: u64) -> LogWriter {
         let (group, spare) = (Vec::new(), Vec::new());
-        LogWriter { log, previous, group, spare, written: 0, durable: 0 }
+        LogWriter { log, previous, group, spare, written: 0, durable: 0, marked: 0 }
     }
 
     /// The log.
@@ -69,8 +70,8 @@ impl LogWriter {
         self.group.len()
     }
 
-    /// Adds a record to the group; `encode` appends its payload to what is already there. Where
-    /// it fails, nothing is added.
+    /// Adds a record to the group; `encode` appends its payload (at least a byte) to what is
+    /// already there. Where it fails, nothing is added.
     ///
     /// # Errors
     /// What `encode` returns; `TooLarge` for a payload of 4 GiB.
@@ -104,6 +105,22 @@ impl LogWriter {
         } else {
             self.seal(&mut bytes, self.written);
         }
+        Some(Group { file: self.log.file, offset: self.written, bytes })
+    }
+
+    /// A mark for the end of the file, where all of it is durable and no later record will say
+    /// so yet; None where there is nothing to mark. It is a hint, to be written relaxed: the
+    /// next group is written over it, `written` is not called for it, and where writing it fails
+    /// there is a torn tail behind all that counts.
+    pub fn take_mark(&mut self) -> Option<Group> {
+        let settled = self.group.is_empty() && self.durable == self.written;
+        if !settled || self.marked == self.written {
+            return None;
+        }
+        self.marked = self.written;
+        let mut bytes = self.log.marker().to_vec();
+        bytes.resize(RECORD_BYTES, 0);
+        self.seal(&mut bytes, self.written);
         Some(Group { file: self.log.file, offset: self.written, bytes })
     }
 
