@@ -69,7 +69,7 @@ impl<S: Storage> Merge<S> {
                 if scan.reverse {
                     run.reverse();
                 }
-                sources.push(Source::Run(RunCursor::scan(run, scan.clone())));
+                sources.push(Source::Run(Box::new(RunCursor::scan(run, scan.clone()))));
             }
         }
         Merge::new(sources, Some(scan.snapshot), scan.reverse)
@@ -77,7 +77,8 @@ impl<S: Storage> Merge<S> {
 
     /// All versions in these runs of tables, in the order of [`crate::record::order`].
     pub fn versions(runs: Vec<Vec<Rc<Table<S>>>>) -> Merge<S> {
-        Merge::new(runs.into_iter().map(RunCursor::all).map(Source::Run).collect(), None, false)
+        let source = |run| Source::Run(Box::new(RunCursor::all(run)));
+        Merge::new(runs.into_iter().map(source).collect(), None, false)
     }
 
     fn new(sources: Vec<Source<S>>, snapshot: Option<Snapshot>, reverse: bool) -> Merge<S> {

@@ -26,7 +26,7 @@ pub enum Source<S: Storage> {
     /// Commits that are not in tables yet.
     Memory(MemoryCursor),
     /// Tables that follow each other.
-    Run(RunCursor<S>),
+    Run(Box<RunCursor<S>>),
 }
 
 impl<S: Storage> Source<S> {

@@ -1,0 +1,113 @@
+//! The rewriting: tables merged into the next level, and memtables into level 0.
+
+use super::survivors::Survivors;
+use super::writer::Writer;
+use super::{Choice, Failure};
+use crate::env::Env;
+use crate::limits::Budgets;
+use crate::memtable::Memtable;
+use crate::merge::{Merge, Step};
+use crate::record::Record;
+use crate::snapshot::Snapshot;
+use crate::storage::Storage;
+use crate::table::{Table, TableMeta};
+use crate::version::Version;
+use std::rc::Rc;
+
+/// This many keys of a memtable are taken at once.
+const PAGE_KEYS: usize = 256;
+
+/// Merges the tables of `choice` into tables for the level below; returns those, in order.
+///
+/// `retained` is what the oldest reader sees: no reader has an earlier stamp or an earlier time.
+/// Versions that none can see are dropped, and so is what has expired by its time (with 0,
+/// nothing has).
+///
+/// # Errors
+/// Those of reading and writing tables; the tables of `choice` are as they were.
+pub async fn run<E: Env>(
+    env: &E,
+    budgets: &Budgets,
+    version: &Version<E::Storage>,
+    choice: &Choice,
+    retained: Snapshot,
+    next_id: &mut impl FnMut() -> u64,
+) -> core::result::Result<Vec<TableMeta>, Failure> {
+    let deeper = version.levels().iter().skip(choice.level + 2).map(Vec::as_slice);
+    let mut survivors = Survivors::new(retained, deeper);
+    let mut merge = Merge::versions(input_runs(version, choice));
+    let mut writer = Writer::new(env, budgets, budgets.table_bytes, next_id);
+    let written = async {
+        loop {
+            match merge.step()? {
+                Step::Load => {
+                    merge.load().await?;
+                    continue;
+                }
+                Step::End => return Ok(()),
+                Step::Entry => {}
+            }
+            let Some(record) = merge.record() else { return Ok(()) };
+            if let Some(record) = survivors.keep(record)
+                && !writer.add(record)?
+            {
+                writer.begin_table(record).await?;
+            }
+            if writer.worked(&record) {
+                writer.breathe().await?;
+            }
+        }
+    };
+    let written = written.await;
+    writer.finish(written).await
+}
+
+/// The tables of a choice as runs of tables that don't overlap.
+fn input_runs<S: Storage>(version: &Version<S>, choice: &Choice) -> Vec<Vec<Rc<Table<S>>>> {
+    let chosen = |level: usize, ids: &[u64]| -> Vec<Rc<Table<S>>> {
+        let tables = version.levels().get(level).into_iter().flatten();
+        tables.filter(|table| ids.contains(&table.meta().id)).cloned().collect()
+    };
+    let upper = chosen(choice.level, &choice.upper);
+    let mut runs = match choice.level {
+        0 => upper.into_iter().map(|table| vec![table]).collect(),
+        _ => vec![upper],
+    };
+    runs.push(chosen(choice.level + 1, &choice.lower));
+    runs
+}
+
+/// Writes all versions of a memtable, which does not change meanwhile, into one table for
+/// level 0; None where there are none.
+///
+/// # Errors
+/// Those of writing tables.
+pub async fn flush<E: Env>(
+    env: &E,
+    budgets: &Budgets,
+    memtable: &Memtable,
+    next_id: &mut impl FnMut() -> u64,
+) -> core::result::Result<Option<TableMeta>, Failure> {
+    let mut writer = Writer::new(env, budgets, u64::MAX, next_id);
+    let written = async {
+        let (mut page, mut last) = (Vec::new(), None);
+        loop {
+            last = memtable.versions(last.as_deref(), PAGE_KEYS, &mut page);
+            for version in page.drain(..) {
+                let (key, stamp) = (&*version.key, version.stamp);
+                let record = Record { key, stamp, op: version.op.borrow() };
+                if !writer.add(record)? {
+                    writer.begin_table(record).await?;
+                }
+                if writer.worked(&record) {
+                    writer.breathe().await?;
+                }
+            }
+            if last.is_none() {
+                return Ok(());
+            }
+        }
+    };
+    let written = written.await;
+    Ok(writer.finish(written).await?.pop())
+}

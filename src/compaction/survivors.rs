@@ -1,0 +1,66 @@
+//! Which versions a compaction keeps.
+
+use crate::record::{Op, Record, alive};
+use crate::snapshot::Snapshot;
+use crate::storage::Storage;
+use crate::table::Table;
+use std::rc::Rc;
+
+/// Looks at all versions in order and drops those that no reader can see: of each key it keeps
+/// those newer than the oldest reader, and the one that this reader sees.
+pub struct Survivors<'a, S: Storage> {
+    /// What the oldest reader sees.
+    retained: Snapshot,
+    /// The levels below those that are merged.
+    deeper: Vec<&'a [Rc<Table<S>>]>,
+    key: Vec<u8>,
+    /// A version of `key` was met that every reader sees, or one newer than it.
+    settled: bool,
+}
+
+impl<'a, S: Storage> Survivors<'a, S> {
+    /// `deeper` are all levels below those that are merged.
+    pub fn new(
+        retained: Snapshot,
+        deeper: impl Iterator<Item = &'a [Rc<Table<S>>]>,
+    ) -> Survivors<'a, S> {
+        Survivors { retained, deeper: deeper.collect(), key: Vec::new(), settled: false }
+    }
+
+    /// The version as it is to be written, or None where it is dropped.
+    ///
+    /// What has expired becomes a tombstone: like one, it hides older versions. A tombstone
+    /// that every reader sees is dropped once nothing deeper is left for it to hide.
+    pub fn keep<'r>(&mut self, record: Record<'r>) -> Option<Record<'r>> {
+        if self.key != record.key {
+            self.key.clear();
+            self.key.extend_from_slice(record.key);
+            self.settled = false;
+        } else if self.settled {
+            return None;
+        }
+        let op = match record.op {
+            Op::Set { expires_at, .. } if !alive(expires_at, self.retained.time_ms) => Op::Delete,
+            op => op,
+        };
+        self.settled = record.stamp <= self.retained.stamp;
+        if self.settled && op == Op::Delete && !self.lies_deeper() {
+            return None;
+        }
+        Some(Record { op, ..record })
+    }
+
+    /// Whether a deeper level may hold versions of the key.
+    fn lies_deeper(&mut self) -> bool {
+        let key = self.key.as_slice();
+        self.deeper.iter_mut().any(|level| {
+            // Keys come in order: tables before this one are done with.
+            while let [first, rest @ ..] = *level
+                && *first.meta().largest < *key
+            {
+                *level = rest;
+            }
+            level.first().is_some_and(|table| table.meta().spans(key))
+        })
+    }
+}

@@ -1,0 +1,101 @@
+//! Writes versions to one table after another, and lets requests run in between.
+
+use super::Failure;
+use crate::env::Env;
+use crate::error::Result;
+use crate::limits::Budgets;
+use crate::record::{Op, Record};
+use crate::storage::{FileNo, Storage};
+use crate::table::{TableBuilder, TableMeta};
+
+/// The clock is looked at after this much work, in bytes of keys and values.
+const STRIDE_BYTES: usize = 32 * 1024;
+/// What a version costs beside its bytes, in bytes that could be copied meanwhile.
+const VERSION_COST: usize = 64;
+
+/// The tables written so far, and the one that is open.
+pub struct Writer<'a, E: Env, N> {
+    env: &'a E,
+    budgets: &'a Budgets,
+    table_bytes: u64,
+    next_id: N,
+    open: Option<TableBuilder<E::Storage>>,
+    tables: Vec<TableMeta>,
+    files: Vec<FileNo>,
+    work: usize,
+}
+
+impl<'a, E: Env, N: FnMut() -> u64> Writer<'a, E, N> {
+    /// A writer that begins a new table once one is larger than `table_bytes`.
+    pub fn new(env: &'a E, budgets: &'a Budgets, table_bytes: u64, next_id: N) -> Self {
+        let (tables, files) = (Vec::new(), Vec::new());
+        Writer { env, budgets, table_bytes, next_id, open: None, tables, files, work: 0 }
+    }
+
+    /// Appends a version to the open table. False, and nothing is done, where it is to begin the
+    /// next one: all versions of a key go to the same table.
+    pub fn add(&mut self, record: Record<'_>) -> Result<bool> {
+        let Some(table) = &mut self.open else { return Ok(false) };
+        if table.bytes() >= self.table_bytes && table.last_key() != record.key {
+            return Ok(false);
+        }
+        table.add(record).map(|()| true)
+    }
+
+    /// Finishes the open table, if there is one, and begins the next with this version.
+    pub async fn begin_table(&mut self, first: Record<'_>) -> Result<()> {
+        self.finish_table().await?;
+        let storage = self.env.storage();
+        let file = storage.create().await?;
+        self.files.push(file);
+        let mut salt = [0; 8];
+        self.env.fill_random(&mut salt);
+        let (id, salt) = ((self.next_id)(), u64::from_le_bytes(salt));
+        let table = TableBuilder::new(storage.clone(), file, id, salt, self.budgets);
+        self.open.insert(table).add(first)
+    }
+
+    async fn finish_table(&mut self) -> Result<()> {
+        if let Some(table) = self.open.take() {
+            self.tables.push(table.finish().await?);
+        }
+        Ok(())
+    }
+
+    /// Counts what reading `record` took; whether it is time for [`Writer::breathe`].
+    pub fn worked(&mut self, record: &Record<'_>) -> bool {
+        let value_bytes = match record.op {
+            Op::Set { value, .. } => value.len(),
+            Op::Delete => 0,
+        };
+        self.work += record.key.len() + value_bytes + VERSION_COST;
+        self.work >= STRIDE_BYTES
+    }
+
+    /// Writes what has gathered and, if the slice is used up, lets requests run.
+    pub async fn breathe(&mut self) -> Result<()> {
+        self.work = 0;
+        if let Some(table) = &mut self.open {
+            table.flush_if_due().await?;
+        }
+        if self.env.slice_used_up() {
+            self.env.turn().await;
+        }
+        Ok(())
+    }
+
+    /// Finishes the last table, unless `written` is an error.
+    pub async fn finish(
+        mut self,
+        written: Result<()>,
+    ) -> core::result::Result<Vec<TableMeta>, Failure> {
+        let finished = match written {
+            Ok(()) => self.finish_table().await,
+            Err(error) => Err(error),
+        };
+        match finished {
+            Ok(()) => Ok(self.tables),
+            Err(error) => Err(Failure { error, files: self.files }),
+        }
+    }
+}
