@@ -44,8 +44,6 @@ pub struct Manifest {
     pub logs: Vec<LogRef>,
     /// The tables, by level, each level in the order of `version`.
     pub levels: Vec<Vec<TableMeta>>,
-    /// All commits up to this one are in tables: the logs need not be read for them.
-    pub flushed: Stamp,
     /// The oldest snapshot that can still be read: no version that it sees was dropped.
     pub oldest_retained: Stamp,
     /// Random; tells databases apart.
@@ -228,7 +226,6 @@ mod tests {
             next_id: 40,
             logs: vec![LogRef { id: 39, file: 9, salt: [1; 8] }],
             levels: vec![vec![], (20..20 + tables).map(table).collect()],
-            flushed: Stamp { epoch: 6, counter: 9 },
             oldest_retained: Stamp { epoch: 6, counter: 1 },
             uuid: [5; 16],
             created_ms: 1_700_000_000_000,

@@ -60,16 +60,6 @@ impl LogWriter {
         self.written == 0
     }
 
-    /// How much of the file is known to be durable.
-    pub fn durable(&self) -> u64 {
-        self.durable
-    }
-
-    /// Bytes that wait for the next `take_group`.
-    pub fn pending(&self) -> usize {
-        self.group.len()
-    }
-
     /// Adds a record to the group; `encode` appends its payload (at least a byte) to what is
     /// already there. Where it fails, nothing is added.
     ///

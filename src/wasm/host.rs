@@ -69,7 +69,8 @@ impl Host {
             "memory" => Wanted::Memory,
             _ => return Err(thrown(&Error::new(Code::Unsupported, "there is no such storage"))),
         };
-        let storage = Rc::new(WebStorage::open(&name, wanted).await.map_err(|error| thrown(&error))?);
+        let storage =
+            Rc::new(WebStorage::open(&name, wanted).await.map_err(|error| thrown(&error))?);
         let kind = storage.kind();
         let durability = if strict { Durability::Strict } else { Durability::Relaxed };
         let options = Options { durability, ..Options::default() };
