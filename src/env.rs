@@ -30,6 +30,11 @@ pub trait Env: 'static {
     /// it share that flush.
     fn turn(&self) -> impl Future<Output = ()>;
 
+    /// Bytes of memory that the engine runs in, where that is known; 0 where it is not.
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
+
     /// Whether a background task has used up its slice (a few milliseconds since its last
     /// `turn`) and should let requests run.
     fn slice_used_up(&self) -> bool;

@@ -15,6 +15,9 @@ use std::borrow::Cow;
 /// hold up other commits.
 const ROWS_MAX: usize = 1_000;
 
+/// How long expiry waits after a failure, in milliseconds.
+const RETRY_MS: u64 = 1_000;
+
 impl<E: Env> Db<E> {
     /// When something expires next, in milliseconds since the Unix epoch; 0 (now) where that is
     /// not known yet, `u64::MAX` where nothing does.
@@ -51,11 +54,11 @@ impl<E: Env> Db<E> {
     }
 
     /// As [`Db::expire`], for a caller that has nobody to tell: a failure is kept for
-    /// `failure()`, and expiry is tried again with the next commit that expires.
+    /// `failure()`, and expiry is tried again a moment later.
     pub async fn expire_in_background(&self) {
         let outcome = self.expire().await;
         if outcome.is_err() {
-            self.next_expiry_ms.set(u64::MAX);
+            self.next_expiry_ms.set(self.now_ms() + RETRY_MS);
             self.note(&outcome);
         }
     }

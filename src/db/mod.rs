@@ -162,6 +162,11 @@ impl<E: Env> Db<E> {
         self.visible.get()
     }
 
+    /// The stamp of the last commit that was decided, published or on its way.
+    pub fn assigned(&self) -> Stamp {
+        self.assigned.get()
+    }
+
     /// What a read that begins now sees.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot { stamp: self.visible.get(), time_ms: self.now_ms() }
@@ -226,7 +231,7 @@ impl<E: Env> Db<E> {
             wal_bytes: self.log.borrow().len(),
             flushes: self.counters.flushes.get(),
             levels,
-            memory_bytes: 0,
+            memory_bytes: self.env.memory_bytes(),
         })
     }
 

@@ -92,6 +92,12 @@ impl<E: Env> Db<E> {
         }
     }
 
+    /// Waits until every commit that has been decided is published, or undone by a failure that
+    /// its own caller hears of.
+    pub async fn settle_all(&self) {
+        let _ = self.settle(self.generation(), self.assigned.get(), false).await;
+    }
+
     /// As [`Db::flush`], for a caller that has nobody to tell: a failure is kept for the next
     /// commit and for `failure()`.
     pub async fn flush_in_background(&self) {

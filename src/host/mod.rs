@@ -176,11 +176,13 @@ impl<E: Env> Host<E> {
             requests.refuse(&frame.requests, &Error::new(Code::Timeout, "the deadline has passed"));
             return;
         }
-        let turn = connection.writing.enter().await;
-        let writes = frame.requests.iter().any(|request| matches!(request, Request::Commit(_)));
-        let held = if writes { Some(turn) } else { None };
+        let mut turn = Some(connection.writing.enter().await);
+        if !frame.requests.iter().any(|request| matches!(request, Request::Commit(_))) {
+            // A frame that only reads waits for the writes before it, and holds up nobody.
+            turn = None;
+        }
         requests.run(&frame.requests).await;
-        drop(held);
+        drop(turn);
         if self.db.unflushed() {
             let due = self.db.now_ms() + FLUSH_DELAY_MS;
             self.flush_due_ms.set(self.flush_due_ms.get().min(due));

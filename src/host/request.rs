@@ -80,7 +80,7 @@ impl<E: Env> Requests<'_, E> {
                 self.reply(sequence, Ok(Response::Done));
             }
             Request::Watch(watch) => self.watch(sequence, watch).await,
-            Request::Changes(changes) => self.changes(sequence, changes),
+            Request::Changes(changes) => self.changes(sequence, changes).await,
             Request::Unsubscribe(id) => {
                 self.connection.subscriptions.borrow_mut().remove(id);
                 self.host.observe_if_needed(None);
@@ -201,14 +201,16 @@ impl<E: Env> Requests<'_, E> {
         Ok((count, exhausted, lease))
     }
 
-    /// Registers a watch, then reads its first state: what is committed in between waits for
-    /// that to be sent.
+    /// Registers a watch, then reads its first state: what is published in between waits for
+    /// that to be sent. Commits on their way at that moment tell nobody, so they are waited for
+    /// and belong to the first state.
     async fn watch(&self, sequence: u64, watch: &Watch<'_>) {
         let subscription = Rc::new(Subscription::watch(watch.id, &watch.keys));
-        let snapshot = self.host.db.snapshot();
         if let Err(error) = self.subscribe(&subscription) {
             return self.reply(sequence, Err(error));
         }
+        self.host.db.settle_all().await;
+        let snapshot = self.host.db.snapshot();
         let found = self.find_all(&watch.keys, limits::WATCH_KEYS_MAX, snapshot).await;
         match found {
             Ok(found) => {
@@ -217,7 +219,7 @@ impl<E: Env> Requests<'_, E> {
                 let entries = (0..).zip(found.iter().map(entry)).collect();
                 let versionstamp = snapshot.stamp.to_bytes();
                 outbox.event(Event::Watch { id: watch.id, versionstamp, entries });
-                subscription.release(&mut outbox);
+                subscription.release(snapshot.stamp, &mut outbox);
             }
             Err(error) => {
                 self.connection.subscriptions.borrow_mut().remove(&watch.id);
@@ -227,15 +229,16 @@ impl<E: Env> Requests<'_, E> {
         }
     }
 
-    fn changes(&self, sequence: u64, changes: &Changes<'_>) {
+    async fn changes(&self, sequence: u64, changes: &Changes<'_>) {
         if changes.ranges.len() > limits::RANGES_MAX {
             let message = format!("Too many ranges (max {})", limits::RANGES_MAX);
             return self.reply(sequence, Err(Error::new(Code::TooLarge, message)));
         }
         let subscription = Rc::new(Subscription::changes(changes.id, &changes.ranges));
-        let last = self.host.db.visible().to_bytes();
         let subscribed = self.subscribe(&subscription);
-        self.reply(sequence, subscribed.map(|()| Response::Committed(last)));
+        let last = self.host.db.assigned();
+        self.host.db.settle_all().await;
+        self.reply(sequence, subscribed.map(|()| Response::Committed(last.to_bytes())));
     }
 
     fn subscribe(&self, subscription: &Rc<Subscription>) -> Result<()> {

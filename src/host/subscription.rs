@@ -2,6 +2,7 @@
 
 use super::outbox::Outbox;
 use crate::db::{ChangeKind, ChangeRecord, CommitEvent};
+use crate::stamp::Stamp;
 use crate::wire::{Blob, Change, Entry, Event};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -36,10 +37,12 @@ impl Subscription {
         Subscription { id, kind: Kind::Changes(ranges), held: RefCell::new(None) }
     }
 
-    /// Sends on the commits that were held back, and all later ones at once.
-    pub(super) fn release(&self, outbox: &mut Outbox) {
+    /// Sends on the commits after `since` that were held back, and all later ones at once.
+    pub(super) fn release(&self, since: Stamp, outbox: &mut Outbox) {
         for event in self.held.take().unwrap_or_default() {
-            self.send(&event, outbox);
+            if event.stamp > since {
+                self.send(&event, outbox);
+            }
         }
     }
 

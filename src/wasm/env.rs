@@ -80,6 +80,11 @@ impl Env for WebEnv {
         self.slice_start_ms.set(performance_now());
     }
 
+    fn memory_bytes(&self) -> u64 {
+        const PAGE_BYTES: u64 = 64 * 1024;
+        core::arch::wasm32::memory_size(0) as u64 * PAGE_BYTES
+    }
+
     fn slice_used_up(&self) -> bool {
         performance_now() - self.slice_start_ms.get() >= SLICE_MS
     }

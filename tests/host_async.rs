@@ -1,0 +1,131 @@
+//! The host over a storage that answers later, as IndexedDB does: what is on its way when
+//! something else begins.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
+
+mod common;
+
+use common::{START_MS, commit, key, number, set};
+use kvass::db::{Db, Options};
+use kvass::env::manual::{ManualEnv, block_on};
+use kvass::error::Result;
+use kvass::host::Host;
+use kvass::signal::join_all;
+use kvass::storage::simulated::SimulatedStorage;
+use kvass::wire::{Blob, Event, Request, RequestFrame, Response, ResponseFrame, Watch};
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+const CLIENT: [u8; 16] = [7; 16];
+
+type Answer = Pin<Box<dyn Future<Output = Result<()>>>>;
+
+struct Harness {
+    host: Rc<Host<ManualEnv<SimulatedStorage>>>,
+    frames: Rc<RefCell<Vec<Vec<u8>>>>,
+    sequence: u64,
+}
+
+impl Harness {
+    /// A host whose storage takes several polls for each call.
+    fn new(seed: u64) -> Harness {
+        let disk = SimulatedStorage::new(seed);
+        let env = ManualEnv::new(Rc::new(disk.clone()), START_MS, seed);
+        let db = block_on(Db::open(env, Options::default())).expect("a new database opens");
+        disk.set_polls_max(5);
+        let frames: Rc<RefCell<Vec<Vec<u8>>>> = Rc::default();
+        let sink = frames.clone();
+        let host = Host::new(db, "memory", Box::new(move |_, frame| sink.borrow_mut().push(frame)));
+        let mut hello = b"KVSH\x01\0\x01\0\x01\0\x01\0".to_vec();
+        hello.extend_from_slice(&CLIENT);
+        hello.push(0);
+        host.connect(1, &hello).expect("a fair hello");
+        Harness { host, frames, sequence: 0 }
+    }
+
+    /// Begins a frame, as a message that arrives does: polls it once.
+    fn begin(&mut self, requests: Vec<Request<'_>>) -> Answer {
+        let first = self.sequence + 1;
+        self.sequence += requests.len() as u64;
+        let (epoch, deadline_ms, acked_through) = (0, 0, 0);
+        let client = CLIENT;
+        let frame = RequestFrame { client, epoch, deadline_ms, acked_through, first, requests };
+        let bytes = postcard::to_allocvec(&frame).expect("it encodes");
+        let mut answer: Answer = Box::pin(self.host.clone().frame(1, bytes));
+        let polled = answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if polled.is_ready() { Box::pin(async { Ok(()) }) } else { answer }
+    }
+
+    /// Runs what was begun to its end.
+    fn finish(&self, answers: Vec<Answer>) {
+        let all = answers.into_iter().map(|answer| self.host.posting(answer));
+        for answered in block_on(join_all(all)) {
+            answered.expect("a well-formed frame");
+        }
+        self.host.post_all();
+    }
+}
+
+fn put<'a>(key: &'a [u8], value: &'a [u8]) -> Request<'a> {
+    Request::Commit(commit(vec![], vec![set(key, value)]))
+}
+
+fn decode(bytes: &[u8]) -> ResponseFrame<'_> {
+    postcard::from_bytes(bytes).expect("a response frame")
+}
+
+#[test]
+fn a_watch_that_begins_while_a_commit_is_on_its_way_misses_nothing() {
+    for seed in 0..40 {
+        let mut harness = Harness::new(seed);
+        let (k, other) = (key(&["k"]), key(&["other"]));
+        let (one, two) = (number(1.0), number(2.0));
+        let write = harness.begin(vec![put(&k, &one)]);
+        let keys = vec![Blob(&k[..]), Blob(&other)];
+        let watch = harness.begin(vec![Request::Watch(Watch { id: 1, keys })]);
+        let later = harness.begin(vec![put(&k, &two)]);
+        harness.finish(vec![watch, write, later]);
+        let frames = harness.frames.borrow();
+        let mut states = vec![];
+        for frame in frames.iter() {
+            for event in decode(frame).events {
+                let Event::Watch { entries, .. } = event else { panic!("{event:?}") };
+                let of_k = entries.into_iter().find(|(place, _)| *place == 0);
+                states.extend(of_k.map(|(_, entry)| entry.map(|entry| entry.value.to_vec())));
+            }
+        }
+        assert_eq!(states.last(), Some(&Some(two)), "seed {seed}");
+        assert!(!states.contains(&None), "seed {seed}: the first write came first");
+    }
+}
+
+#[test]
+fn the_frames_of_one_client_take_effect_in_order() {
+    for seed in 0..40 {
+        let mut harness = Harness::new(seed);
+        let k = key(&["k"]);
+        let values: Vec<_> = (0..6).map(|index| number(f64::from(index))).collect();
+        let mut answers = Vec::new();
+        for value in &values {
+            answers.push(harness.begin(vec![put(&k, value)]));
+            answers.push(harness.begin(vec![Request::Get(Blob(&k))]));
+        }
+        answers.reverse();
+        harness.finish(answers);
+        let frames = harness.frames.borrow();
+        let mut read = Vec::new();
+        for reply in frames.iter().flat_map(|frame| decode(frame).replies) {
+            if let Response::Entry(entry) = reply.response {
+                let value = entry.expect("it was written before").value.to_vec();
+                read.push((reply.sequence, value));
+            }
+        }
+        read.sort();
+        for ((_, found), written) in read.iter().zip(&values) {
+            assert!(found >= written, "seed {seed}: a read before the write it follows");
+        }
+        assert_eq!(read.len(), values.len());
+    }
+}
