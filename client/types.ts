@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** The public types of the page client. What they do is in the other files of this folder. */
 
 import type { KvKey, KvKeyPart } from "./codec/key.ts";
@@ -91,7 +92,7 @@ export interface KvListOptions {
  * The entries of a list, all as they were when its first page was read. Leaving a `for await` loop
  * early lets go of that snapshot; one that is not read for a minute ends in `SnapshotExpired`.
  */
-export interface KvListIterator<T> extends AsyncIterableIterator<KvEntry<T>, undefined> {
+export interface KvListIterator<T> extends AsyncIterableIterator<KvEntry<T>> {
   /**
    * Where a later list can go on behind the entry last given; "" once there are no more.
    * @throws Error before the first entry was asked for

@@ -1,0 +1,160 @@
+/** Commits of several checks and mutations, encoded as they are added. */
+
+import { ByteWriter } from "./codec/bytes.ts";
+import type { KvKey } from "./codec/key.ts";
+import { tooLarge } from "./errors.ts";
+import {
+  checkDurability,
+  type Tally,
+  writeArithmetic,
+  writeDelete,
+  writeFullKey,
+  writeSet,
+} from "./fields.ts";
+import type { Limits } from "./limits.ts";
+import type {
+  AtomicCheck,
+  AtomicOperation,
+  CommitOptions,
+  ExpireOptions,
+  KvCommitError,
+  KvCommitResult,
+  KvMutation,
+} from "./types.ts";
+import { KvU64 } from "./u64.ts";
+import { writeVersionstamp } from "./versionstamp.ts";
+import { REQUEST, writeDurability } from "./wire/request.ts";
+
+/** Sends the commit that `write` writes. */
+export type SendCommit = (
+  write: (w: ByteWriter) => void,
+) => Promise<KvCommitResult | KvCommitError>;
+
+/** The operation that `Kv.atomic` begins. */
+export class Atomic implements AtomicOperation {
+  readonly #send: SendCommit;
+  readonly #limits: Limits;
+  readonly #checks = new Fields();
+  readonly #mutations = new Fields();
+  readonly #tally: Tally = { keyBytes: 0, valueBytes: 0 };
+
+  constructor(send: SendCommit, limits: Limits) {
+    this.#send = send;
+    this.#limits = limits;
+  }
+
+  check(...checks: AtomicCheck[]): this {
+    for (const { key, versionstamp } of checks) {
+      this.#checks.add((w) => {
+        writeFullKey(w, key, this.#limits);
+        w.u8(versionstamp === null ? 0 : 1);
+        if (versionstamp !== null) writeVersionstamp(w, versionstamp);
+      });
+    }
+    return this;
+  }
+
+  mutate(...mutations: KvMutation[]): this {
+    for (const mutation of mutations) {
+      const { key, type } = mutation;
+      const hasValue = Object.hasOwn(mutation, "value");
+      const value: unknown = "value" in mutation ? mutation.value : undefined;
+      if (type === "delete") {
+        if (value) throw new TypeError("Invalid mutation 'delete' with value");
+        this.delete(key);
+      } else if (type === "set" || type === "sum" || type === "min" || type === "max") {
+        if (!hasValue) throw new TypeError(`Invalid mutation '${type}' without value`);
+        if (type === "set") this.set(key, value, mutation);
+        else this.#arithmetic(type, key, value);
+      } else {
+        throw new TypeError("Invalid mutation type");
+      }
+    }
+    return this;
+  }
+
+  set(key: KvKey, value: unknown, options?: ExpireOptions): this {
+    this.#mutations.add((w) => {
+      writeSet(w, key, value, options?.expireIn, this.#limits, this.#tally);
+    });
+    return this;
+  }
+
+  delete(key: KvKey): this {
+    this.#mutations.add((w) => writeDelete(w, key, this.#limits, this.#tally));
+    return this;
+  }
+
+  sum(key: KvKey, n: bigint): this {
+    return this.#arithmetic("sum", key, new KvU64(n));
+  }
+
+  min(key: KvKey, n: bigint): this {
+    return this.#arithmetic("min", key, new KvU64(n));
+  }
+
+  max(key: KvKey, n: bigint): this {
+    return this.#arithmetic("max", key, new KvU64(n));
+  }
+
+  #arithmetic(type: "sum" | "min" | "max", key: KvKey, value: unknown): this {
+    this.#mutations.add((w) => writeArithmetic(w, type, key, value, this.#limits, this.#tally));
+    return this;
+  }
+
+  commit(options?: CommitOptions): Promise<KvCommitResult | KvCommitError> {
+    return this.#send((w) => {
+      this.#checkTotals();
+      const durability = checkDurability(options?.durability);
+      w.u8(REQUEST.commit);
+      this.#checks.appendTo(w);
+      this.#mutations.appendTo(w);
+      writeDurability(w, durability);
+    });
+  }
+
+  #checkTotals(): void {
+    const { checks, mutations, commitBytes, commitKeyBytes } = this.#limits;
+    const { keyBytes, valueBytes } = this.#tally;
+    if (this.#checks.count > checks) throw tooLarge(`Too many checks (max ${checks})`);
+    if (this.#mutations.count > mutations) throw tooLarge(`Too many mutations (max ${mutations})`);
+    if (keyBytes + valueBytes > commitBytes) {
+      throw tooLarge(`Total mutation size too large (max ${commitBytes} bytes)`);
+    }
+    if (keyBytes > commitKeyBytes) {
+      throw tooLarge(`Total key size too large (max ${commitKeyBytes} bytes)`);
+    }
+  }
+
+  /** It is no promise: to await it is a mistake that would otherwise do nothing. */
+  // biome-ignore lint/suspicious/noThenProperty: it is there to say so
+  then(): never {
+    throw new TypeError(
+      "'kvass.AtomicOperation' is not a promise: did you forget to call 'commit()'",
+    );
+  }
+}
+
+/** Items one behind the other, with their count. */
+class Fields {
+  count = 0;
+  #w: ByteWriter | undefined;
+
+  /** Adds the item that `write` writes; nothing if it throws. */
+  add(write: (w: ByteWriter) => void): void {
+    this.#w ??= new ByteWriter(256);
+    const start = this.#w.position;
+    try {
+      write(this.#w);
+    } catch (error) {
+      this.#w.position = start;
+      throw error;
+    }
+    this.count++;
+  }
+
+  appendTo(w: ByteWriter): void {
+    w.varint(this.count);
+    if (this.#w !== undefined) w.raw(this.#w.bytes.subarray(0, this.#w.position));
+  }
+}

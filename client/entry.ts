@@ -1,0 +1,43 @@
+/** Entries as they are given out, made from what a frame holds. */
+
+import { DecodeError } from "./codec/bytes.ts";
+import { decodeKey, type KvKey } from "./codec/key.ts";
+import { decodeValue } from "./codec/value/index.ts";
+import { KvassError } from "./errors.ts";
+import type { KvEntryMaybe } from "./types.ts";
+import type { RawEntry, Slice } from "./wire/response.ts";
+
+/** The entry of a key, or the nulls that stand for none. */
+export function entryOf<T>(key: KvKey, raw: RawEntry | null): KvEntryMaybe<T> {
+  if (raw === null) return { key, value: null, versionstamp: null };
+  return { key, value: storedValue(raw.value) as T, versionstamp: raw.versionstamp };
+}
+
+/** @throws KvassError `Corruption` */
+export function storedValue({ bytes, start, end }: Slice): unknown {
+  return orCorruption(() => decodeValue(bytes, start, end));
+}
+
+/** @throws KvassError `Corruption` */
+export function storedKey({ bytes, start, end }: Slice): KvKey {
+  return orCorruption(() => decodeKey(bytes, start, end));
+}
+
+function orCorruption<T>(decode: () => T): T {
+  try {
+    return decode();
+  } catch (error) {
+    throw corruptionOf(error);
+  }
+}
+
+/** What a failure to decode stored bytes means: they are damaged. Other errors stay themselves. */
+export function corruptionOf(error: unknown): unknown {
+  if (!(error instanceof DecodeError)) return error;
+  return new KvassError("Corruption", `an entry can't be read: ${error.message}`, { cause: error });
+}
+
+/** The error for an answer that does not fit its question. */
+export function unexpected(response: { type: string }): KvassError {
+  return new KvassError("MalformedFrame", `the host answered with "${response.type}"`);
+}

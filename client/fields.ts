@@ -1,0 +1,132 @@
+/** Arguments as fields of a request: checked against the limits while they are written. */
+
+import type { ByteWriter } from "./codec/bytes.ts";
+import { type KvKey, writeKey } from "./codec/key.ts";
+import { writeValue } from "./codec/value/index.ts";
+import { tooLarge } from "./errors.ts";
+import type { Limits } from "./limits.ts";
+import type { KvConsistencyLevel, KvDurability } from "./types.ts";
+import { endsInVersionstamp } from "./versionstamp.ts";
+import { MUTATION, writeOption } from "./wire/request.ts";
+
+/** Bytes of the string part that a versionstamp becomes: a tag, 20 digits, an end. */
+const VERSIONSTAMP_PART_BYTES = 22;
+
+/** What the mutations of a commit come to. */
+export interface Tally {
+  keyBytes: number;
+  valueBytes: number;
+}
+
+/** Writes a key that is to be read. @throws TypeError */
+export function writeReadKey(w: ByteWriter, key: KvKey, { readKeyBytes }: Limits): void {
+  const start = w.beginSized();
+  writeKey(w, key);
+  checkReadKey(w.position - start, readKeyBytes);
+  w.endSized(start);
+}
+
+/** @throws TypeError if an encoded key to be read is of more than `max` bytes */
+export function checkReadKey(size: number, max: number): void {
+  if (size > max) throw tooLarge(`Key too large for read (max ${max} bytes)`);
+}
+
+/** Writes a key that may not be empty. @throws TypeError */
+export function writeFullKey(w: ByteWriter, key: KvKey, limits: Limits): void {
+  if (key.length === 0) throw emptyKey();
+  writeReadKey(w, key, limits);
+}
+
+function emptyKey(): TypeError {
+  return new TypeError("Key cannot be empty");
+}
+
+/** Writes a `set`. @throws TypeError; DataCloneError if the value cannot be stored */
+export function writeSet(
+  w: ByteWriter,
+  key: KvKey,
+  value: unknown,
+  expireIn: number | undefined,
+  limits: Limits,
+  tally: Tally,
+): void {
+  const hasStamp = Array.isArray(key) && endsInVersionstamp(key);
+  w.u8(MUTATION.set);
+  const keyBytes = writeMutationKey(w, key, hasStamp, limits);
+  const valueBytes = writeMutationValue(w, value, limits);
+  writeOption(w, checkExpireIn(expireIn));
+  w.u8(hasStamp ? 1 : 0);
+  tally.keyBytes += keyBytes;
+  tally.valueBytes += valueBytes;
+}
+
+/** Writes a `delete`. @throws TypeError */
+export function writeDelete(w: ByteWriter, key: KvKey, limits: Limits, tally: Tally): void {
+  w.u8(MUTATION.delete);
+  tally.keyBytes += writeMutationKey(w, key, false, limits);
+}
+
+/** Writes a `sum`, `min` or `max`. @throws TypeError; DataCloneError */
+export function writeArithmetic(
+  w: ByteWriter,
+  type: "sum" | "min" | "max",
+  key: KvKey,
+  value: unknown,
+  limits: Limits,
+  tally: Tally,
+): void {
+  w.u8(MUTATION[type]);
+  const keyBytes = writeMutationKey(w, key, false, limits);
+  tally.valueBytes += writeMutationValue(w, value, limits);
+  tally.keyBytes += keyBytes;
+}
+
+function writeMutationKey(
+  w: ByteWriter,
+  key: KvKey,
+  hasStamp: boolean,
+  { keyBytes }: Limits,
+): number {
+  const start = w.beginSized();
+  writeKey(w, key, hasStamp ? key.length - 1 : undefined);
+  const size = w.position - start + (hasStamp ? VERSIONSTAMP_PART_BYTES : 0);
+  if (size === 0) throw emptyKey();
+  if (size > keyBytes) throw tooLarge(`Key too large for write (max ${keyBytes} bytes)`);
+  w.endSized(start);
+  return size;
+}
+
+function writeMutationValue(w: ByteWriter, value: unknown, { valueBytes }: Limits): number {
+  const start = w.beginSized();
+  writeValue(w, value);
+  const size = w.position - start;
+  if (size - 1 > valueBytes) throw tooLarge(`Value too large (max ${valueBytes} bytes)`);
+  w.endSized(start);
+  return size;
+}
+
+function checkExpireIn(expireIn: number | undefined): number | undefined {
+  if (expireIn === undefined || expireIn === null) return undefined;
+  if (typeof expireIn !== "number" || expireIn < 0 || Math.floor(expireIn) !== expireIn) {
+    throw new TypeError(`expireIn must be a non-negative integer: received ${String(expireIn)}`);
+  }
+  if (expireIn > Number.MAX_SAFE_INTEGER) throw new TypeError("expireIn is too large");
+  return expireIn;
+}
+
+/** The durability that an option asks for. @throws TypeError if it is none */
+export function checkDurability(durability: KvDurability | undefined): KvDurability | undefined {
+  if (durability !== undefined && durability !== "relaxed" && durability !== "strict") {
+    throw new TypeError(`durability must be "relaxed" or "strict": received ${String(durability)}`);
+  }
+  return durability;
+}
+
+/** @throws TypeError if an option asks for a consistency that there is not */
+export function checkConsistency(consistency: KvConsistencyLevel | undefined): void {
+  if (consistency !== undefined && consistency !== "strong" && consistency !== "eventual") {
+    throw new TypeError(
+      `consistency must be "strong" or "eventual": received ${String(consistency)}`,
+    );
+  }
+}

@@ -1,0 +1,166 @@
+/**
+ * The worker that runs the engine: how it is started, what is said to it, and how its end is
+ * noticed. Messages after the first are whole frames, transferred:
+ *
+ *     page to worker   { open: { name, storage, durability, wasm? }, hello }, frames,
+ *                      { hide: true }: flush, { end: true }: flush and end
+ *     worker to page   { opened: { storage }, welcome } or { failed: { code, message } }, frames,
+ *                      { fatal: { code, message } }: it has ended
+ */
+
+import { errorOf, KvassError } from "./errors.ts";
+import type { KvDurability, KvStorage } from "./types.ts";
+import { decodeWelcome, encodeHello, type Welcome } from "./wire/hello.ts";
+import type { RawFailure } from "./wire/response.ts";
+
+/** What a worker needs to be told. */
+export interface HostOptions {
+  readonly name: string;
+  readonly storage: "auto" | KvStorage;
+  readonly durability: KvDurability;
+  readonly worker: string | URL | (() => Worker) | undefined;
+  readonly wasm: string | undefined;
+  /** How long opening may take, in milliseconds. */
+  readonly openTimeout: number;
+}
+
+/** What an open host tells. */
+export interface HostListener {
+  frame(frame: ArrayBuffer): void;
+  /** It ended, or can't be understood; it is not to be used again. */
+  lost(error: KvassError): void;
+}
+
+/** What a worker says besides frames. */
+interface Message {
+  opened?: { storage: KvStorage };
+  welcome?: ArrayBuffer;
+  failed?: RawFailure;
+  fatal?: RawFailure;
+}
+
+/** A worker whose database is open. */
+export class HostWorker {
+  readonly welcome: Welcome;
+  /** The storage that was obtained. */
+  readonly storage: KvStorage;
+  readonly #worker: Worker;
+
+  private constructor(worker: Worker, storage: KvStorage, welcome: Welcome) {
+    this.#worker = worker;
+    this.storage = storage;
+    this.welcome = welcome;
+  }
+
+  /**
+   * Starts a worker and opens the database in it, unless `signal` ends the attempt before.
+   * @throws KvassError `HostLost` if the worker crashed, else what kept it from opening
+   */
+  static open(
+    options: HostOptions,
+    client: Uint8Array,
+    listener: HostListener,
+    signal: AbortSignal,
+  ): Promise<HostWorker> {
+    return new Promise((resolve, reject) => {
+      const { name, storage, durability, wasm, openTimeout } = options;
+      const worker = startWorker(options.worker);
+      let host: HostWorker | undefined;
+      const timer = setTimeout(() => {
+        lose(new KvassError("Timeout", `opening "${name}" took over ${openTimeout} ms`));
+      }, openTimeout);
+      const lose = (error: Error) => {
+        clearTimeout(timer);
+        signal.onabort = null;
+        worker.onmessage = worker.onerror = worker.onmessageerror = null;
+        worker.terminate();
+        if (host === undefined) reject(error);
+        else listener.lost(error as KvassError);
+      };
+      worker.onmessage = ({ data }: MessageEvent<ArrayBuffer | Message>) => {
+        if (data instanceof ArrayBuffer) {
+          listener.frame(data);
+        } else if (data.opened !== undefined && data.welcome !== undefined) {
+          clearTimeout(timer);
+          signal.onabort = null;
+          try {
+            host = new HostWorker(worker, data.opened.storage, readWelcome(data.welcome));
+          } catch (error) {
+            lose(error as Error);
+            return;
+          }
+          resolve(host);
+        } else if (data.failed !== undefined) {
+          lose(errorOf(data.failed.code, data.failed.message));
+        } else if (data.fatal !== undefined) {
+          lose(new KvassError("HostLost", `the database's worker ended: ${data.fatal.message}`));
+        }
+      };
+      signal.onabort = () => lose(new KvassError("HostLost", "opening was given up"));
+      worker.onerror = (event) => lose(workerError(event, host !== undefined));
+      worker.onmessageerror = () => {
+        lose(new KvassError("HostLost", "a message of the database's worker could not be read"));
+      };
+      const hello = encodeHello(client);
+      worker.postMessage({ open: { name, storage, durability, wasm }, hello }, [hello]);
+    });
+  }
+
+  /** Sends a frame, which is gone from here then. */
+  post(frame: ArrayBuffer): void {
+    this.#worker.postMessage(frame, [frame]);
+  }
+
+  /** Has the worker flush what is not flushed yet. */
+  hide(): void {
+    this.#worker.postMessage({ hide: true });
+  }
+
+  /** Has the worker finish what it was sent before, close the database and end. */
+  finish(): void {
+    this.#detach();
+    this.#worker.postMessage({ end: true });
+  }
+
+  /** Ends the worker at once; messages that it has not begun to read are lost. */
+  terminate(): void {
+    this.#detach();
+    this.#worker.terminate();
+  }
+
+  #detach(): void {
+    this.#worker.onmessage = this.#worker.onerror = this.#worker.onmessageerror = null;
+  }
+}
+
+function startWorker(worker: HostOptions["worker"]): Worker {
+  if (typeof worker === "function") return worker();
+  if (typeof Worker === "undefined") {
+    throw new KvassError("Unsupported", "kvass needs a browser: there is no Worker here");
+  }
+  if (worker !== undefined) return new Worker(worker, { type: "module", name: "kvass" });
+  // Bundlers look for these very words.
+  return new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "kvass" });
+}
+
+function readWelcome(bytes: ArrayBuffer): Welcome {
+  const welcome = decodeWelcome(bytes);
+  if (welcome.protocol !== 0) return welcome;
+  throw new KvassError(
+    "VersionMismatch",
+    "this page and its database worker are of versions too far apart: reload",
+  );
+}
+
+function workerError(event: Event, isOpen: boolean): KvassError {
+  const message = (event as Partial<ErrorEvent>).message ?? "";
+  if (message !== "" || isOpen) {
+    return new KvassError("HostLost", `the database's worker failed: ${message}`);
+  }
+  // A script that can't be loaded is reported by an event that says nothing.
+  return new KvassError(
+    "Unsupported",
+    "the database's worker could not be loaded: is worker.js beside the package's script, " +
+      "and does the content security policy allow it?",
+  );
+}

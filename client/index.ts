@@ -1,0 +1,36 @@
+/** kvass: an embedded, ordered, transactional key-value store for the web platform. */
+
+export { KvassError, type KvassErrorCode } from "./errors.ts";
+export { openKv } from "./open.ts";
+export type {
+  AtomicCheck,
+  AtomicOperation,
+  CommitOptions,
+  ExpireOptions,
+  Kv,
+  KvChange,
+  KvChangeEvent,
+  KvCommit,
+  KvCommitError,
+  KvCommitResult,
+  KvConsistencyLevel,
+  KvDurability,
+  KvEntries,
+  KvEntry,
+  KvEntryMaybe,
+  KvKey,
+  KvKeyPart,
+  KvKeys,
+  KvLagged,
+  KvListIterator,
+  KvListOptions,
+  KvListSelector,
+  KvMutation,
+  KvStats,
+  KvStatus,
+  KvStorage,
+  KvStream,
+  OpenOptions,
+  SetOptions,
+} from "./types.ts";
+export { KvU64 } from "./u64.ts";

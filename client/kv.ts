@@ -1,0 +1,273 @@
+/** Handles: the methods of `Kv`, as requests to the connection that they share. */
+
+import { Atomic } from "./atomic.ts";
+import { Changes } from "./changes.ts";
+import type { ByteWriter } from "./codec/bytes.ts";
+import type { KvKey } from "./codec/key.ts";
+import type { Connection, Subscription } from "./connection.ts";
+import { entryOf, unexpected } from "./entry.ts";
+import { codeOf, KvassError, tooLarge } from "./errors.ts";
+import {
+  checkConsistency,
+  checkDurability,
+  type Tally,
+  writeDelete,
+  writeReadKey,
+  writeSet,
+} from "./fields.ts";
+import type { Limits } from "./limits.ts";
+import { ListIterator } from "./list.ts";
+import type {
+  AtomicOperation,
+  CommitOptions,
+  Kv,
+  KvChangeEvent,
+  KvCommitError,
+  KvCommitResult,
+  KvConsistencyLevel,
+  KvEntries,
+  KvEntryMaybe,
+  KvKeys,
+  KvListIterator,
+  KvListOptions,
+  KvListSelector,
+  KvStats,
+  KvStatus,
+  KvStorage,
+  KvStream,
+  SetOptions,
+} from "./types.ts";
+import { commitVersionstamp } from "./versionstamp.ts";
+import { Watch } from "./watch.ts";
+import { REQUEST, writeDurability } from "./wire/request.ts";
+import type { Response } from "./wire/response.ts";
+
+type ReadOptions = { consistency?: KvConsistencyLevel };
+
+/** One handle of an open database. */
+export class Handle implements Kv {
+  readonly #connection: Connection;
+  readonly #limits: Limits;
+  readonly #release: () => Promise<void>;
+  readonly #subscriptions = new Map<number, Subscription>();
+  #isClosed = false;
+
+  /** @param release called once, when the handle is closed */
+  constructor(connection: Connection, limits: Limits, release: () => Promise<void>) {
+    this.#connection = connection;
+    this.#limits = limits;
+    this.#release = release;
+  }
+
+  get<T = unknown>(key: KvKey, options?: ReadOptions): Promise<KvEntryMaybe<T>> {
+    if (Array.isArray(key) && key.length === 0 && !this.#isClosed) {
+      return Promise.resolve(entryOf(key, null));
+    }
+    let copy: KvKey = key;
+    const write = (w: ByteWriter) => {
+      checkConsistency(options?.consistency);
+      w.u8(REQUEST.get);
+      writeReadKey(w, key, this.#limits);
+      copy = key.slice();
+    };
+    return this.#call(write, (response) => {
+      if (response.type !== "entry") throw unexpected(response);
+      return entryOf<T>(copy, response.entry);
+    });
+  }
+
+  getMany<T extends readonly unknown[]>(
+    keys: KvKeys<T>,
+    options?: ReadOptions,
+  ): Promise<KvEntries<T>> {
+    let copies: KvKey[] = [];
+    const write = (w: ByteWriter) => {
+      checkConsistency(options?.consistency);
+      copies = Array.from(keys as readonly KvKey[], (key) =>
+        Array.isArray(key) ? key.slice() : key,
+      );
+      const { getManyKeys } = this.#limits;
+      if (copies.length > getManyKeys) throw tooLarge(`Too many ranges (max ${getManyKeys})`);
+      w.u8(REQUEST.getMany);
+      // The empty key is never there; the host is not asked for it.
+      const asked = copies.filter((key) => key.length !== 0);
+      w.varint(asked.length);
+      for (const key of asked) writeReadKey(w, key, this.#limits);
+    };
+    return this.#call(write, (response) => {
+      if (response.type !== "entries") throw unexpected(response);
+      let next = 0;
+      return copies.map((key) => {
+        return entryOf(key, key.length === 0 ? null : (response.entries[next++] ?? null));
+      }) as KvEntries<T>;
+    });
+  }
+
+  set(key: KvKey, value: unknown, options?: SetOptions): Promise<KvCommitResult> {
+    return this.#commitOne(options, (w, tally) => {
+      writeSet(w, key, value, options?.expireIn, this.#limits, tally);
+    });
+  }
+
+  async delete(key: KvKey, options?: CommitOptions): Promise<void> {
+    await this.#commitOne(options, (w, tally) => writeDelete(w, key, this.#limits, tally));
+  }
+
+  /** Sends a commit of one mutation and no check. */
+  #commitOne(
+    options: CommitOptions | undefined,
+    mutate: (w: ByteWriter, tally: Tally) => void,
+  ): Promise<KvCommitResult> {
+    const write = (w: ByteWriter) => {
+      const durability = checkDurability(options?.durability);
+      w.u8(REQUEST.commit);
+      w.u8(0);
+      w.u8(1);
+      mutate(w, { keyBytes: 0, valueBytes: 0 });
+      writeDurability(w, durability);
+    };
+    return this.#call(write, committed, true);
+  }
+
+  list<T = unknown>(selector: KvListSelector, options: KvListOptions = {}): KvListIterator<T> {
+    const context = {
+      connection: this.#connection,
+      limits: this.#limits,
+      checkOpen: () => this.#checkOpen(),
+    };
+    return new ListIterator<T>(context, selector, options);
+  }
+
+  atomic(): AtomicOperation {
+    const send = (write: (w: ByteWriter) => void) => this.#call(write, committedOrNot, true);
+    return new Atomic(send, this.#limits);
+  }
+
+  watch<T extends readonly unknown[]>(
+    keys: KvKeys<T>,
+    _options?: { raw?: boolean },
+  ): KvStream<KvEntries<T>> {
+    this.#checkOpen();
+    const watch: Watch = new Watch(keys, this.#limits, () => this.#unsubscribe(watch));
+    this.#subscribe(watch);
+    return watch.stream as KvStream<unknown> as KvStream<KvEntries<T>>;
+  }
+
+  changes<T = unknown>(
+    selector?: KvListSelector | readonly KvListSelector[],
+  ): KvStream<KvChangeEvent<T>> {
+    this.#checkOpen();
+    const changes: Changes = new Changes(selector, this.#limits, () => this.#unsubscribe(changes));
+    this.#subscribe(changes);
+    return changes.stream as KvStream<KvChangeEvent<T>>;
+  }
+
+  #subscribe(subscription: Subscription): void {
+    this.#subscriptions.set(this.#connection.subscribe(subscription), subscription);
+  }
+
+  #unsubscribe(subscription: Subscription): void {
+    for (const [id, one] of this.#subscriptions) {
+      if (one !== subscription) continue;
+      this.#subscriptions.delete(id);
+      this.#connection.unsubscribe(id);
+    }
+  }
+
+  commitVersionstamp(): symbol {
+    return commitVersionstamp();
+  }
+
+  stats(): Promise<KvStats> {
+    return this.#call(
+      (w) => w.u8(REQUEST.stats),
+      (response) => {
+        if (response.type !== "stats") throw unexpected(response);
+        return response.stats;
+      },
+    );
+  }
+
+  async status(): Promise<KvStatus> {
+    const engine = this.#call(
+      (w) => w.u8(REQUEST.status),
+      (response) => {
+        if (response.type !== "status") throw unexpected(response);
+        return response.status;
+      },
+    );
+    const [{ failure, ...status }, browser] = await Promise.all([engine, browserStatus()]);
+    return {
+      ...status,
+      storage: status.storage as KvStorage,
+      role: "host",
+      ...browser,
+      failure: failure && { code: codeOf(failure.code), message: failure.message },
+    };
+  }
+
+  flush(): Promise<void> {
+    return this.#call(
+      (w) => w.u8(REQUEST.flush),
+      (response) => {
+        if (response.type !== "done") throw unexpected(response);
+      },
+    );
+  }
+
+  close(): Promise<void> {
+    this.#checkOpen();
+    this.#isClosed = true;
+    for (const [id, subscription] of this.#subscriptions) {
+      this.#connection.unsubscribe(id);
+      subscription.end();
+    }
+    this.#subscriptions.clear();
+    return this.#release();
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#isClosed) void this.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#isClosed) await this.close();
+  }
+
+  #checkOpen(): void {
+    if (this.#isClosed) throw new KvassError("Closed", "the database handle was closed");
+  }
+
+  #call<T>(
+    write: (w: ByteWriter) => void,
+    read: (response: Response) => T,
+    isWrite?: boolean,
+  ): Promise<T> {
+    const checked = (w: ByteWriter) => {
+      this.#checkOpen();
+      write(w);
+    };
+    return this.#connection.call(checked, read, isWrite);
+  }
+}
+
+function committed(response: Response): KvCommitResult {
+  if (response.type !== "committed") throw unexpected(response);
+  return { ok: true, versionstamp: response.versionstamp };
+}
+
+function committedOrNot(response: Response): KvCommitResult | KvCommitError {
+  if (response.type === "checkFailed") return { ok: false, check: response.check };
+  return committed(response);
+}
+
+/** What the browser says of this origin's storage, where it has that to say. */
+async function browserStatus(): Promise<Pick<KvStatus, "persisted" | "quota" | "usage">> {
+  const storage = (globalThis.navigator as Partial<Navigator> | undefined)?.storage;
+  const [persisted, estimate] = await Promise.all([storage?.persisted?.(), storage?.estimate?.()]);
+  return {
+    persisted: persisted ?? false,
+    quota: estimate?.quota ?? null,
+    usage: estimate?.usage ?? null,
+  };
+}

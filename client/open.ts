@@ -1,0 +1,131 @@
+/**
+ * Opening: the handles of one database in a page share a connection, and with it a worker. The
+ * last one to be closed closes both.
+ */
+
+import { Connection } from "./connection.ts";
+import { KvassError } from "./errors.ts";
+import { Handle } from "./kv.ts";
+import { LIMITS } from "./limits.ts";
+import { followPage } from "./page.ts";
+import type { Kv, OpenOptions } from "./types.ts";
+
+const OPEN_TIMEOUT_MS = 30_000;
+const STORAGES = ["auto", "opfs", "indexeddb", "memory"];
+const DURABILITIES = ["relaxed", "strict"];
+
+/** A database that is open in this page, or being opened or closed. */
+class Shared {
+  readonly connection: Connection;
+  readonly durability: "relaxed" | "strict";
+  handles = 0;
+  /** Set once the last handle is closed: over when the worker has ended. */
+  closing: Promise<void> | undefined;
+  readonly #unfollow: () => void;
+
+  constructor(name: string, options: OpenOptions) {
+    const { storage = "auto", durability = "relaxed", worker, wasm, openTimeout } = options;
+    this.durability = durability;
+    this.connection = new Connection({
+      name,
+      storage,
+      durability,
+      worker,
+      wasm: wasm === undefined ? undefined : new URL(wasm, globalThis.location?.href).href,
+      openTimeout: openTimeout ?? OPEN_TIMEOUT_MS,
+    });
+    this.#unfollow = followPage(this.connection);
+  }
+
+  /** @throws KvassError `Unsupported` if what is open is not what is asked for */
+  checkOptions(name: string, { storage, durability }: OpenOptions): void {
+    const obtained = this.connection.storage;
+    const isOther = obtained !== undefined && storage !== undefined && storage !== obtained;
+    if (isOther && (storage !== "auto" || obtained === "memory")) {
+      const message = `"${name}" is open in this page with the storage "${obtained}"`;
+      throw new KvassError("Unsupported", `${message}, not "${storage}"`);
+    }
+    if (durability !== undefined && durability !== this.durability) {
+      const message = `"${name}" is open in this page with the durability "${this.durability}"`;
+      throw new KvassError("Unsupported", `${message}, not "${durability}"`);
+    }
+  }
+
+  /** One handle less; the last one closes the database. */
+  async release(name: string): Promise<void> {
+    this.handles--;
+    if (this.handles > 0) return;
+    this.#unfollow();
+    const close = this.connection.close();
+    this.closing = close
+      .catch(() => undefined)
+      .then(() => {
+        databases.delete(name);
+      });
+    await close;
+    await this.closing;
+  }
+}
+
+const databases = /* @__PURE__ */ new Map<string, Shared>();
+
+/**
+ * Opens a database, and makes it if it is not there. Every name is a database of its own in this
+ * origin; several handles of one name in a page share it.
+ *
+ * @param name any string; "default" if there is none
+ * @throws TypeError for an option that can't be. KvassError: `Busy` if another tab or worker holds
+ * the database, `Unsupported` if a storage or the platform can't do what is asked for,
+ * `Corruption`, `NewerFormat`, `QuotaExceeded` or `Io` if its files can't be opened, `HostLost` if
+ * the worker crashed again and again, `Timeout` if it takes too long
+ */
+export async function openKv(name = "default", options: OpenOptions = {}): Promise<Kv> {
+  checkArguments(name, options);
+  const limits = LIMITS[options.limits ?? "kvass"];
+  let shared = databases.get(name);
+  while (shared?.closing !== undefined) {
+    await shared.closing;
+    shared = databases.get(name);
+  }
+  if (shared === undefined) {
+    shared = new Shared(name, options);
+    databases.set(name, shared);
+  }
+  const { connection } = shared;
+  const release = shared.release.bind(shared, name);
+  shared.handles++;
+  try {
+    await connection.connect();
+    shared.checkOptions(name, options);
+  } catch (error) {
+    await release();
+    throw error;
+  }
+  // Whether it was granted is told by status(); a browser may ask the user and wait for long.
+  if (options.persist) void navigator.storage?.persist?.();
+  return new Handle(connection, limits, release);
+}
+
+function checkArguments(name: string, options: OpenOptions): void {
+  if (typeof name !== "string") {
+    throw new TypeError(`the name of a database must be a string: received ${typeof name}`);
+  }
+  const { storage, durability, limits, openTimeout, worker } = options;
+  checkChoice("storage", storage, STORAGES);
+  checkChoice("durability", durability, DURABILITIES);
+  checkChoice("limits", limits, Object.keys(LIMITS));
+  if (openTimeout !== undefined && !(typeof openTimeout === "number" && openTimeout > 0)) {
+    throw new TypeError(`openTimeout must be a positive number: received ${String(openTimeout)}`);
+  }
+  if (typeof Worker === "undefined" && typeof worker !== "function") {
+    throw new KvassError(
+      "Unsupported",
+      "kvass opens databases in browsers: there is no Worker here, so it can only be imported",
+    );
+  }
+}
+
+function checkChoice(option: string, value: string | undefined, choices: string[]): void {
+  if (value === undefined || choices.includes(value)) return;
+  throw new TypeError(`${option} must be one of ${choices.join(", ")}: received ${String(value)}`);
+}

@@ -1,0 +1,35 @@
+/**
+ * What happens to the page: databases are flushed when it is hidden or frozen, given up when it
+ * goes into the back/forward cache, which it could not enter otherwise, and taken up again when it
+ * comes back. A page that goes for good is left to the browser, so that the worker can still read
+ * what it was sent.
+ */
+
+/** What follows the page. */
+export interface Follower {
+  hide(): void;
+  suspend(): void;
+  resume(): void;
+}
+
+/** Has `follower` told of the page, until the function returned is called. */
+export function followPage(follower: Follower): () => void {
+  // In a worker there is no page, and nothing to follow.
+  if (typeof document === "undefined") return () => {};
+  const off = new AbortController();
+  const { signal } = off;
+  const hide = () => follower.hide();
+  document.addEventListener("freeze", hide, { signal });
+  document.addEventListener(
+    "visibilitychange",
+    () => {
+      if (document.visibilityState === "hidden") hide();
+    },
+    { signal },
+  );
+  addEventListener("pagehide", (event) => (event.persisted ? follower.suspend() : hide()), {
+    signal,
+  });
+  addEventListener("pageshow", (event) => event.persisted && follower.resume(), { signal });
+  return () => off.abort();
+}

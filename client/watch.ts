@@ -1,0 +1,72 @@
+/** Watches: the latest state of some keys, for a reader at its own pace. */
+
+import type { ByteWriter } from "./codec/bytes.ts";
+import type { KvKey } from "./codec/key.ts";
+import type { Subscription } from "./connection.ts";
+import { entryOf } from "./entry.ts";
+import { tooLarge } from "./errors.ts";
+import { writeFullKey } from "./fields.ts";
+import type { Limits } from "./limits.ts";
+import { type Feed, streamOf } from "./stream.ts";
+import type { KvEntryMaybe, KvStream } from "./types.ts";
+import { REQUEST } from "./wire/request.ts";
+import type { RawEntry, RawEvent } from "./wire/response.ts";
+
+/** A watch and the stream of its states. */
+export class Watch implements Subscription {
+  readonly stream: KvStream<KvEntryMaybe[]>;
+  readonly #feed: Feed;
+  readonly #keys: KvKey[];
+  readonly #limits: Limits;
+  /** What is at each key; undefined before the first event. */
+  #states: (RawEntry | null)[] | undefined;
+  /** Whether the reader has not seen the states yet. */
+  #isNew = false;
+
+  /** @param cancelled called when the reader leaves */
+  constructor(keys: readonly KvKey[], limits: Limits, cancelled: () => void) {
+    const { watchKeys } = limits;
+    if (keys.length > watchKeys) throw tooLarge(`Too many keys (max ${watchKeys})`);
+    this.#keys = keys.map((key) => (Array.isArray(key) ? key.slice() : key));
+    this.#limits = limits;
+    const { stream, feed } = streamOf({ take: () => this.#take(), cancel: cancelled });
+    this.stream = stream;
+    this.#feed = feed;
+  }
+
+  write(w: ByteWriter, id: number): void {
+    w.u8(REQUEST.watch);
+    w.varint(id);
+    w.varint(this.#keys.length);
+    for (const key of this.#keys) writeFullKey(w, key, this.#limits);
+  }
+
+  subscribed(): void {
+    // The first event has everything.
+  }
+
+  event(event: RawEvent): void {
+    if (event.type !== "watch") return;
+    const isFirst = this.#states === undefined;
+    this.#states ??= this.#keys.map(() => null);
+    this.#isNew ||= isFirst;
+    for (const { place, entry } of event.entries) {
+      const before = this.#states[place];
+      // After a change of hosts the first event has much that was known before.
+      if (before === undefined || before?.versionstamp === entry?.versionstamp) continue;
+      this.#states[place] = entry;
+      this.#isNew = true;
+    }
+    if (this.#isNew) this.#feed.offer();
+  }
+
+  end(error?: unknown): void {
+    this.#feed.end(error);
+  }
+
+  #take(): KvEntryMaybe[] | undefined {
+    if (!this.#isNew || this.#states === undefined) return undefined;
+    this.#isNew = false;
+    return this.#states.map((state, i) => entryOf(this.#keys[i] as KvKey, state));
+  }
+}

@@ -1,0 +1,145 @@
+/**
+ * The host worker: runs the engine of one database for the page that started it. It is the only
+ * one to have the database open, which the Web Lock `kvass:NAME` sees to; the lock and the files
+ * are free again when the worker ends, however it ends. client/host-worker.ts has the messages.
+ */
+
+import init, { Host } from "kvass-wasm";
+
+declare const self: DedicatedWorkerGlobalScope;
+
+/** The number of the only connection. */
+const PAGE = 1;
+/** How long a page that was just closed or reloaded may hold on to the database. */
+const BUSY_MS = 1000;
+const BUSY_RETRY_MS = 50;
+
+/** Numbers of codes of src/error.rs. */
+const BUSY = 1;
+const UNSUPPORTED = 12;
+const HOST_LOST = 14;
+
+type Storage = "auto" | "opfs" | "indexeddb" | "memory";
+
+interface Open {
+  open: { name: string; storage: Storage; durability: "relaxed" | "strict"; wasm?: string };
+  hello: ArrayBuffer;
+}
+
+interface Failure {
+  code: number;
+  message: string;
+}
+
+let host: Host | undefined;
+
+self.onmessage = ({ data }: MessageEvent<ArrayBuffer | Open | { hide: true } | { end: true }>) => {
+  if (data instanceof ArrayBuffer) {
+    answer(data);
+  } else if ("open" in data) {
+    open(data).catch(fail);
+  } else if ("hide" in data) {
+    // The engine tells of a failed flush by status(), and by the next commit.
+    host?.flush().catch(() => undefined);
+  } else {
+    const closed = host?.close() ?? Promise.resolve();
+    closed.then(() => self.close(), die);
+  }
+};
+
+// A panic in a task of the engine's own; the instance is dead then.
+self.onerror = (event) => die(event);
+self.onunhandledrejection = (event: PromiseRejectionEvent) => die(event.reason);
+
+function answer(frame: ArrayBuffer): void {
+  try {
+    const reply = host?.frame(PAGE, new Uint8Array(frame));
+    if (reply !== undefined) post(reply);
+  } catch (error) {
+    die(error);
+  }
+}
+
+/** Posts a frame, whose buffer is not used by anything else. */
+function post({ buffer }: Uint8Array): void {
+  self.postMessage(buffer, [buffer as ArrayBuffer]);
+}
+
+async function open({ open: { name, storage, durability, wasm }, hello }: Open): Promise<void> {
+  const engine = loadEngine(wasm);
+  await Promise.all([engine, storage === "memory" ? undefined : lock(`kvass:${name}`)]);
+  host = await openHost(name, { storage, durability });
+  const welcome = host.connect(PAGE, new Uint8Array(hello));
+  const { buffer } = welcome;
+  self.postMessage({ opened: { storage: host.storage }, welcome: buffer }, [buffer as ArrayBuffer]);
+}
+
+async function loadEngine(wasm: string | undefined): Promise<void> {
+  // Bundlers look for these very words.
+  const url = wasm ?? new URL("./kvass.wasm", import.meta.url);
+  const response = await fetch(url);
+  if (!response.ok) {
+    throw failure(UNSUPPORTED, `the engine could not be loaded: ${response.status} ${url}`);
+  }
+  await init({ module_or_path: response });
+}
+
+/** Takes a lock for as long as the worker lives. */
+function lock(name: string): Promise<void> {
+  if (navigator.locks === undefined) {
+    throw failure(UNSUPPORTED, "kvass needs a secure context (https or localhost) to store data");
+  }
+  return new Promise((resolve, reject) => {
+    const signal = AbortSignal.timeout(BUSY_MS);
+    const granted = () => {
+      resolve();
+      return new Promise<never>(() => undefined);
+    };
+    navigator.locks.request(name, { signal }, granted).catch((error) => {
+      const isBusy = signal.aborted;
+      reject(isBusy ? failure(BUSY, "another tab or worker holds the database") : error);
+    });
+  });
+}
+
+/** Opens the database; files may stay in use for a moment after the lock is free. */
+async function openHost(name: string, options: Parameters<typeof Host.open>[1]): Promise<Host> {
+  const start = performance.now();
+  for (;;) {
+    try {
+      return await Host.open(name, options, (_connection: number, frame: Uint8Array) =>
+        post(frame),
+      );
+    } catch (error) {
+      const isBusy = (error as Partial<Failure>)?.code === BUSY;
+      if (!isBusy || performance.now() - start > BUSY_MS) throw error;
+      await new Promise((resolve) => setTimeout(resolve, BUSY_RETRY_MS));
+    }
+  }
+}
+
+function failure(code: number, message: string): Failure {
+  return { code, message };
+}
+
+/** What the engine throws has a code; anything else is a crash. */
+function isFailure(error: unknown): error is Failure {
+  return !(error instanceof Error) && typeof (error as Partial<Failure>)?.code === "number";
+}
+
+/** Opening did not work. */
+function fail(error: unknown): void {
+  if (!isFailure(error)) {
+    die(error);
+    return;
+  }
+  self.postMessage({ failed: { code: error.code, message: error.message } });
+  self.close();
+}
+
+/** The engine can't go on: ends the worker, so that another one can have the database. */
+function die(error: unknown): void {
+  const message = String((error as Partial<Error>)?.message ?? error);
+  self.postMessage({ fatal: { code: HOST_LOST, message } });
+  self.close();
+}

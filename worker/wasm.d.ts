@@ -1,0 +1,37 @@
+/**
+ * The engine as wasm-bindgen exports it from src/wasm/, for checks of types before the first
+ * build.
+ */
+
+/** Loads the engine. */
+export default function init(input: {
+  module_or_path: URL | Request | Response | WebAssembly.Module;
+}): Promise<unknown>;
+
+/** An open database and the clients connected to it. */
+export class Host {
+  /**
+   * Opens the database. `send` gets the frames that were not ready at once; rejects with
+   * `{ code, message }`.
+   */
+  static open(
+    name: string,
+    options: {
+      storage: "auto" | "opfs" | "indexeddb" | "memory";
+      durability: "relaxed" | "strict";
+    },
+    send: (connection: number, frame: Uint8Array) => void,
+  ): Promise<Host>;
+  /** The storage that was obtained. */
+  readonly storage: string;
+  /** Takes a client's hello and returns the welcome; throws `{ code, message }`. */
+  connect(connection: number, hello: Uint8Array): Uint8Array;
+  /** Forgets a client. */
+  disconnect(connection: number): void;
+  /** Takes a frame; returns what could be answered at once, in a buffer of its own. */
+  frame(connection: number, bytes: Uint8Array): Uint8Array | undefined;
+  /** Flushes the files. */
+  flush(): Promise<void>;
+  /** Flushes and releases everything. */
+  close(): Promise<void>;
+}
