@@ -20,6 +20,8 @@ import { size } from "./size.mjs";
 /** Stops a test that hangs; no promise depends on it. */
 const TEST_TIMEOUT_MS = 600_000;
 
+const biome = at("node_modules", "@biomejs", "biome", "bin", "biome");
+
 /**
  * @typedef {object} Step
  * @property {string} title
@@ -41,7 +43,7 @@ const STEPS = {
   "clippy-wasm": { title: "Rust lints, wasm32 (clippy)", run: clippyWasm },
   biome: {
     title: "TypeScript format and lints (biome)",
-    run: () => run(process.execPath, [at("node_modules/@biomejs/biome/bin/biome"), "check", "."]),
+    run: () => run(process.execPath, [biome, "check", "--error-on-warnings", "."]),
   },
   types: { title: "TypeScript types (tsc)", run: types },
   build: { title: "build", run: () => build() },

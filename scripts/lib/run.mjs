@@ -34,9 +34,7 @@ export function run(command, args, { env = {}, cwd = at(), shell = false, quiet 
     child.once("exit", (code, signal) => {
       if (code === 0) done();
       else
-        fail(
-          new Explained(`${command} ${args.slice(0, 3).join(" ")} … failed (${signal ?? code})`),
-        );
+        fail(new Explained(`${shorten([command, ...args].join(" "))} failed (${signal ?? code})`));
     });
   });
 }
