@@ -65,6 +65,7 @@ impl<E: Env> Db<E> {
                 .await
                 .map_err(|failure| self.give_up(failure))?
         };
+        drop(version);
         self.replace_tables(&choice, outputs).await?;
         Ok(true)
     }

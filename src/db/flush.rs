@@ -62,10 +62,7 @@ impl<E: Env> Db<E> {
         if let Some(error) = self.undone_since(generation) {
             return Err(error);
         }
-        let (file, len) = {
-            let log = self.log.borrow();
-            (log.log().file, log.len())
-        };
+        let (file, len) = self.log_end();
         if self.durable.get() < self.visible.get() {
             if let Err(error) = self.env.storage().sync(file).await {
                 self.poison(&error, true);
@@ -73,9 +70,12 @@ impl<E: Env> Db<E> {
             }
             self.durable.set(self.visible.get());
         }
-        let next = self.manifest.borrow().logs.last().cloned();
-        let next = next.ok_or_else(|| Error::io("the manifest names no log"))?;
-        *self.log.borrow_mut() = LogWriter::new(next, len);
+        if len > 0 {
+            // An empty log goes on serving: what is frozen rests on the logs before it.
+            let next = self.manifest.borrow().logs.last().cloned();
+            let next = next.ok_or_else(|| Error::io("the manifest names no log"))?;
+            *self.log.borrow_mut() = LogWriter::new(next, len);
+        }
         let view = self.view();
         self.replace_view(View {
             active: Rc::default(),

@@ -44,6 +44,8 @@ impl<E: Env> Db<E> {
         })
         .await?;
         let replay = replay.into_inner();
+        // Only now, for nothing is given up while it is in doubt what the database is.
+        storage.adopt(&manifest.files()).await?;
         manifest.epoch = replay
             .last
             .epoch
@@ -111,13 +113,12 @@ impl<E: Env> Db<E> {
     }
 }
 
-/// The manifest, or that of a new database. What no manifest names is given up.
+/// The manifest, or that of a new database.
 async fn load<E: Env>(env: &E) -> Result<Manifest> {
     let storage = env.storage();
     let loaded = manifest::load(&**storage).await?;
     match loaded {
         Loaded::Fresh => {
-            storage.adopt(&[]).await?;
             let mut uuid = [0; 16];
             env.fill_random(&mut uuid);
             Ok(Manifest { uuid, created_ms: env.now_ms(), ..Manifest::default() })
@@ -126,7 +127,6 @@ async fn load<E: Env>(env: &E) -> Result<Manifest> {
             if let Some(damage) = damaged_slot {
                 check_files(&**storage, &manifest, &damage).await?;
             }
-            storage.adopt(&manifest.files()).await?;
             Ok(*manifest)
         }
     }

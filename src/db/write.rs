@@ -14,7 +14,7 @@ use crate::expiry;
 use crate::memtable::{Memtable, OwnedOp};
 use crate::record::{Found, alive};
 use crate::stamp::Stamp;
-use crate::storage::{Durability, Storage};
+use crate::storage::{Durability, FileNo, Storage};
 use crate::wal::Group;
 use crate::wal::payload::{self, LoggedOp};
 use crate::wire::Commit;
@@ -238,12 +238,18 @@ impl<E: Env> Db<E> {
         let strict = self.strict_through.get() > self.durable.get();
         let durability = if strict { Durability::Strict } else { Durability::Relaxed };
         let group = self.log.borrow_mut().take_group();
+        let (file, len) = self.log_end();
         let in_doubt = InDoubt { db: self };
         let written = self.write_group(group, durability).await;
         std::mem::forget(in_doubt);
         match written {
             Ok(()) => self.publish(through, strict),
-            Err(error) => self.poison(&error, true),
+            Err(error) => {
+                self.poison(&error, true);
+                // Takes back what part of the group got there, so that it can't return with the
+                // next open. The repair does not rest on it, and it may fail as the write did.
+                let _ = self.env.storage().truncate(file, len).await;
+            }
         }
     }
 
@@ -256,15 +262,18 @@ impl<E: Env> Db<E> {
                 self.log.borrow_mut().written(group, durability);
             }
             None => {
-                let (file, len) = {
-                    let log = self.log.borrow();
-                    (log.log().file, log.len())
-                };
+                let (file, len) = self.log_end();
                 storage.sync(file).await?;
                 self.log.borrow_mut().synced(len);
             }
         }
         Ok(())
+    }
+
+    /// The file of the log, and its length without the group that gathers.
+    pub(super) fn log_end(&self) -> (FileNo, u64) {
+        let log = self.log.borrow();
+        (log.log().file, log.len())
     }
 
     fn publish(&self, through: Stamp, strict: bool) {
