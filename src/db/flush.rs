@@ -74,7 +74,8 @@ impl<E: Env> Db<E> {
             // An empty log goes on serving: what is frozen rests on the logs before it.
             let next = self.manifest.borrow().logs.last().cloned();
             let next = next.ok_or_else(|| Error::io("the manifest names no log"))?;
-            *self.log.borrow_mut() = LogWriter::new(next, len);
+            let successor = self.log.borrow().successor(next);
+            *self.log.borrow_mut() = successor;
         }
         let view = self.view();
         self.replace_view(View {
@@ -125,7 +126,7 @@ impl<E: Env> Db<E> {
                 return Err(error);
             }
         };
-        *self.log.borrow_mut() = LogWriter::new(first, 0);
+        *self.log.borrow_mut() = LogWriter::new(first, None);
         self.durable.set(self.visible.get());
         self.poisoned.set(false);
         *self.failure.borrow_mut() = None;

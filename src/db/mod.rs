@@ -257,7 +257,7 @@ impl<E: Env> Db<E> {
         self.view.borrow().active.roll_back(published);
         // The group goes with the commits; the repair starts on another log.
         let log = self.log.borrow().log().clone();
-        *self.log.borrow_mut() = LogWriter::new(log, 0);
+        *self.log.borrow_mut() = LogWriter::new(log, None);
         self.unpublished.set(0);
         self.unpublished_events.borrow_mut().clear();
         self.poisonings.borrow_mut().push(Poisoning {

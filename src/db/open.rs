@@ -15,7 +15,7 @@ use crate::storage::{FileNo, Storage};
 use crate::table::{Table, Tables};
 use crate::version::Version;
 use crate::wal::payload::{Commit, LoggedOp};
-use crate::wal::{self, HEADER_BYTES, LogRef, LogWriter, Recovered};
+use crate::wal::{self, HEADER_BYTES, LogRef, LogWriter, Previous, Recovered};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -172,12 +172,12 @@ async fn renew_logs<E: Env>(
     unused: &mut Vec<FileNo>,
 ) -> Result<LogWriter> {
     let storage = env.storage();
-    let mut previous = 0;
+    let mut previous = None;
     let mut logs = Vec::new();
     for (log, found) in manifest.logs.drain(..).zip(recovered) {
         if found.end > HEADER_BYTES as u64 {
             storage.sync(log.file).await?;
-            previous = found.end;
+            previous = Some(Previous { id: log.id, len: found.end });
             logs.push(log);
         } else {
             unused.push(log.file);

@@ -1,7 +1,7 @@
 //! The promise of the log: after any crash it yields a prefix of the commits that holds every
 //! one that was durable, again and again over the life of a database.
 
-use super::{LogRef, LogWriter, Recovered, recover};
+use super::{HEADER_BYTES, LogRef, LogWriter, Previous, Recovered, recover};
 use crate::env::manual::block_on;
 use crate::error::{Code, Result};
 use crate::rng::Rng;
@@ -29,10 +29,18 @@ impl Life {
     /// One open, until it ends or the power is cut.
     async fn open(&mut self) -> Result<()> {
         let recovered = self.recover().await?;
-        let mut writer = self.rotate(recovered.last().map_or(0, |log| log.end)).await?;
+        let held = |log: &&(LogRef, Recovered)| log.1.end > HEADER_BYTES as u64;
+        let logs: Vec<_> = self.logs.drain(..).zip(recovered).collect();
+        let last = logs.iter().rev().find(held);
+        let previous = last.map(|(log, found)| Previous { id: log.id, len: found.end });
+        // A log that holds nothing may be dropped or kept.
+        let keep = self.rng.one_in(2);
+        self.logs = logs.iter().filter(|log| keep || held(log)).map(|log| log.0.clone()).collect();
+        let next = self.next_log().await?;
+        let mut writer = LogWriter::new(next, previous);
         for _ in 0..self.rng.below(12) {
             match self.rng.below(8) {
-                0 => writer = self.rotate(writer.len()).await?,
+                0 => writer = writer.successor(self.next_log().await?),
                 1 => {
                     let through = writer.len();
                     self.disk.sync(writer.log().file).await?;
@@ -63,18 +71,18 @@ impl Life {
         Ok(recovered)
     }
 
-    /// Starts another log, once the one before is durable.
-    async fn rotate(&mut self, previous: u64) -> Result<LogWriter> {
-        if let Some(log) = self.logs.last() {
+    /// Makes another log, once those before are durable.
+    async fn next_log(&mut self) -> Result<LogRef> {
+        for log in &self.logs {
             self.disk.sync(log.file).await?;
-            self.durable = self.commits.len();
         }
+        self.durable = self.commits.len();
         let mut log = LogRef { id: self.next_id, file: self.disk.create().await?, salt: [0; 8] };
         self.rng.fill(&mut log.salt);
         self.disk.sync(log.file).await?;
         self.next_id += 1;
         self.logs.push(log.clone());
-        Ok(LogWriter::new(log, previous))
+        Ok(log)
     }
 
     /// A group of commits.

@@ -3,11 +3,11 @@
 //! ```text
 //! file     | header | record | record | ...
 //!
-//! header   0          8        10      12     16     24     32         40         56         64
-//! (64 B)   +----------+--------+-------+------+------+------+----------+----------+----------+
-//!          | kvasslog | format | flags | zero | id   | salt | previous | reserved | checksum |
-//!          |          | u16    | u16   |      | u64  | 8 B  | u64      | 16 B     | u64      |
-//!          +----------+--------+-------+------+------+------+----------+----------+----------+
+//! header   0          8        10      12     16     24     32            48         56         64
+//! (64 B)   +----------+--------+-------+------+------+------+-------------+----------+----------+
+//!          | kvasslog | format | flags | zero | id   | salt | previous:   | reserved | checksum |
+//!          |          | u16    | u16   | u32  | u64  | 8 B  | id u64, u64 | 8 B      | u64      |
+//!          +----------+--------+-------+------+------+------+-------------+----------+----------+
 //!
 //! record   0         4          12       16        24
 //! (24 B +) +---------+----------+--------+---------+---------+
@@ -18,8 +18,9 @@
 //!
 //! - The salt is random and stands in the manifest too ([`LogRef`]). Marker: its first four
 //!   bytes, by which records are found again behind a damaged one.
-//! - `previous` is the length at which the log before this one ended, all of it durable before
-//!   this header was written. Reserved for encryption: a key's number and salt; zero.
+//! - `previous` is the number of the last log before this one that holds records, and the length
+//!   at which it ended, all of it durable before this header was written; zeros if there is none.
+//!   The zero and reserved fields have room for the number and salt of an encryption key.
 //! - Checksum of the header: XXH3-64 of the 56 bytes before it. Of a record: XXH3-64 of all
 //!   bytes behind it (length, durable, payload), seeded with the salt plus the record's offset,
 //!   so that neither a record of another log nor one from another place is taken for this one.
@@ -77,42 +78,60 @@ impl LogRef {
         xxh3_64_with_seed(checked, u64::from_le_bytes(self.salt).wrapping_add(offset))
     }
 
-    fn header(&self, previous: u64) -> [u8; HEADER_BYTES] {
+    fn header(&self, previous: Option<Previous>) -> [u8; HEADER_BYTES] {
         let mut header = [0; HEADER_BYTES];
         let (checked, checksum) = header.split_at_mut(HEADER_BYTES - 8);
         let [f0, f1] = FORMAT.to_le_bytes();
+        let previous = previous.unwrap_or(Previous { id: 0, len: 0 });
         let fields = MAGIC.iter().copied().chain([f0, f1, 0, 0, 0, 0, 0, 0]);
         let fields = fields.chain(self.id.to_le_bytes()).chain(self.salt);
-        let fields = fields.chain(previous.to_le_bytes());
+        let fields = fields.chain(previous.id.to_le_bytes()).chain(previous.len.to_le_bytes());
         checked.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
         checksum.copy_from_slice(&xxh3_64(checked).to_le_bytes());
         header
     }
 
-    /// Reads the header of this log: the length of the log before it, or None where `bytes` are
-    /// no undamaged header of this log.
-    fn previous(&self, bytes: &[u8]) -> Result<Option<u64>> {
+    /// Reads the header of this log; None where `bytes` are no undamaged one.
+    fn parse_header(&self, bytes: &[u8]) -> Result<Option<Header>> {
         let Some((checked, checksum)) = bytes.split_last_chunk::<8>() else { return Ok(None) };
         let mut fields = Fields(checked);
-        let parse = |fields: &mut Fields| {
+        let mut parse = || {
             let magic = fields.take::<8>()? == *MAGIC;
             let format = u16::from_le_bytes(fields.take()?);
             fields.take::<6>()?;
             let id = u64::from_le_bytes(fields.take()?);
             let ours = magic && id == self.id && fields.take()? == self.salt;
-            ours.then_some((format, u64::from_le_bytes(fields.take()?)))
+            let id = u64::from_le_bytes(fields.take()?);
+            let len = u64::from_le_bytes(fields.take()?);
+            let previous = (len > 0).then_some(Previous { id, len });
+            ours.then_some((format, Header { previous }))
         };
         if u64::from_le_bytes(*checksum) != xxh3_64(checked) {
             return Ok(None);
         }
-        match parse(&mut fields) {
+        match parse() {
             Some((format, _)) if format > FORMAT => {
                 let message = format!("a log of format {format}; this build knows {FORMAT}");
                 Err(Error::new(Code::NewerFormat, message).at(self.file, 0))
             }
-            found => Ok(found.map(|(_, previous)| previous)),
+            found => Ok(found.map(|(_, header)| header)),
         }
     }
+}
+
+/// A log that another one followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Previous {
+    /// Its number.
+    pub id: u64,
+    /// Its length in bytes, all of them durable.
+    pub len: u64,
+}
+
+/// What the header of a log says beside what its [`LogRef`] does.
+#[derive(Clone, Copy)]
+struct Header {
+    previous: Option<Previous>,
 }
 
 /// What stands before a record's payload.

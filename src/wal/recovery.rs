@@ -7,10 +7,10 @@
 //!   written. Damage at or past the highest such length is a torn tail: the log is cut there,
 //!   the survivors included, for they followed a commit that is lost.
 //! - Damage below that length hit bytes that were safe: corruption, reported with its place.
-//! - A later log with a header says at which length this one ended, durable to the last byte:
+//! - The header of a later log may say at which length this one ended, durable to the last byte:
 //!   exactly so much must verify, and what follows is no part of it.
 
-use super::{CHECKED_FROM, HEADER_BYTES, Head, LogRef, RECORD_BYTES};
+use super::{CHECKED_FROM, HEADER_BYTES, Head, Header, LogRef, RECORD_BYTES};
 use crate::error::{Error, Result};
 use crate::storage::Storage;
 
@@ -37,13 +37,14 @@ pub async fn recover<S: Storage>(
     logs: &[LogRef],
     mut apply: impl FnMut(&LogRef, &[u8]) -> Result<()>,
 ) -> Result<Vec<Recovered>> {
-    let mut previous = Vec::with_capacity(logs.len());
+    let mut headers = Vec::with_capacity(logs.len());
     for log in logs {
-        previous.push(read_header(storage, log).await?);
+        headers.push(read_header(storage, log).await?);
     }
-    let wholes = previous.iter().skip(1).copied().chain([None]);
     let mut recovered = Vec::with_capacity(logs.len());
-    for ((log, header), whole) in logs.iter().zip(&previous).zip(wholes) {
+    for (log, header) in logs.iter().zip(&headers) {
+        let mut previous = headers.iter().flatten().filter_map(|header| header.previous);
+        let whole = previous.find(|previous| previous.id == log.id).map(|previous| previous.len);
         let mut file = LogFile::open(storage, log).await?;
         let start = if header.is_some() { HEADER_BYTES as u64 } else { 0 };
         let end = file.replay(start, whole, &mut apply).await?;
@@ -62,11 +63,11 @@ pub async fn recover<S: Storage>(
     Ok(recovered)
 }
 
-/// The length of the log before this one, from the header; None without an undamaged header.
-async fn read_header<S: Storage>(storage: &S, log: &LogRef) -> Result<Option<u64>> {
+/// The header of a log; None where no undamaged one is there.
+async fn read_header<S: Storage>(storage: &S, log: &LogRef) -> Result<Option<Header>> {
     let mut header = [0; HEADER_BYTES];
     let read = storage.read(log.file, 0, &mut header).await?;
-    if read < HEADER_BYTES { Ok(None) } else { log.previous(&header) }
+    if read < HEADER_BYTES { Ok(None) } else { log.parse_header(&header) }
 }
 
 /// A log being read through a window that moves along the file.
@@ -257,7 +258,7 @@ mod tests {
             let storage = MemoryStorage::new();
             let log = log_ref(9, storage.create().await.unwrap());
             let unused = log_ref(10, storage.create().await.unwrap());
-            let mut writer = LogWriter::new(log.clone(), 0);
+            let mut writer = LogWriter::new(log.clone(), None);
             let groups: [(&[&[u8]], _); 3] =
                 [(&[b"a", b"aa"], RELAXED), (&[&large], STRICT), (&[b"b"], RELAXED)];
             let ends = write(&storage, &mut writer, &groups).await;
@@ -270,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_record_whose_encoding_fails_leaves_nothing_in_the_group() {
-        let mut writer = LogWriter::new(log_ref(1, 2), 0);
+        let mut writer = LogWriter::new(log_ref(1, 2), None);
         let failed = writer.record(|out| {
             out.push(2);
             Err::<(), _>(Error::io("no"))
@@ -284,7 +285,7 @@ mod tests {
         block_on(async {
             let storage = MemoryStorage::new();
             let log = log_ref(1, storage.create().await.unwrap());
-            let mut writer = LogWriter::new(log.clone(), 0);
+            let mut writer = LogWriter::new(log.clone(), None);
             let groups: [(&[&[u8]], _); 3] =
                 [(&[b"one"], RELAXED), (&[b"two"], RELAXED), (&[b"three"], RELAXED)];
             let ends = write(&storage, &mut writer, &groups).await;
@@ -306,7 +307,7 @@ mod tests {
         block_on(async {
             let storage = MemoryStorage::new();
             let log = log_ref(1, storage.create().await.unwrap());
-            let mut writer = LogWriter::new(log.clone(), 0);
+            let mut writer = LogWriter::new(log.clone(), None);
             let groups: [(&[&[u8]], _); 4] = [
                 (&[b"one", b"two"], STRICT),
                 (&[b"three"], RELAXED),
@@ -340,7 +341,7 @@ mod tests {
         block_on(async {
             let storage = MemoryStorage::new();
             let log = log_ref(1, storage.create().await.unwrap());
-            let mut writer = LogWriter::new(log.clone(), 0);
+            let mut writer = LogWriter::new(log.clone(), None);
             assert!(writer.take_mark().is_none());
             write(&storage, &mut writer, &[(&[b"1"], RELAXED), (&[b"2"], RELAXED)]).await;
             assert!(writer.take_mark().is_none());
@@ -377,10 +378,10 @@ mod tests {
             let old = log_ref(1, storage.create().await.unwrap());
             let new = log_ref(2, storage.create().await.unwrap());
             let logs = [old.clone(), new.clone()];
-            let mut writer = LogWriter::new(old.clone(), 0);
+            let mut writer = LogWriter::new(old.clone(), None);
             let ends =
                 write(&storage, &mut writer, &[(&[b"1"], RELAXED), (&[b"2"], RELAXED)]).await;
-            let mut next = LogWriter::new(new, writer.len());
+            let mut next = writer.successor(new);
             write(&storage, &mut next, &[(&[b"3"], RELAXED)]).await;
             let bytes = contents(&storage, old.file).await;
             assert_eq!(read(&storage, &logs).await.0, [b"1", b"2", b"3"]);
@@ -397,13 +398,35 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_was_never_written_is_passed_over() {
+        block_on(async {
+            let storage = MemoryStorage::new();
+            let mut logs = Vec::new();
+            for id in 1..4 {
+                logs.push(log_ref(id, storage.create().await.unwrap()));
+            }
+            let mut first = LogWriter::new(logs[0].clone(), None);
+            write(&storage, &mut first, &[(&[b"1"], STRICT)]).await;
+            let mut last = first.successor(logs[1].clone()).successor(logs[2].clone());
+            write(&storage, &mut last, &[(&[b"2"], STRICT)]).await;
+            assert_eq!(read(&storage, &logs).await.0, [b"1", b"2"]);
+            logs.remove(1);
+            let (payloads, recovered) = read(&storage, &logs).await;
+            assert_eq!(payloads, [b"1", b"2"]);
+            assert!(recovered.is_ok());
+            storage.truncate(logs[0].file, first.len() - 1).await.unwrap();
+            assert_eq!(read(&storage, &logs).await.1.unwrap_err().code(), Code::Corruption);
+        });
+    }
+
+    #[test]
     fn bytes_of_another_log_or_another_place_are_no_records() {
         block_on(async {
             let storage = MemoryStorage::new();
             let (a, b) = (storage.create().await.unwrap(), storage.create().await.unwrap());
             let (stale, log) = (log_ref(1, a), log_ref(2, b));
             let groups: [(&[&[u8]], _); 2] = [(&[b"1"], STRICT), (&[b"2"], STRICT)];
-            write(&storage, &mut LogWriter::new(stale, 0), &groups).await;
+            write(&storage, &mut LogWriter::new(stale, None), &groups).await;
             let recycled = contents(&storage, a).await;
             replace(&storage, b, &recycled).await;
             let (payloads, recovered) = read(&storage, from_ref(&log)).await;
@@ -411,7 +434,7 @@ mod tests {
             assert_eq!(recovered.unwrap(), [Recovered { end: 0, torn: true }]);
 
             replace(&storage, b, &[]).await;
-            write(&storage, &mut LogWriter::new(log.clone(), 0), &groups[..1]).await;
+            write(&storage, &mut LogWriter::new(log.clone(), None), &groups[..1]).await;
             let bytes = contents(&storage, b).await;
             let shifted = [&bytes[..], &bytes[HEADER_BYTES..], &recycled].concat();
             replace(&storage, b, &shifted).await;
@@ -426,7 +449,7 @@ mod tests {
         block_on(async {
             let storage = MemoryStorage::new();
             let log = log_ref(1, storage.create().await.unwrap());
-            write(&storage, &mut LogWriter::new(log.clone(), 0), &[(&[b"1"], STRICT)]).await;
+            write(&storage, &mut LogWriter::new(log.clone(), None), &[(&[b"1"], STRICT)]).await;
             let reject = |_: &LogRef, _: &[u8]| Err(Error::new(Code::Corruption, "no commit"));
             let error = recover(&storage, from_ref(&log), reject).await.unwrap_err();
             assert_eq!(error.place(), Some((log.file, HEADER_BYTES as u64)));

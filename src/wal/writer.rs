@@ -5,7 +5,7 @@
 //! group meanwhile, and [`LogWriter::written`] takes the buffer back. One group is under way at
 //! a time. After a write or a flush that failed the writer must not be used again.
 
-use super::{CHECKED_FROM, HEADER_BYTES, Head, LogRef, RECORD_BYTES};
+use super::{CHECKED_FROM, HEADER_BYTES, Head, LogRef, Previous, RECORD_BYTES};
 use crate::error::{Code, Error, Result};
 use crate::storage::{Durability, FileNo};
 use core::mem;
@@ -17,7 +17,7 @@ const SPARE_BYTES_MAX: usize = 1024 * 1024;
 #[derive(Debug)]
 pub struct LogWriter {
     log: LogRef,
-    previous: u64,
+    previous: Option<Previous>,
     group: Vec<u8>,
     spare: Vec<u8>,
     written: u64,
@@ -37,12 +37,17 @@ pub struct Group {
 }
 
 impl LogWriter {
-    /// A writer of an empty log. `previous` is the length of the log before it in the manifest
-    /// (0 if there is none), which must be durable to that length before the first group of
-    /// this one is written.
-    pub fn new(log: LogRef, previous: u64) -> LogWriter {
+    /// A writer of an empty log. `previous` is the last log before it that holds records; it must
+    /// be durable to that length before the first group of this one is written.
+    pub fn new(log: LogRef, previous: Option<Previous>) -> LogWriter {
         let (group, spare) = (Vec::new(), Vec::new());
         LogWriter { log, previous, group, spare, written: 0, durable: 0, marked: 0 }
+    }
+
+    /// A writer of the log after this one, which must be durable by now.
+    pub fn successor(&self, log: LogRef) -> LogWriter {
+        let this = Previous { id: self.log.id, len: self.written };
+        LogWriter::new(log, if self.is_empty() { self.previous } else { Some(this) })
     }
 
     /// The log.
@@ -163,7 +168,7 @@ mod tests {
     #[test]
     fn a_record_has_the_bytes_of_the_format_document() {
         let log = LogRef { id: 1, file: 2, salt: [1, 2, 3, 4, 5, 6, 7, 8] };
-        let mut writer = LogWriter::new(log, 0);
+        let mut writer = LogWriter::new(log, None);
         let encode = |out: &mut Vec<u8>| {
             payload::begin(out, Stamp { epoch: 1, counter: 1 }, 1_700_000_000_000);
             let op = LoggedOp::Set { value: &[0x01, 0xf5], expires_at: 0 };
