@@ -37,10 +37,10 @@ self.onmessage = ({ data }: MessageEvent<ArrayBuffer | Open | { hide: true } | {
   if (data instanceof ArrayBuffer) {
     answer(data);
   } else if ("open" in data) {
-    open(data).catch(fail);
+    start(data).catch(fail);
   } else if ("hide" in data) {
     // The engine tells of a failed flush by status(), and by the next commit.
-    host?.flush().catch(() => undefined);
+    void host?.flush();
   } else {
     const closed = host?.close() ?? Promise.resolve();
     closed.then(() => self.close(), die);
@@ -65,10 +65,10 @@ function post({ buffer }: Uint8Array): void {
   self.postMessage(buffer, [buffer as ArrayBuffer]);
 }
 
-async function open({ open: { name, storage, durability, wasm }, hello }: Open): Promise<void> {
-  const engine = loadEngine(wasm);
-  await Promise.all([engine, storage === "memory" ? undefined : lock(`kvass:${name}`)]);
-  host = await openHost(name, { storage, durability });
+async function start({ open, hello }: Open): Promise<void> {
+  const locked = open.storage === "memory" ? undefined : lock(`kvass:${open.name}`);
+  await Promise.all([loadEngine(open.wasm), locked]);
+  host = await openHost(open);
   const welcome = host.connect(PAGE, new Uint8Array(hello));
   const { buffer } = welcome;
   self.postMessage({ opened: { storage: host.storage }, welcome: buffer }, [buffer as ArrayBuffer]);
@@ -103,13 +103,12 @@ function lock(name: string): Promise<void> {
 }
 
 /** Opens the database; files may stay in use for a moment after the lock is free. */
-async function openHost(name: string, options: Parameters<typeof Host.open>[1]): Promise<Host> {
+async function openHost({ name, storage, durability }: Open["open"]): Promise<Host> {
+  const send = (_connection: number, frame: Uint8Array) => post(frame);
   const start = performance.now();
   for (;;) {
     try {
-      return await Host.open(name, options, (_connection: number, frame: Uint8Array) =>
-        post(frame),
-      );
+      return await Host.open(name, storage, durability === "strict", send);
     } catch (error) {
       const isBusy = (error as Partial<Failure>)?.code === BUSY;
       if (!isBusy || performance.now() - start > BUSY_MS) throw error;

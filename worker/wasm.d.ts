@@ -16,10 +16,8 @@ export class Host {
    */
   static open(
     name: string,
-    options: {
-      storage: "auto" | "opfs" | "indexeddb" | "memory";
-      durability: "relaxed" | "strict";
-    },
+    storage: string,
+    strict: boolean,
     send: (connection: number, frame: Uint8Array) => void,
   ): Promise<Host>;
   /** The storage that was obtained. */
@@ -30,7 +28,7 @@ export class Host {
   disconnect(connection: number): void;
   /** Takes a frame; returns what could be answered at once, in a buffer of its own. */
   frame(connection: number, bytes: Uint8Array): Uint8Array | undefined;
-  /** Flushes the files. */
+  /** Flushes the files; a failure is told by the next commit. */
   flush(): Promise<void>;
   /** Flushes and releases everything. */
   close(): Promise<void>;
