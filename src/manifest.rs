@@ -95,7 +95,7 @@ impl Manifest {
     }
 }
 
-/// Reads both slots and returns the newer manifest.
+/// Reads both slots and returns the newer manifest, durable by then.
 ///
 /// # Errors
 /// `NewerFormat` where either slot was written by a newer version. `Corruption` where no slot
@@ -116,6 +116,9 @@ pub async fn load<S: Storage>(storage: &S) -> Result<Loaded> {
     }
     match (newest, damaged.as_slice()) {
         (Some(manifest), _) => {
+            // The process that wrote it may have ended before its flush, and the next one is
+            // written over the other slot.
+            storage.sync(slot_of(manifest.generation)).await?;
             Ok(Loaded::Found { manifest: Box::new(manifest), damaged_slot: damaged.pop() })
         }
         (None, [first, second]) => {
@@ -299,6 +302,23 @@ mod tests {
                 Loaded::Found { manifest, .. } => assert!([current, next].contains(&manifest)),
                 Loaded::Fresh => assert_eq!(current.generation, 0),
             }
+        }
+    }
+
+    #[test]
+    fn a_store_that_was_killed_and_then_a_power_cut_in_the_next_leave_a_manifest() {
+        for seed in 0..100 {
+            let (rng, disk) = (Rng::new(seed), SimulatedStorage::new(seed));
+            let [first, second, third] = [1, 2, 3].map(|generation| manifest(generation, 20));
+            block_on(store(&disk, &first)).unwrap();
+            disk.inject(Some(Call::Sync), 0, Fault::Fail(Code::Io));
+            block_on(store(&disk, &second)).unwrap_err();
+            let disk = disk.restart();
+            assert_eq!(found(block_on(load(&disk))).0, second);
+            disk.inject(Some(Call::Write), 0, Fault::PowerCut);
+            block_on(store(&disk, &third)).unwrap_err();
+            let (loaded, _) = found(block_on(load(&disk.crash(&rng))));
+            assert!(loaded == second || loaded == third, "seed {seed}");
         }
     }
 
