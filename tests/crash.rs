@@ -173,6 +173,39 @@ fn after_any_crash_the_state_is_a_prefix_that_holds_all_that_was_acknowledged() 
 }
 
 #[test]
+fn a_power_cut_at_any_point_of_an_open_loses_nothing() {
+    for seed in 0..30 {
+        let rng = Rng::new(seed);
+        let disk = Disk::new(seed);
+        let db = open(&disk, seed).expect("a new database opens");
+        let (_, strict) = live(&db, &rng, 1);
+        drop(db);
+        for after in 0.. {
+            let context = format!("seed {seed}, after {after} calls");
+            let mut disk = disk.restart();
+            let mut cuts = 0;
+            while cuts < 3 {
+                disk.inject(None, after, Fault::PowerCut);
+                let whole = open(&disk, seed + 1).is_ok();
+                disk = disk.crash(&rng);
+                if whole {
+                    break;
+                }
+                cuts += 1;
+            }
+            let db = open(&disk, seed + 2).expect(&context);
+            let state = state_of(&db).expect(&context);
+            let last = last_of(&state);
+            assert!(last >= strict, "{context}: {last} is before {strict}");
+            assert_eq!(state, state_after(last), "{context}: no prefix");
+            if cuts == 0 {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn a_failed_call_undoes_its_commit_and_the_next_one_repairs() {
     for call in [Call::Write, Call::Sync, Call::Create, Call::Remove] {
         for fault in [Fault::Fail(Code::Io), Fault::Fail(Code::QuotaExceeded), Fault::Short] {
