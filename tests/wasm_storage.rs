@@ -5,12 +5,27 @@
 #[path = "common/storage_suite.rs"]
 mod storage_suite;
 
+use js_sys::{Function, Promise};
+use kvass::error::{Code, Error, Result};
+use kvass::storage::{Durability, FileNo, Storage};
 use kvass::wasm::indexeddb::IndexedDb;
-use kvass::wasm::opfs::Opfs;
+use kvass::wasm::js::sleep;
+use kvass::wasm::opfs::{HANDLES_MAX, Opfs, check_written};
+use kvass::wasm::storage::{Wanted, WebStorage};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
 // Synchronous access handles exist in dedicated workers only.
 wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
+const RELAXED: Durability = Durability::Relaxed;
+const STRICT: Durability = Durability::Strict;
+
+/// Names that no file system takes as they are.
+const ODD_NAMES: [&str; 11] =
+    ["", " ", ".", "..", "a/b", "a\\b", "%", "con", "A", "a\u{0}b", "käse 🧀"];
 
 struct OpfsOpener(String);
 
@@ -48,4 +63,277 @@ async fn opfs_does_what_every_storage_has_to_do() {
 #[wasm_bindgen_test]
 async fn indexeddb_does_what_every_storage_has_to_do() {
     storage_suite::run(|name| IndexedDbOpener(name.into())).await;
+}
+
+/// Runs JavaScript, the body of an async function.
+async fn javascript(body: &str) -> JsValue {
+    let function = Function::new_no_args(&format!("return (async () => {{ {body} }})()"));
+    let promise: Promise = function.call0(&JsValue::NULL).unwrap().unchecked_into();
+    promise.await.unwrap()
+}
+
+fn code<T>(outcome: Result<T>) -> Option<Code> {
+    outcome.err().map(|error| error.code())
+}
+
+/// What a future returns when it is polled once, if it does.
+fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+/// A file of its own number for content, in a storage that was just opened.
+async fn write_number<S: Storage>(storage: &S) -> FileNo {
+    let file = storage.create().await.unwrap();
+    storage.write(file, 0, &file.to_le_bytes(), RELAXED).await.unwrap();
+    file
+}
+
+async fn read_number<S: Storage>(storage: &S, file: FileNo) -> Option<FileNo> {
+    let mut bytes = [0; 4];
+    (storage.read(file, 0, &mut bytes).await.unwrap() == 4).then(|| FileNo::from_le_bytes(bytes))
+}
+
+async fn opens_with_odd_names<S: Storage, F: Future<Output = Result<S>>>(open: fn(String) -> F) {
+    for (index, name) in ODD_NAMES.iter().enumerate() {
+        let storage = open(format!("{name}")).await.unwrap();
+        storage.write(0, 0, &[index as u8], STRICT).await.unwrap();
+        storage.close().await.unwrap();
+    }
+    for (index, name) in ODD_NAMES.iter().enumerate() {
+        let storage = open(format!("{name}")).await.unwrap();
+        let mut byte = [0xff];
+        storage.read(0, 0, &mut byte).await.unwrap();
+        assert_eq!(usize::from(byte[0]), index, "{name:?} is a database of its own");
+        storage.close().await.unwrap();
+    }
+}
+
+#[wasm_bindgen_test]
+async fn opfs_takes_any_name() {
+    opens_with_odd_names(|name| async move { Opfs::open(&name).await }).await;
+    assert_eq!(code(Opfs::open(&"x".repeat(256)).await), Some(Code::TooLarge));
+}
+
+#[wasm_bindgen_test]
+async fn indexeddb_takes_any_name() {
+    opens_with_odd_names(|name| async move { IndexedDb::open(&name).await }).await;
+}
+
+#[wasm_bindgen_test]
+async fn opfs_that_is_open_is_busy_and_its_owner_goes_on() {
+    let first = Opfs::open("busy").await.unwrap();
+    first.adopt(&[]).await.unwrap();
+    assert_eq!(code(Opfs::open("busy").await), Some(Code::Busy));
+    let file = write_number(&first).await;
+    assert_eq!(read_number(&first, file).await, Some(file));
+    first.close().await.unwrap();
+    Opfs::open("busy").await.unwrap().close().await.unwrap();
+}
+
+#[wasm_bindgen_test]
+async fn opfs_waits_for_an_owner_that_is_just_going() {
+    let first = Opfs::open("handover").await.unwrap();
+    wasm_bindgen_futures::spawn_local(async move {
+        sleep(100).await;
+        first.close().await.unwrap();
+    });
+    Opfs::open("handover").await.unwrap().close().await.unwrap();
+}
+
+#[wasm_bindgen_test]
+async fn opfs_lets_go_of_everything_when_it_is_dropped() {
+    drop(Opfs::open("dropped").await.unwrap());
+    Opfs::open("dropped").await.unwrap().close().await.unwrap();
+}
+
+#[wasm_bindgen_test]
+async fn auto_never_turns_to_another_storage_because_opfs_is_busy() {
+    let first = WebStorage::open("auto", Wanted::Auto).await.unwrap();
+    assert_eq!(first.kind(), "opfs");
+    assert_eq!(code(WebStorage::open("auto", Wanted::Auto).await), Some(Code::Busy));
+    first.close().await.unwrap();
+}
+
+#[wasm_bindgen_test]
+async fn auto_takes_indexeddb_where_there_are_no_access_handles() {
+    let hide = "self.kept = FileSystemFileHandle.prototype.createSyncAccessHandle;
+        delete FileSystemFileHandle.prototype.createSyncAccessHandle;";
+    let show = "FileSystemFileHandle.prototype.createSyncAccessHandle = self.kept;";
+    javascript(hide).await;
+    let opfs = Opfs::open("nowhere").await;
+    let auto = WebStorage::open("nowhere", Wanted::Auto).await;
+    javascript(show).await;
+    assert_eq!(code(opfs), Some(Code::Unsupported));
+    assert_eq!(auto.unwrap().kind(), "indexeddb");
+}
+
+#[wasm_bindgen_test]
+async fn opfs_answers_at_once_on_open_handles() {
+    let storage = Opfs::open("at-once").await.unwrap();
+    at_once(storage.adopt(&[])).unwrap().unwrap();
+    storage.create().await.unwrap();
+    sleep(200).await;
+    // By now there are spares.
+    let file = at_once(storage.create()).unwrap().unwrap();
+    at_once(storage.write(file, 0, b"0123456789", STRICT)).unwrap().unwrap();
+    at_once(storage.write(0, 0, b"manifest", STRICT)).unwrap().unwrap();
+    let mut buffer = [0; 4];
+    assert_eq!(at_once(storage.read(file, 8, &mut buffer)).unwrap().unwrap(), 2);
+    assert_eq!(at_once(storage.len(file)).unwrap().unwrap(), 10);
+    at_once(storage.truncate(file, 5)).unwrap().unwrap();
+    at_once(storage.sync(file)).unwrap().unwrap();
+    at_once(storage.remove(file)).unwrap().unwrap();
+    at_once(storage.close()).unwrap().unwrap();
+}
+
+#[wasm_bindgen_test]
+async fn opfs_serves_more_files_than_handles_and_deletes_most_spares() {
+    let storage = Opfs::open("many").await.unwrap();
+    storage.adopt(&[]).await.unwrap();
+    let mut files = Vec::new();
+    for _ in 0..HANDLES_MAX + 50 {
+        files.push(write_number(&storage).await);
+    }
+    for file in files.iter().chain(&files) {
+        assert_eq!(read_number(&storage, *file).await, Some(*file));
+    }
+    assert_eq!(storage.usage().await.unwrap(), 4 * files.len() as u64);
+    for file in &files {
+        storage.remove(*file).await.unwrap();
+    }
+    assert_eq!(storage.usage().await.unwrap(), 0);
+    let count = "let count = 0;
+        const kvass = await (await navigator.storage.getDirectory()).getDirectoryHandle('kvass');
+        for await (const _ of (await kvass.getDirectoryHandle('many')).keys()) count++;
+        return count;";
+    let mut left = f64::INFINITY;
+    while left > 10.0 {
+        sleep(20).await;
+        left = javascript(count).await.as_f64().unwrap();
+    }
+    assert!(storage.list().await.unwrap().is_empty());
+    storage.close().await.unwrap();
+}
+
+#[wasm_bindgen_test]
+fn a_short_write_means_that_the_storage_is_full() {
+    assert_eq!(check_written(100.0, 100), Ok(()));
+    for written in [4_294_967_288.0, 99.0, 0.0, -8.0, f64::NAN] {
+        let error: Error = check_written(written, 100).unwrap_err();
+        assert_eq!(error.code(), Code::QuotaExceeded, "{written}");
+    }
+}
+
+#[wasm_bindgen_test]
+async fn an_indexeddb_owner_that_was_overtaken_can_write_no_more() {
+    let old = IndexedDb::open("fence").await.unwrap();
+    old.adopt(&[]).await.unwrap();
+    let file = write_number(&old).await;
+    let new = IndexedDb::open("fence").await.unwrap();
+    let late = old.write(file, 0, b"late", RELAXED).await;
+    assert_eq!(code(late), Some(Code::Busy));
+    assert_eq!(code(old.remove(file).await), Some(Code::Busy));
+    assert_eq!(code(old.read(file, 0, &mut [0; 4]).await), Some(Code::Busy));
+    new.adopt(&[file]).await.unwrap();
+    assert_eq!(read_number(&new, file).await, Some(file), "nothing of the old owner's arrived");
+    new.write(file, 4, b"new", STRICT).await.unwrap();
+    old.close().await.unwrap();
+    new.close().await.unwrap();
+}
+
+#[wasm_bindgen_test]
+async fn a_write_that_was_given_up_is_fenced_all_the_same() {
+    let old = IndexedDb::open("given-up").await.unwrap();
+    old.adopt(&[]).await.unwrap();
+    let file = write_number(&old).await;
+    let opening = IndexedDb::open("given-up");
+    let new = opening.await.unwrap();
+    new.adopt(&[file]).await.unwrap();
+    assert!(at_once(old.write(file, 0, b"late", RELAXED)).is_none(), "it was begun and dropped");
+    while old.calls() > 0 {
+        sleep(1).await;
+    }
+    assert_eq!(read_number(&new, file).await, Some(file));
+    new.close().await.unwrap();
+}
+
+#[wasm_bindgen_test]
+async fn indexeddb_steps_aside_for_a_version_change_and_comes_back() {
+    let storage = IndexedDb::open("aside").await.unwrap();
+    storage.adopt(&[]).await.unwrap();
+    let file = write_number(&storage).await;
+    let change_and_abort = "await new Promise((resolve) => {
+        const request = indexedDB.open('kvass:aside', 2);
+        request.onupgradeneeded = () => request.transaction.abort();
+        request.onerror = resolve;
+    })";
+    javascript(change_and_abort).await;
+    assert_eq!(read_number(&storage, file).await, Some(file));
+    storage.write(file, 4, b"more", STRICT).await.unwrap();
+    assert_eq!(storage.len(file).await.unwrap(), 8);
+    storage.close().await.unwrap();
+}
+
+#[wasm_bindgen_test]
+async fn deleted_data_is_an_error_and_not_a_new_database() {
+    let storage = IndexedDb::open("deleted").await.unwrap();
+    storage.adopt(&[]).await.unwrap();
+    let file = write_number(&storage).await;
+    let delete = "await new Promise((resolve, reject) => {
+        const request = indexedDB.deleteDatabase('kvass:deleted');
+        request.onsuccess = resolve;
+        request.onerror = reject;
+    })";
+    javascript(delete).await;
+    assert_eq!(code(storage.read(file, 0, &mut [0; 4]).await), Some(Code::Io));
+    assert_eq!(code(storage.write(file, 4, b"x", RELAXED).await), Some(Code::Io));
+    let there = "return (await indexedDB.databases()).some(({ name }) => name === 'kvass:deleted')";
+    assert_eq!(javascript(there).await, JsValue::FALSE);
+    storage.close().await.unwrap();
+}
+
+#[wasm_bindgen_test]
+async fn a_database_of_a_newer_version_is_refused() {
+    let make = "await new Promise((resolve) => {
+        const request = indexedDB.open('kvass:newer', 2);
+        request.onsuccess = () => resolve(request.result.close());
+    })";
+    javascript(make).await;
+    assert_eq!(code(IndexedDb::open("newer").await), Some(Code::NewerFormat));
+}
+
+#[wasm_bindgen_test]
+async fn a_burst_of_indexeddb_calls_leaves_nothing_behind() {
+    let storage = IndexedDb::open("burst").await.unwrap();
+    storage.adopt(&[]).await.unwrap();
+    let file = storage.create().await.unwrap();
+    let mut bytes = vec![0; 100];
+    let mut memory = 0;
+    let mut objects = 0;
+    for round in 0..4 {
+        for index in 0..500 {
+            let offset = (round * 500 + index) * 100;
+            storage.write(file, offset, &bytes, RELAXED).await.unwrap();
+            storage.read(file, offset, &mut bytes).await.unwrap();
+        }
+        if round == 0 {
+            (memory, objects) = (linear_memory(), live_objects());
+        }
+    }
+    assert_eq!(storage.calls(), 0);
+    assert_eq!(linear_memory(), memory);
+    assert!(live_objects() <= objects, "{} references to JavaScript objects", live_objects());
+    storage.close().await.unwrap();
+}
+
+fn linear_memory() -> usize {
+    core::arch::wasm32::memory_size(0)
+}
+
+/// How many JavaScript objects the module holds.
+fn live_objects() -> u32 {
+    wasm_bindgen::externref_heap_live_count()
 }

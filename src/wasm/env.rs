@@ -90,8 +90,10 @@ impl Env for WebEnv {
     }
 }
 
-/// Turns of the event loop: a message to ourselves arrives behind those that are waiting.
-/// (A timer would be rounded up to 4 ms; a microtask lets nothing in.)
+/// Turns of the event loop: a message to ourselves arrives behind those that the page has sent
+/// already. (Measured in Chromium: behind all 100 of a burst from the page, behind nearly all that
+/// came over another port, in 70 µs where none are waiting. A timer would soon be rounded up to
+/// 4 ms, and a microtask lets nothing in.)
 struct Turns {
     inbox: MessagePort,
     outbox: MessagePort,
