@@ -100,7 +100,7 @@ pub fn validate(mut key: &[u8]) -> bool {
     while !key.is_empty() {
         let Some((tag, content, rest)) = split(key) else { return false };
         let valid = match tag {
-            STRING => is_escaped_utf8(content),
+            STRING => content.is_ascii() || is_escaped_utf8(content),
             NUMBER => number(content).is_some(),
             _ => true,
         };
