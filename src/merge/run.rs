@@ -85,8 +85,11 @@ impl<S: Storage> RunCursor<S> {
 
     #[inline]
     pub fn step(&mut self) -> Result<Step> {
-        let Some(scan) = self.scan.clone() else { return self.move_cursor() };
-        if scan.reverse { self.step_reverse(&scan) } else { self.step_forward(&scan) }
+        match &self.scan {
+            None => self.move_cursor(),
+            Some(scan) if scan.reverse => self.step_reverse(),
+            Some(_) => self.step_forward(),
+        }
     }
 
     /// Moves to the next version, whichever it is.
@@ -102,13 +105,15 @@ impl<S: Storage> RunCursor<S> {
         Ok(Step::Load)
     }
 
-    fn step_forward(&mut self, scan: &Scan) -> Result<Step> {
+    fn step_forward(&mut self) -> Result<Step> {
         loop {
             match self.move_cursor()? {
                 Step::Entry => {}
                 step => return Ok(step),
             }
-            let Some(cursor) = &self.cursor else { return Ok(Step::End) };
+            let (Some(scan), Some(cursor)) = (&self.scan, &self.cursor) else {
+                return Ok(Step::End);
+            };
             self.taken &= cursor.same_key();
             if self.taken || cursor.stamp() > scan.snapshot.stamp {
                 continue;
@@ -121,7 +126,7 @@ impl<S: Storage> RunCursor<S> {
         }
     }
 
-    fn step_reverse(&mut self, scan: &Scan) -> Result<Step> {
+    fn step_reverse(&mut self) -> Result<Step> {
         if std::mem::take(&mut self.held.shown) {
             self.held.version = None;
         }
@@ -131,7 +136,7 @@ impl<S: Storage> RunCursor<S> {
                 Step::Load => return Ok(Step::Load),
                 Step::End => break,
             }
-            let Some(cursor) = &self.cursor else { break };
+            let (Some(scan), Some(cursor)) = (&self.scan, &self.cursor) else { break };
             let key = cursor.key();
             if key < &*scan.start {
                 self.past_start = true;

@@ -3,29 +3,30 @@
 //! ```text
 //! header (32 bytes)                         footer (80 bytes)
 //!  0  8  magic "kvasstbl"                    0  8  offset of the filter
-//!  8  4  format version                      8  8  offset of the top of the index
-//! 12  4  encryption key; 0: not encrypted   16  4  length of the filter, trailer included
-//! 16  8  table id                           20  4  length of the top, trailer included
-//! 24  8  salt                               24  8  versions that set
-//!                                           32  8  versions that delete
-//! All numbers are little-endian.            40  8  table id
-//!                                           48  8  zero
+//!  8  2  format                              8  8  offset of the top of the index
+//! 10  2  flags: zero                        16  4  length of the filter, trailer included
+//! 12  4  zero                               20  4  length of the top, trailer included
+//! 16  8  table id                           24  8  versions that set
+//! 24  8  salt                               32  8  versions that delete
+//!                                           40  8  table id
+//! All numbers are little-endian.            48  8  zero
 //!                                           56  4  length of the footer
-//!                                           60  4  format version
+//!                                           60  2  format
+//!                                           62  2  flags: zero
 //!                                           64  8  xxh3-64 of the bytes before
 //!                                           72  8  magic "kvasstbl"
 //! ```
 //!
 //! Readers use the footer, and the header only names the file to whoever finds it without a
-//! manifest. The last 24 bytes keep their form in every version of the format. The checksum is
+//! manifest. The last 24 bytes keep their form in every format. The checksum is
 //! seeded as those of blocks are.
 
 use super::block::{Handle, checksum};
 use crate::error::{Code, Error, Result};
+use crate::manifest::FORMAT;
 use crate::storage::FileNo;
 
 const MAGIC: [u8; 8] = *b"kvasstbl";
-const FORMAT_VERSION: u32 = 1;
 /// The length of the header, in bytes.
 pub const HEADER_BYTES: usize = 32;
 /// The length of the footer, in bytes.
@@ -34,7 +35,7 @@ pub const FOOTER_BYTES: usize = 80;
 /// The header of a table.
 pub fn header(id: u64, salt: u64) -> [u8; HEADER_BYTES] {
     let mut out = [0; HEADER_BYTES];
-    let fields = [&MAGIC[..], &FORMAT_VERSION.to_le_bytes(), &[0; 4], &id.to_le_bytes()];
+    let fields = [&MAGIC[..], &FORMAT.to_le_bytes(), &[0; 6], &id.to_le_bytes()];
     fill(&mut out, fields.into_iter().chain([&salt.to_le_bytes()[..]]));
     out
 }
@@ -70,7 +71,8 @@ impl Footer {
                 &self.id.to_le_bytes(),
                 &[0; 8],
                 &(FOOTER_BYTES as u32).to_le_bytes(),
-                &FORMAT_VERSION.to_le_bytes(),
+                &FORMAT.to_le_bytes(),
+                &[0; 2],
             ],
         );
         let (covered, tail) = out.split_at_mut(FOOTER_BYTES - 16);
@@ -94,14 +96,14 @@ impl Footer {
             .ok_or_else(damaged)?;
         let mut fixed = covered.last_chunk::<8>().ok_or_else(damaged)?.as_slice();
         let footer_bytes = take_u32(&mut fixed).ok_or_else(damaged)?;
-        let version = take_u32(&mut fixed).ok_or_else(damaged)?;
+        let format = take_u32(&mut fixed).ok_or_else(damaged)? as u16;
         let start = (tail.len().checked_sub(footer_bytes as usize)).ok_or_else(damaged)?;
         let covered = covered.get(start..).ok_or_else(damaged)?;
         let offset = file_bytes.saturating_sub(u64::from(footer_bytes));
         if u64::from_le_bytes(*sum) != checksum(salt, offset, covered) {
             return Err(damaged());
         }
-        if version > FORMAT_VERSION {
+        if format > FORMAT {
             let message = "a table was written by a newer version of kvass: update the page";
             return Err(Error::new(Code::NewerFormat, message).at(file, offset));
         }
