@@ -198,6 +198,7 @@ impl<E: Env> Db<E> {
         let mut manifest = self.manifest.borrow().successor();
         change(&mut manifest);
         manifest.next_id = self.next_id.get();
+        manifest.oldest_retained = self.snapshots.oldest(self.visible.get(), self.now_ms());
         manifest::store(&**self.env.storage(), &manifest).await?;
         *self.manifest.borrow_mut() = manifest;
         Ok(())

@@ -51,6 +51,7 @@ impl<E: Env> Db<E> {
             .epoch
             .checked_add(1)
             .ok_or_else(|| Error::new(Code::TooLarge, "the database has used up its epochs"))?;
+        manifest.oldest_retained = replay.last;
         let mut unused = Vec::new();
         let log = renew_logs(&env, &mut manifest, &recovered, &mut unused).await?;
         manifest::store(&*storage, &manifest).await?;
