@@ -72,7 +72,6 @@ struct Disk {
 struct State {
     files: BTreeMap<FileNo, File>,
     faults: Vec<Planned>,
-    calls: u64,
     quota_bytes: Option<u64>,
     polls_max: u32,
     writing: BTreeSet<FileNo>,
@@ -125,11 +124,6 @@ impl SimulatedStorage {
     /// have passed.
     pub fn inject(&self, call: Option<Call>, after: u64, fault: Fault) {
         self.disk.state.borrow_mut().faults.push(Planned { call, after, fault });
-    }
-
-    /// The number of calls so far, a strict write counted twice: places for `inject` to try.
-    pub fn calls(&self) -> u64 {
-        self.disk.state.borrow().calls
     }
 
     /// Bytes that all files together may hold. A write past it writes what fits and fails with
@@ -200,9 +194,8 @@ impl Fault {
 }
 
 impl State {
-    /// Counts a call and says what is to go wrong with it; an error once nothing works any more.
+    /// Says what is to go wrong with a call that begins; an error once nothing works any more.
     fn begin(&mut self, call: Call) -> Result<Option<Fault>> {
-        self.calls += 1;
         if self.closed {
             return Err(Error::new(Code::Closed, "the storage was closed"));
         }
