@@ -80,7 +80,8 @@ impl Bench {
 
     /// Everything in level 0 merged into level 1.
     fn compacted(&mut self, store: &Store, cache_bytes: usize) -> Store {
-        let upper: Vec<u64> = store.levels()[0].iter().map(|table| table.meta().id).collect();
+        let tables = store.levels().iter().flatten();
+        let upper: Vec<u64> = tables.map(|table| table.meta().id).collect();
         let choice = Choice { level: 0, upper: upper.clone(), lower: Vec::new() };
         let (env, budgets, ids) = (&self.env, &self.budgets, &mut self.ids);
         let mut next_id = || {

@@ -8,7 +8,7 @@
 //! one comparison. Entries are never moved or copied on the way: the current one is where its
 //! source stands.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::memtable::Memtable;
 use crate::record::{Op, Record, alive};
 use crate::snapshot::Snapshot;
@@ -54,6 +54,8 @@ pub struct Merge<S: Storage> {
     tied: bool,
     /// The first entry has been looked at.
     used: bool,
+    /// A step or a load failed or was left unfinished: where the sources stand is not known.
+    broken: bool,
 }
 
 impl<S: Storage> Merge<S> {
@@ -84,7 +86,7 @@ impl<S: Storage> Merge<S> {
     fn new(sources: Vec<Source<S>>, snapshot: Option<Snapshot>, reverse: bool) -> Merge<S> {
         let behind = (0..sources.len()).collect();
         let order = Vec::with_capacity(sources.len());
-        Merge { sources, snapshot, reverse, order, behind, tied: false, used: false }
+        Merge { sources, snapshot, reverse, order, behind, tied: false, used: false, broken: false }
     }
 
     /// The next visible entry (its op is a `Set`), or None at the end.
@@ -124,8 +126,18 @@ impl<S: Storage> Merge<S> {
     /// Moves to the next entry, as far as that is possible without loading a block.
     ///
     /// # Errors
-    /// `Corruption` where there is no valid entry.
+    /// `Corruption` where there is no valid entry. After an error, or a load that was dropped
+    /// before its end, every step fails: entries could be missing.
     pub fn step(&mut self) -> Result<Step> {
+        if std::mem::replace(&mut self.broken, true) {
+            return Err(Error::io("the scan was broken off: begin another"));
+        }
+        let step = self.advance()?;
+        self.broken = false;
+        Ok(step)
+    }
+
+    fn advance(&mut self) -> Result<Step> {
         loop {
             if std::mem::take(&mut self.used) {
                 self.leave();
@@ -153,10 +165,12 @@ impl<S: Storage> Merge<S> {
     /// # Errors
     /// Those of [`Table::get`].
     pub async fn load(&mut self) -> Result<()> {
-        match self.behind.last().and_then(|place| self.sources.get_mut(*place)) {
-            Some(source) => source.load().await,
-            None => Ok(()),
+        self.broken = true;
+        if let Some(source) = self.behind.last().and_then(|place| self.sources.get_mut(*place)) {
+            source.load().await?;
         }
+        self.broken = false;
+        Ok(())
     }
 
     /// The current entry; None at the end.

@@ -114,15 +114,14 @@ impl<S: Storage> RunCursor<S> {
             let (Some(scan), Some(cursor)) = (&self.scan, &self.cursor) else {
                 return Ok(Step::End);
             };
-            self.taken &= cursor.same_key();
-            if self.taken || cursor.stamp() > scan.snapshot.stamp {
-                continue;
-            }
             if self.meets_end && cursor.key() >= &*scan.end {
                 return Ok(Step::End);
             }
-            self.taken = true;
-            return Ok(Step::Entry);
+            self.taken &= cursor.same_key();
+            if !self.taken && cursor.stamp() <= scan.snapshot.stamp {
+                self.taken = true;
+                return Ok(Step::Entry);
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use crate::env::manual::block_on;
 use crate::limits::Budgets;
 use crate::model::{self, Model, Place, at, entry, get, memtable, part, shared, versions};
 use crate::stamp::Stamp;
-use crate::storage::MemoryStorage;
+use crate::storage::{Durability, MemoryStorage, Storage};
 use proptest::prelude::*;
 
 /// A database of a model's versions: the oldest in the deepest level, the newest in memtables.
@@ -76,7 +76,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn scans_and_gets_see_what_one_sorted_list_would_show(
@@ -142,5 +142,39 @@ fn a_commit_during_a_scan_does_not_change_what_it_sees() {
             seen += 1;
         }
         assert_eq!(seen, 1000);
+    }
+}
+
+#[test]
+fn a_scan_that_failed_does_not_go_on_without_what_it_could_not_read() {
+    let entries = (0..100u8).map(|key| (model::place(&[key], at(1)), Some((vec![key; 9], 0))));
+    let model: Model = entries.collect();
+    let tables = shared(Rc::default());
+    let budgets = Budgets { block_bytes: 64, ..Budgets::default() };
+    let table = model::open(&tables, 1, &model, &budgets);
+    let (file, middle) = (table.meta().file, table.meta().bytes / 3);
+    block_on(async {
+        let mut byte = [0];
+        tables.storage.read(file, middle, &mut byte).await.unwrap();
+        tables.storage.write(file, middle, &[!byte[0]], Durability::Strict).await.unwrap();
+    });
+    let version = Version::empty().apply(vec![(0, table)], &[]);
+    for reverse in [false, true] {
+        let snapshot = Snapshot { stamp: at(1), time_ms: 0 };
+        let scan = Scan { start: vec![0], end: vec![100], reverse, snapshot };
+        let mut merge = Merge::scan(&[], &version, scan);
+        let mut keys = Vec::new();
+        for attempt in 0..3 {
+            let filled = block_on(merge.fill(|record| {
+                keys.push(record.key.to_vec());
+                true
+            }));
+            assert!(filled.is_err(), "attempt {attempt}");
+        }
+        if reverse {
+            keys.iter_mut().for_each(|key| key[0] = 99 - key[0]);
+        }
+        assert!((1..99).contains(&keys.len()));
+        assert!(keys.iter().zip(0..).all(|(key, place)| key[0] == place), "{keys:?}");
     }
 }

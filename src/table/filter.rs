@@ -8,8 +8,8 @@
 //! +-----------+-----------+-----+-----------+----------------+------+-------------+
 //! ```
 //!
-//! The xxh3-64 `h` of a key picks line `h * lines >> 64`, and in it, for each probe `i`, bit
-//! `h * 0x9e3779b97f4a7c15 >> 9 * i` modulo 512; bit `b` is bit `b % 8` of byte `b / 8`.
+//! The xxh3-64 `h` of a key picks line `(h >> 32) * lines >> 32`, and in it, for each probe `i`,
+//! bit `h * 0x9e3779b97f4a7c15 >> 9 * i` modulo 512; bit `b` is bit `b % 8` of byte `b / 8`.
 //! (Putze, Sanders, Singler: "Cache-, Hash- and Space-Efficient Bloom Filters", 2007.)
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -53,7 +53,7 @@ pub fn may_contain(filter: &[u8], hash: u64) -> bool {
 }
 
 fn line_of(hash: u64, lines: usize) -> usize {
-    ((u128::from(hash) * lines as u128) >> 64) as usize
+    (((hash >> 32) * lines as u64) >> 32) as usize
 }
 
 fn bits(hash: u64, probes: usize) -> impl Iterator<Item = usize> {

@@ -242,6 +242,17 @@ fn a_newer_format_is_told_from_damage() {
 }
 
 #[test]
+fn a_table_has_the_bytes_of_format_1() {
+    let (shared, meta) = write(&sample(), &small());
+    let bytes = bytes_of(&shared, &meta);
+    // A change of this number is a change of the format, which old files don't take part in.
+    assert_eq!(
+        (bytes.len(), xxhash_rust::xxh3::xxh3_64(&bytes)),
+        (1233, 4_402_563_551_107_818_336)
+    );
+}
+
+#[test]
 fn a_large_value_lies_in_a_block_of_its_own() {
     let large = vec![7; crate::limits::VALUE_BYTES_MAX];
     let mut model = sample();
