@@ -98,12 +98,12 @@ async fn read_number<S: Storage>(storage: &S, file: FileNo) -> Option<FileNo> {
 
 async fn opens_with_odd_names<S: Storage, F: Future<Output = Result<S>>>(open: fn(String) -> F) {
     for (index, name) in ODD_NAMES.iter().enumerate() {
-        let storage = open(format!("{name}")).await.unwrap();
+        let storage = open(name.to_string()).await.unwrap();
         storage.write(0, 0, &[index as u8], STRICT).await.unwrap();
         storage.close().await.unwrap();
     }
     for (index, name) in ODD_NAMES.iter().enumerate() {
-        let storage = open(format!("{name}")).await.unwrap();
+        let storage = open(name.to_string()).await.unwrap();
         let mut byte = [0xff];
         storage.read(0, 0, &mut byte).await.unwrap();
         assert_eq!(usize::from(byte[0]), index, "{name:?} is a database of its own");

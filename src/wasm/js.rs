@@ -81,8 +81,8 @@ impl fmt::Display for Exception {
 ///
 /// # Errors
 /// What was thrown, or what the promise was rejected with.
-pub async fn settle<T: JsCast>(call: Thrown<Promise>) -> Tried<T> {
-    Ok(call?.await?.unchecked_into())
+pub async fn settle(call: Thrown<Promise>) -> Tried<JsValue> {
+    Ok(call?.await?)
 }
 
 /// Resolves after `delay_ms` milliseconds.

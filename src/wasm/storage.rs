@@ -59,12 +59,13 @@ impl WebStorage {
     }
 }
 
-/// The same call on whichever storage it is.
+/// The same call on whichever storage it is. IndexedDB's is boxed: what holds the future of a
+/// call should be as small as OPFS needs it.
 macro_rules! forward {
     ($self:ident, $storage:ident => $call:expr) => {
         match $self {
             WebStorage::Opfs($storage) => $call.await,
-            WebStorage::IndexedDb($storage) => $call.await,
+            WebStorage::IndexedDb($storage) => Box::pin($call).await,
             WebStorage::Memory($storage) => $call.await,
         }
     };

@@ -3,7 +3,6 @@
 use super::bindings::Target;
 use crate::wasm::js::Tried;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -33,7 +32,8 @@ pub struct Call {
 /// The calls that have not ended.
 #[derive(Default)]
 pub struct Calls {
-    calls: RefCell<BTreeMap<u32, Call>>,
+    /// Few at a time: they are looked for one after the other.
+    calls: RefCell<Vec<(u32, Call)>>,
     last: Cell<u32>,
 }
 
@@ -43,14 +43,14 @@ impl Calls {
         let id = self.last.get().wrapping_add(1);
         self.last.set(id);
         let call = Call { kind, abandoned: false, results: Vec::new(), outcome: None, waker: None };
-        self.calls.borrow_mut().insert(id, call);
+        self.calls.borrow_mut().push((id, call));
         Pending { calls: self.clone(), id }
     }
 
     /// Looks at the call that `target` is marked with, where it has not ended.
     pub fn with<T>(&self, target: &Target, look: impl FnOnce(&mut Call) -> T) -> Option<T> {
         let id = target.call()?;
-        self.calls.borrow_mut().get_mut(&id).map(look)
+        find(&mut self.calls.borrow_mut(), id).map(look)
     }
 
     /// Ends the call that `target` is marked with. The first outcome counts.
@@ -60,16 +60,24 @@ impl Calls {
             (call.abandoned, call.waker.take())
         });
         match (ended, target.call()) {
-            (Some((true, _)), Some(id)) => drop(self.calls.borrow_mut().remove(&id)),
+            (Some((true, _)), Some(id)) => self.forget(id),
             (Some((false, Some(waker))), _) => waker.wake(),
             _ => (),
         }
+    }
+
+    fn forget(&self, id: u32) {
+        self.calls.borrow_mut().retain(|(other, _)| *other != id);
     }
 
     /// How many calls have not ended.
     pub fn count(&self) -> usize {
         self.calls.borrow().len()
     }
+}
+
+fn find(calls: &mut [(u32, Call)], id: u32) -> Option<&mut Call> {
+    calls.iter_mut().find(|(other, _)| *other == id).map(|(_, call)| call)
 }
 
 /// The future of a call: its results.
@@ -86,7 +94,7 @@ impl Pending {
 
     /// Forgets a call that no event will end.
     pub fn forget(self) {
-        self.calls.calls.borrow_mut().remove(&self.id);
+        self.calls.forget(self.id);
     }
 }
 
@@ -95,13 +103,14 @@ impl Future for Pending {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut calls = self.calls.calls.borrow_mut();
-        let Some(call) = calls.get_mut(&self.id) else { return Poll::Pending };
+        let Some(call) = find(&mut calls, self.id) else { return Poll::Pending };
         let Some(outcome) = call.outcome.take() else {
             call.waker = Some(context.waker().clone());
             return Poll::Pending;
         };
         let results = std::mem::take(&mut call.results);
-        calls.remove(&self.id);
+        drop(calls);
+        self.calls.forget(self.id);
         Poll::Ready(outcome.map(|()| results))
     }
 }
@@ -109,10 +118,11 @@ impl Future for Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         let mut calls = self.calls.calls.borrow_mut();
-        let Some(call) = calls.get_mut(&self.id) else { return };
+        let Some(call) = find(&mut calls, self.id) else { return };
         call.abandoned = true;
         if call.outcome.is_some() {
-            calls.remove(&self.id);
+            drop(calls);
+            self.calls.forget(self.id);
         }
     }
 }

@@ -30,6 +30,11 @@ const RETRIES: u32 = 2;
 /// The exceptions of a connection that is closing or lost.
 const LOST: [&str; 3] = ["InvalidStateError", "AbortError", "UnknownError"];
 
+/// Makes the requests of a transaction that reads a store.
+pub type Ask<'a> = &'a dyn Fn(&Store) -> Thrown<Vec<Request>>;
+/// Queues the changes of a transaction on the chunks and on the meta store.
+pub type Change<'a> = &'a dyn Fn(&Store, &Store) -> Thrown<()>;
+
 /// A connection that is made again when it was lost.
 pub struct Connection {
     name: String,
@@ -105,11 +110,11 @@ impl Connection {
 
     /// Runs a transaction that reads: `ask` makes the requests, whose results are returned in
     /// that order. It is run again on a new connection where the old one was lost.
-    pub async fn read(&self, ask: impl Fn(&Store) -> Thrown<Vec<Request>>) -> Result<Vec<JsValue>> {
+    pub async fn read(&self, ask: Ask<'_>) -> Result<Vec<JsValue>> {
         let mut retries = RETRIES;
         loop {
             let database = self.database().await?;
-            match self.read_on(&database, &self.words.chunks, &ask).await {
+            match self.read_on(&database, &self.words.chunks, ask).await {
                 Err(exception) if retries > 0 && exception.is(&LOST) => retries -= 1,
                 outcome => return outcome.map_err(|e| e.while_doing("reading")),
             }
@@ -121,7 +126,7 @@ impl Connection {
         &self,
         database: &Database,
         store: &JsValue,
-        ask: impl Fn(&Store) -> Thrown<Vec<Request>>,
+        ask: Ask<'_>,
     ) -> Tried<Vec<JsValue>> {
         let words = &self.words;
         let transaction = database.transaction(store, &words.readonly, &words.relaxed)?;
@@ -137,11 +142,7 @@ impl Connection {
 
     /// Runs a transaction that writes: `change` queues everything on the chunks and on the meta
     /// store. Resolves when it is complete; then, and only then, it has been applied.
-    pub async fn write(
-        &self,
-        durability: Durability,
-        change: impl FnOnce(&Store, &Store) -> Thrown<()>,
-    ) -> Result<()> {
+    pub async fn write(&self, durability: Durability, change: Change<'_>) -> Result<()> {
         let transaction = self.begin_write(durability).await?;
         let outcome = self.write_on(&transaction, true, change).await;
         if self.shared.fenced.get() {
@@ -178,7 +179,7 @@ impl Connection {
         &self,
         transaction: &Transaction,
         check_owner: bool,
-        change: impl FnOnce(&Store, &Store) -> Thrown<()>,
+        change: Change<'_>,
     ) -> Tried<()> {
         let pending = self.shared.calls.begin(Kind::Write);
         let asked = (|| {
@@ -234,7 +235,7 @@ impl Connection {
     async fn reconnect(&self) -> Result<Database> {
         let database = self.connect(false).await?;
         let ask = |meta: &Store| Ok(vec![meta.get(&self.words.owner)?]);
-        let found = self.read_on(&database, &self.words.meta, ask).await;
+        let found = self.read_on(&database, &self.words.meta, &ask).await;
         match found.map(|found| found.first().and_then(JsValue::as_f64)) {
             Ok(Some(owner)) if owner == self.owner => {
                 self.shared.database.replace(Some(database.clone()));
@@ -283,7 +284,7 @@ impl Connection {
         let transaction = database.transaction(&words.stores, &words.readwrite, &words.relaxed)?;
         let owner = JsValue::from_f64(self.owner);
         let change = |_: &Store, meta: &Store| meta.put(&owner, &words.owner).map(|_| ());
-        self.write_on(&transaction, false, change).await
+        self.write_on(&transaction, false, &change).await
     }
 
     /// Ends the connection, once its transactions are through.

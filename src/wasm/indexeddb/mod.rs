@@ -29,7 +29,7 @@ use crate::error::{Code, Error, Result};
 use crate::storage::{Durability, FileNo, MANIFEST_SLOTS, Storage};
 use crate::wasm::js::Thrown;
 use bindings::Store;
-use connection::Connection;
+use connection::{Change, Connection};
 use js_sys::{Array, Uint8Array};
 use layout::{FILE_BYTES_MAX, FILES_MAX, PIECE_BYTES, slot_end, slot_start};
 use std::cell::{Cell, RefCell};
@@ -97,34 +97,37 @@ impl IndexedDb {
         if there || (!state.adopted && file < FILES_MAX) { Ok(()) } else { Err(missing(file)) }
     }
 
-    /// The lengths of the files in `files` that hold any bytes, as the database has them.
-    async fn survey(&self, files: Range<FileNo>) -> Result<BTreeMap<FileNo, u64>> {
-        let keys =
+    /// The lengths of the files in `files` that hold any bytes, in order, as the database has
+    /// them.
+    async fn survey(&self, files: Range<FileNo>) -> Result<Vec<(FileNo, u64)>> {
+        let ask =
             |chunks: &Store| Ok(vec![chunks.get_all_keys(&layout::files_in(files.clone())?)?]);
-        let keys: Array = self.connection.read(keys).await?.pop().unwrap_or_default().into();
-        // Keys come in order, so the last one of each file is what stays.
-        let last: BTreeMap<FileNo, u64> =
-            keys.iter().filter_map(|key| layout::parse_key(&key)).collect();
+        let keys = self.connection.read(&ask).await?.pop().unwrap_or_default();
+        let mut last: Vec<(FileNo, u64)> = Vec::new();
+        let keys: &Array = keys.unchecked_ref();
+        for (file, offset) in keys.iter().filter_map(|key| layout::parse_key(&key)) {
+            match last.last_mut() {
+                Some((same, furthest)) if *same == file => *furthest = offset,
+                _ => last.push((file, offset)),
+            }
+        }
         if last.is_empty() {
             return Ok(last);
         }
         let ask = |chunks: &Store| {
-            let mut requests = Vec::with_capacity(last.len());
-            for (file, offset) in &last {
-                requests.push(chunks.get(&layout::key(*file, *offset).into())?);
-            }
-            Ok(requests)
+            let get =
+                |(file, offset): &(FileNo, u64)| chunks.get(&layout::key(*file, *offset).into());
+            last.iter().map(get).collect()
         };
-        let pieces = self.connection.read(ask).await?;
-        let lens = last.into_iter().zip(pieces).map(|((file, offset), piece)| {
-            let piece: Uint8Array = piece.unchecked_into();
-            (file, offset + u64::from(piece.length()))
-        });
-        Ok(lens.collect())
+        let pieces = self.connection.read(&ask).await?;
+        for ((_, offset), piece) in last.iter_mut().zip(pieces) {
+            *offset += piece_bytes(piece).map_or(0, |piece| u64::from(piece.length()));
+        }
+        Ok(last)
     }
 
     /// The length of every file that is there.
-    async fn lens(&self) -> Result<BTreeMap<FileNo, u64>> {
+    async fn lens(&self) -> Result<Vec<(FileNo, u64)>> {
         self.connection.check()?;
         if !self.state.borrow().surveyed {
             let lens = self.survey(0..FILES_MAX).await?;
@@ -132,33 +135,35 @@ impl IndexedDb {
             if !state.adopted {
                 return Ok(lens);
             }
-            for (number, file) in &mut state.files {
-                file.learn(lens.get(number).copied().unwrap_or(0));
+            let mut lens = lens.into_iter().peekable();
+            for (file, entry) in &mut state.files {
+                while lens.next_if(|(other, _)| other < file).is_some() {}
+                entry.learn(lens.next_if(|(other, _)| other == file).map_or(0, |(_, len)| len));
             }
             state.surveyed = true;
         }
-        let numbers: Vec<FileNo> = self.state.borrow().files.keys().copied().collect();
-        let mut lens = BTreeMap::new();
-        for number in numbers {
-            lens.insert(number, self.known_len(number).await?);
+        let files: Vec<FileNo> = self.state.borrow().files.keys().copied().collect();
+        let mut lens = Vec::with_capacity(files.len());
+        for file in files {
+            lens.push((file, self.known_len(file).await?));
         }
         Ok(lens)
     }
 
     async fn known_len(&self, file: FileNo) -> Result<u64> {
-        let known = self.state.borrow().files.get(&file).and_then(|file| file.len);
+        let known = self.state.borrow().files.get(&file).and_then(|entry| entry.len);
         if let Some(len) = known {
             return Ok(len);
         }
-        let lens = self.survey(file..file + 1).await?;
-        let len = lens.get(&file).copied();
-        let mut state = self.state.borrow_mut();
-        if let Some(entry) = state.files.get_mut(&file) {
-            entry.learn(len.unwrap_or(0));
-        } else if len.is_none() && !MANIFEST_SLOTS.contains(&file) {
-            return Err(missing(file));
+        let len = self.survey(file..file + 1).await?.first().map(|(_, len)| *len);
+        match self.state.borrow_mut().files.get_mut(&file) {
+            Some(entry) => {
+                entry.learn(len.unwrap_or(0));
+                Ok(entry.len.or(len).unwrap_or(0))
+            }
+            None if MANIFEST_SLOTS.contains(&file) => Ok(len.unwrap_or(0)),
+            None => len.ok_or_else(|| missing(file)),
         }
-        Ok(len.unwrap_or(0))
     }
 
     /// Changes a file in one transaction, after which it has `len` bytes and `tail` for its
@@ -168,13 +173,13 @@ impl IndexedDb {
         file: FileNo,
         durability: Durability,
         (len, tail): (u64, Vec<u8>),
-        change: impl FnOnce(&Store) -> Thrown<()>,
+        change: Change<'_>,
     ) -> Result<()> {
         self.with(file, |entry| {
             (entry.changing, entry.len) = (true, None);
             entry.tail.clear();
         });
-        let outcome = self.connection.write(durability, |chunks, _| change(chunks)).await;
+        let outcome = self.connection.write(durability, change).await;
         self.with(file, |entry| {
             entry.changing = false;
             if outcome.is_ok() {
@@ -210,13 +215,13 @@ impl IndexedDb {
         if !tail.is_empty() && grows {
             tail.extend_from_slice(data);
             let piece = Uint8Array::from(tail.as_slice());
-            let put = |chunks: &Store| put(chunks, file, begin, &piece);
-            return self.change(file, durability, (end, tail), put).await;
+            let put = |chunks: &Store, _: &Store| put(chunks, file, begin, &piece);
+            return self.change(file, durability, (end, tail), &put).await;
         }
         let last = layout::split(len, data).last().map_or(&[][..], |(_, piece)| piece);
         let tail = if last.len() < PIECE_BYTES { last.to_vec() } else { Vec::new() };
-        let puts = |chunks: &Store| put_pieces(chunks, file, len, data);
-        self.change(file, durability, (end, tail), puts).await
+        let puts = |chunks: &Store, _: &Store| put_pieces(chunks, file, len, data);
+        self.change(file, durability, (end, tail), &puts).await
     }
 
     async fn overwrite(
@@ -233,11 +238,11 @@ impl IndexedDb {
         if !kept.is_empty() {
             whole.extend(self.read_range(file, kept).await?);
         }
-        let rewrite = |chunks: &Store| {
+        let rewrite = |chunks: &Store, _: &Store| {
             chunks.delete(&layout::pieces_in(file, first..slot_end(end))?)?;
             put_pieces(chunks, file, first, &whole)
         };
-        self.change(file, durability, (len.max(end), Vec::new()), rewrite).await
+        self.change(file, durability, (len.max(end), Vec::new()), &rewrite).await
     }
 }
 
@@ -247,6 +252,11 @@ impl File {
             self.len = Some(len);
         }
     }
+}
+
+/// The bytes of a piece; None for a value that is none of ours.
+fn piece_bytes(piece: JsValue) -> Option<Uint8Array> {
+    piece.dyn_into().ok()
 }
 
 fn put(chunks: &Store, file: FileNo, offset: u64, piece: &Uint8Array) -> Thrown<()> {
@@ -264,8 +274,7 @@ fn put_pieces(chunks: &Store, file: FileNo, offset: u64, data: &[u8]) -> Thrown<
 /// `offset` on; returns how many bytes that are.
 fn gather(pieces: &Array, mut position: u64, offset: u64, buffer: &mut [u8]) -> usize {
     let mut done = 0;
-    for piece in pieces.iter() {
-        let piece: Uint8Array = piece.unchecked_into();
+    for piece in pieces.iter().map_while(piece_bytes) {
         let end = position + u64::from(piece.length());
         let from = (offset + done as u64).max(position);
         let to = end.min(offset + buffer.len() as u64);
@@ -288,24 +297,24 @@ impl Storage for IndexedDb {
     }
 
     async fn adopt(&self, live: &[FileNo]) -> Result<()> {
-        let mut kept: Vec<FileNo> = MANIFEST_SLOTS.iter().chain(live).copied().collect();
-        kept.sort_unstable();
+        let kept = MANIFEST_SLOTS.iter().chain(live).map(|file| (*file, File::default()));
+        let mut files: BTreeMap<FileNo, File> = kept.collect();
         let delete_strangers = |chunks: &Store, _: &Store| {
             let mut next = 0;
-            for number in kept.iter().copied().chain([FILES_MAX]) {
-                if next < number {
-                    chunks.delete(&layout::files_in(next..number)?)?;
+            for file in files.keys().copied().chain([FILES_MAX]) {
+                if next < file {
+                    chunks.delete(&layout::files_in(next..file)?)?;
                 }
-                next = number + 1;
+                next = file + 1;
             }
             Ok(())
         };
-        self.connection.write(Durability::Relaxed, delete_strangers).await?;
+        self.connection.write(Durability::Relaxed, &delete_strangers).await?;
         let mut state = self.state.borrow_mut();
-        state.files.retain(|number, _| kept.contains(number));
-        for number in kept {
-            state.files.entry(number).or_default();
+        for (file, entry) in std::mem::take(&mut state.files) {
+            files.entry(file).and_modify(|kept| *kept = entry);
         }
+        state.files = files;
         state.adopted = true;
         Ok(())
     }
@@ -334,9 +343,9 @@ impl Storage for IndexedDb {
             return Ok(0);
         }
         let ask = |chunks: &Store| Ok(vec![chunks.get_all(&layout::pieces_in(file, first..end)?)?]);
-        let results = self.connection.read(ask).await.map_err(|error| error.at(file, offset))?;
-        let pieces: Array = results.into_iter().next().unwrap_or_default().unchecked_into();
-        Ok(gather(&pieces, first, offset, buffer))
+        let results = self.connection.read(&ask).await.map_err(|error| error.at(file, offset))?;
+        let pieces = results.into_iter().next().unwrap_or_default();
+        Ok(gather(pieces.unchecked_ref(), first, offset, buffer))
     }
 
     async fn write(
@@ -367,7 +376,7 @@ impl Storage for IndexedDb {
         let count = self.syncs.get().wrapping_add(1);
         self.syncs.set(count);
         let put = |_: &Store, meta: &Store| meta.put(&count.into(), &"sync".into()).map(|_| ());
-        self.connection.write(Durability::Strict, put).await
+        self.connection.write(Durability::Strict, &put).await
     }
 
     async fn truncate(&self, file: FileNo, len: u64) -> Result<()> {
@@ -380,23 +389,25 @@ impl Storage for IndexedDb {
         }
         let first = slot_start(len);
         let kept = self.read_range(file, first..len).await?;
-        let cut = |chunks: &Store| {
+        let cut = |chunks: &Store, _: &Store| {
             chunks.delete(&layout::pieces_in(file, first..FILE_BYTES_MAX)?)?;
             put_pieces(chunks, file, first, &kept)
         };
-        self.change(file, Durability::Relaxed, (len, Vec::new()), cut).await
+        self.change(file, Durability::Relaxed, (len, Vec::new()), &cut).await
     }
 
     async fn remove(&self, file: FileNo) -> Result<()> {
         self.check(file)?;
-        let delete = |chunks: &Store| chunks.delete(&layout::files_in(file..file + 1)?).map(|_| ());
-        self.change(file, Durability::Relaxed, (0, Vec::new()), delete).await?;
+        let delete = |chunks: &Store, _: &Store| {
+            chunks.delete(&layout::files_in(file..file + 1)?).map(|_| ())
+        };
+        self.change(file, Durability::Relaxed, (0, Vec::new()), &delete).await?;
         self.state.borrow_mut().files.remove(&file);
         Ok(())
     }
 
     async fn usage(&self) -> Result<u64> {
-        Ok(self.lens().await?.values().sum())
+        Ok(self.lens().await?.iter().map(|(_, len)| len).sum())
     }
 
     async fn close(&self) -> Result<()> {

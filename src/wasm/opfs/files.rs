@@ -15,7 +15,7 @@ use crate::wasm::js::{self, Exception, Tried};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use wasm_bindgen::JsValue;
+use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
 
 /// Handles that are open at once, those of the spares included.
@@ -221,8 +221,9 @@ impl Files {
     pub async fn take_in_names(&self) -> Result<()> {
         let names = self.directory.keys().map_err(failed("listing the files"))?;
         loop {
-            let next = js::settle::<bindings::Next>(names.next()).await;
+            let next = js::settle(names.next()).await;
             let next = next.map_err(|e| e.while_doing("listing the files"))?;
+            let next: bindings::Next = next.unchecked_into();
             if next.done() {
                 return Ok(());
             }
@@ -253,8 +254,8 @@ impl Files {
 
     async fn open_handle(&self, file: FileNo) -> Tried<SyncHandle> {
         let found = self.directory.get_file_handle(&file.to_string(), &self.create);
-        let found = js::settle::<FileHandle>(found).await?;
-        js::settle(found.create_sync_access_handle()).await
+        let found: FileHandle = js::settle(found).await?.unchecked_into();
+        Ok(js::settle(found.create_sync_access_handle()).await?.unchecked_into())
     }
 
     /// Runs `run` on `file`, opening its handle first where it is not open.
@@ -264,10 +265,8 @@ impl Files {
         run: impl FnOnce(&mut OpenFile) -> Result<T>,
     ) -> Result<T> {
         if self.state.borrow_mut().owned(file)?.open.is_none() {
-            let _turn = self.gate.enter().await;
-            if self.state.borrow_mut().owned(file)?.open.is_none() {
-                self.open(file).await?;
-            }
+            // Boxed, to keep the future of the usual case small.
+            Box::pin(self.reopen(file)).await?;
         }
         let mut state = self.state.borrow_mut();
         state.uses += 1;
@@ -275,6 +274,14 @@ impl Files {
         let entry = state.owned(file)?;
         entry.used = used;
         run(entry.open.as_mut().ok_or_else(closed)?)
+    }
+
+    async fn reopen(&self, file: FileNo) -> Result<()> {
+        let _turn = self.gate.enter().await;
+        if self.state.borrow_mut().owned(file)?.open.is_none() {
+            self.open(file).await?;
+        }
+        Ok(())
     }
 
     /// An empty file under an unused number.
@@ -285,7 +292,7 @@ impl Files {
         let ready = self.state.borrow_mut().take_spare();
         let number = match ready {
             Some(number) => number,
-            None => self.make().await?,
+            None => Box::pin(self.make()).await?,
         };
         self.tidy();
         Ok(number)
@@ -374,7 +381,7 @@ impl Files {
         if let Some(entry) = self.state.borrow_mut().files.get_mut(&file) {
             entry.open = None;
         }
-        let removed = js::settle::<JsValue>(self.directory.remove_entry(&file.to_string())).await;
+        let removed = js::settle(self.directory.remove_entry(&file.to_string())).await;
         removed.map_err(|e| e.while_doing("deleting a file"))?;
         self.state.borrow_mut().files.remove(&file);
         Ok(())
@@ -425,8 +432,9 @@ impl Files {
 
     async fn stored_len(&self, file: FileNo) -> Tried<u64> {
         let found = self.directory.get_file_handle(&file.to_string(), &self.create);
-        let found = js::settle::<FileHandle>(found).await?;
-        Ok(js::settle::<bindings::Blob>(found.get_file()).await?.size() as u64)
+        let found: FileHandle = js::settle(found).await?.unchecked_into();
+        let blob: bindings::Blob = js::settle(found.get_file()).await?.unchecked_into();
+        Ok(blob.size() as u64)
     }
 
     /// Closes all handles. What waits for one fails.

@@ -19,7 +19,7 @@ use crate::wasm::js::{self, Exception};
 use bindings::{Directory, Options};
 use files::Files;
 use std::rc::Rc;
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsCast, JsValue};
 
 mod bindings;
 mod files;
@@ -50,9 +50,9 @@ impl Opfs {
         if name.len() > NAME_BYTES_MAX {
             return Err(Error::new(Code::TooLarge, "the name of the database is too long"));
         }
-        let root = js::settle::<Directory>(bindings::get_directory()).await;
+        let root = js::settle(bindings::get_directory()).await;
         let root = root.map_err(|e| e.with_code(Code::Unsupported, "OPFS can't be used here"))?;
-        let kvass = directory(&root, "kvass").await?;
+        let kvass = directory(root.unchecked_ref(), "kvass").await?;
         let files = Rc::new(Files::new(directory(&kvass, &name).await?));
         for slot in MANIFEST_SLOTS {
             open_patiently(&files, slot).await?;
@@ -71,7 +71,8 @@ async fn directory(parent: &Directory, name: &str) -> Result<Directory> {
     let create = Options::new();
     create.set_create(true);
     let directory = js::settle(parent.get_directory_handle(name, &create)).await;
-    directory.map_err(|e| e.while_doing("opening the directory of the database"))
+    let directory = directory.map_err(|e| e.while_doing("opening the database's directory"))?;
+    Ok(directory.unchecked_into())
 }
 
 /// Opens a manifest slot, waiting a little for a worker that is just ending.
@@ -107,7 +108,9 @@ pub fn check_written(written: f64, wanted: usize) -> Result<()> {
     if written == wanted as f64 {
         return Ok(());
     }
-    let message = format!("the storage is full: a write of {wanted} bytes returned {written}");
+    // As a whole number: to format a double takes 15 KB of code.
+    let returned = written as i64;
+    let message = format!("the storage is full: a write of {wanted} bytes returned {returned}");
     Err(Error::new(Code::QuotaExceeded, message))
 }
 
