@@ -109,3 +109,52 @@ async fn get_from<S: Storage>(table: &Table<S>, key: &[u8], at: Stamp) -> Result
     }
     table.get(key, at).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Budgets;
+    use crate::model::{Model, at, open, place, shared, write};
+
+    #[test]
+    fn a_table_that_moves_to_another_level_stays_the_table_its_readers_hold() {
+        let tables = shared(Rc::default());
+        let model = Model::from([(place(b"a", at(1)), None)]);
+        let before = open(&tables, 1, &model, &Budgets::default());
+        let version = Version::empty().apply(vec![(0, before.clone())], &[]);
+        let again = Table::new(tables.clone(), before.meta().clone());
+        let moved = version.apply(vec![(1, again)], &[1]);
+        assert!(moved.levels()[0].is_empty());
+        assert!(Rc::ptr_eq(&moved.levels()[1][0], &before));
+    }
+
+    #[test]
+    fn levels_are_in_order_whatever_order_tables_come_in() {
+        let tables = shared(Rc::default());
+        let table = |id: u64, key: &[u8], counter| {
+            let meta = write(
+                &tables,
+                id,
+                &Model::from([(place(key, at(counter)), None)]),
+                &<_>::default(),
+            );
+            Table::new(tables.clone(), meta)
+        };
+        let added = vec![
+            (0, table(1, b"a", 7)),
+            (0, table(2, b"a", 9)),
+            (0, table(3, b"a", 8)),
+            (2, table(4, b"b", 1)),
+            (2, table(5, b"a", 2)),
+        ];
+        let version = Version::empty().apply(added, &[]);
+        let ids: Vec<Vec<u64>> = version
+            .shape()
+            .iter()
+            .map(|level| level.iter().map(|meta| meta.id).collect())
+            .collect();
+        assert_eq!(ids, [vec![2, 3, 1], vec![], vec![5, 4]]);
+        let runs = version.runs(b"a", b"b", at(7));
+        assert_eq!(runs.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
+    }
+}

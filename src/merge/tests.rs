@@ -83,7 +83,7 @@ proptest! {
         model in versions(),
         cuts in any::<[u8; 5]>().prop_map(|cuts| cuts.map(|cut| u64::from(cut) % 51)),
         keys in proptest::collection::btree_set(key(), 0..4),
-        block_bytes in 1usize..300,
+        block_bytes in 1usize..2000,
         scans in proptest::collection::vec(scan(), 12),
         page in 1usize..20,
     ) {

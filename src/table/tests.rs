@@ -46,7 +46,7 @@ proptest! {
     #[test]
     fn a_get_finds_the_newest_version_at_or_below_its_stamp(
         model in versions(),
-        block_bytes in 1usize..200,
+        block_bytes in 1usize..2000,
         others in proptest::collection::vec(proptest::collection::vec(0u8..4, 1..4), 20),
     ) {
         let table = open(&model, &Budgets { block_bytes, ..Budgets::default() });
@@ -62,7 +62,7 @@ proptest! {
     #[test]
     fn a_cursor_walks_all_versions_from_any_place_in_both_directions(
         model in versions(),
-        block_bytes in 1usize..200,
+        block_bytes in 1usize..2000,
         bulk in any::<bool>(),
         places in proptest::collection::vec(
             (proptest::collection::vec(0u8..4, 0..4), 0u64..51),
@@ -116,8 +116,8 @@ fn sample() -> Model {
 /// Everything a reader can ask of the table, or the first error.
 fn read_all(table: &Rc<Table<MemoryStorage>>, model: &Model) -> Result<()> {
     block_on(async {
-        for reverse in [false, true] {
-            let mut cursor = TableCursor::new(table.clone(), reverse, reverse);
+        for (reverse, bulk) in [(false, false), (false, true), (true, false)] {
+            let mut cursor = TableCursor::new(table.clone(), reverse, bulk);
             let mut entries: Vec<_> = model.iter().collect();
             if reverse {
                 entries.reverse();
@@ -250,6 +250,22 @@ fn a_table_has_the_bytes_of_format_1() {
         (bytes.len(), xxhash_rust::xxh3::xxh3_64(&bytes)),
         (1233, 4_402_563_551_107_818_336)
     );
+}
+
+#[test]
+fn a_table_larger_than_what_is_read_at_once_is_read_whole() {
+    let rng = crate::rng::Rng::new(3);
+    let entries = (0..3_000u64).map(|index| {
+        let len = if rng.one_in(500) { 100_000 } else { rng.below(300) };
+        (place(&index.to_be_bytes(), at(index + 1)), Some((rng.bytes(len as usize), 0)))
+    });
+    let model: Model = entries.collect();
+    let (shared, meta) = write(&model, &Budgets::default());
+    let one_block = Cache::new(8 * 6_000);
+    let tables =
+        Tables { storage: shared.storage.clone(), cache: one_block, garbage: <_>::default() };
+    let table = Table::new(Rc::new(tables), meta);
+    read_all(&table, &model).unwrap();
 }
 
 #[test]
