@@ -136,7 +136,10 @@ export class HostWorker {
 function startWorker(worker: HostOptions["worker"]): Worker {
   if (typeof worker === "function") return worker();
   if (typeof Worker === "undefined") {
-    throw new KvassError("Unsupported", "kvass needs a browser: there is no Worker here");
+    throw new KvassError(
+      "Unsupported",
+      "kvass opens databases in browsers: there is no Worker here, so it can only be imported",
+    );
   }
   if (worker !== undefined) return new Worker(worker, { type: "module", name: "kvass" });
   // Bundlers look for these very words.

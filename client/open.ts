@@ -110,18 +110,12 @@ function checkArguments(name: string, options: OpenOptions): void {
   if (typeof name !== "string") {
     throw new TypeError(`the name of a database must be a string: received ${typeof name}`);
   }
-  const { storage, durability, limits, openTimeout, worker } = options;
+  const { storage, durability, limits, openTimeout } = options;
   checkChoice("storage", storage, STORAGES);
   checkChoice("durability", durability, DURABILITIES);
   checkChoice("limits", limits, Object.keys(LIMITS));
   if (openTimeout !== undefined && !(typeof openTimeout === "number" && openTimeout > 0)) {
     throw new TypeError(`openTimeout must be a positive number: received ${String(openTimeout)}`);
-  }
-  if (typeof Worker === "undefined" && typeof worker !== "function") {
-    throw new KvassError(
-      "Unsupported",
-      "kvass opens databases in browsers: there is no Worker here, so it can only be imported",
-    );
   }
 }
 

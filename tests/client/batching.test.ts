@@ -1,0 +1,148 @@
+/** How calls travel: together, in order, whole or not at all. */
+
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { Calls } from "../../client/calls.ts";
+import { collect, openFake, settle } from "./support/fake-worker.ts";
+
+describe("calls of one microtask", () => {
+  test("travel as one frame, in the order of the calls", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const sets = Array.from({ length: 1000 }, (_, i) => kv.set(["k", i], i));
+    const read = kv.get<number>(["k", 999]);
+    await Promise.all(sets);
+    assert.equal((await read).value, 999);
+    const [frame] = workers.last.frames;
+    assert.equal(workers.last.frames.length, 1);
+    assert.equal(frame?.requests.length, 1001);
+    assert.equal(frame?.requests[1000]?.type, "get");
+  });
+
+  test("of different handles travel together too", async (t) => {
+    const { kv, workers, name } = await openFake(t);
+    const { openKv } = await import("../../client/index.ts");
+    const other = await openKv(name);
+    t.after(async () => other[Symbol.asyncDispose]());
+    await Promise.all([kv.set(["a"], 1), other.get(["a"])]);
+    assert.deepEqual(
+      workers.last.frames.map(({ requests }) => requests.map(({ type }) => type)),
+      [["commit", "get"]],
+    );
+  });
+
+  test("are posted early where they are many bytes", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const value = new Uint8Array(100_000);
+    await Promise.all(Array.from({ length: 20 }, (_, i) => kv.set([i], value)));
+    assert.ok(workers.last.frames.length > 1);
+    const keys = await collect(kv.list({ prefix: [] }), ({ key }) => key[0]);
+    assert.deepEqual(
+      keys,
+      Array.from({ length: 20 }, (_, i) => i),
+    );
+  });
+});
+
+test("a frame says what was answered before it", async (t) => {
+  const { kv, workers } = await openFake(t);
+  await Promise.all([kv.get(["a"]), kv.get(["b"])]);
+  await kv.get(["c"]);
+  const [first, second] = workers.last.frames;
+  assert.deepEqual([first?.first, first?.ackedThrough, first?.epoch], [1, 0, 1]);
+  assert.deepEqual([second?.first, second?.ackedThrough, second?.epoch], [3, 2, 1]);
+  assert.equal(first?.deadline, 0);
+});
+
+describe("a call whose arguments can't be", () => {
+  test("is rejected and leaves the calls around it whole", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const before = kv.set(["before"], 1);
+    const bad = kv.set(["bad"], { deep: { inside: () => 0 } });
+    const worse = kv.get([null as never]);
+    const after = kv.set(["after"], 2);
+    await assert.rejects(bad, { name: "DataCloneError" });
+    await assert.rejects(worse, TypeError);
+    await Promise.all([before, after]);
+    assert.equal(workers.last.frames.length, 1);
+    assert.equal(workers.last.frames[0]?.requests.length, 2);
+    const [a, b] = await kv.getMany([["before"], ["after"]]);
+    assert.deepEqual([a?.value, b?.value], [1, 2]);
+  });
+
+  test("sends nothing where there is no other call", async (t) => {
+    const { kv, workers } = await openFake(t);
+    await assert.rejects(kv.set(["bad"], Symbol("bad")), { name: "DataCloneError" });
+    await settle();
+    assert.deepEqual(workers.last.frames, []);
+  });
+
+  test("may not make other calls while it is encoded", async (t) => {
+    const { kv } = await openFake(t);
+    let inner: Promise<unknown> = Promise.resolve();
+    const value = {
+      get sneaky() {
+        inner = kv.set(["inner"], 1);
+        inner.catch(() => undefined);
+        return 1;
+      },
+    };
+    await kv.set(["outer"], value);
+    await assert.rejects(inner, TypeError);
+    assert.deepEqual((await kv.get(["outer"])).value, { sneaky: 1 });
+  });
+});
+
+test("keys and values are those of the moment of the call", async (t) => {
+  const { kv } = await openFake(t);
+  const key = ["a", new Uint8Array([1])];
+  const value = { n: 1 };
+  const set = kv.set(key, value);
+  const got = kv.get(key);
+  const atomic = kv.atomic().set(["b"], value);
+  value.n = 2;
+  key[0] = "z";
+  await set;
+  assert.deepEqual(await got, {
+    key: ["a", new Uint8Array([1])],
+    value: { n: 1 },
+    versionstamp: (await kv.get(["a", new Uint8Array([1])])).versionstamp,
+  });
+  await atomic.commit();
+  assert.deepEqual((await kv.get(["b"])).value, { n: 1 });
+});
+
+describe("answers", () => {
+  test("in any order reach their calls", () => {
+    const calls = new Calls();
+    const answered: number[] = [];
+    for (let i = 1; i <= 1000; i++) {
+      calls.add({ isWrite: false, answer: () => answered.push(i), fail: () => undefined });
+    }
+    const order = Array.from({ length: 1000 }, (_, i) => ((i * 7) % 1000) + 1);
+    for (const sequence of order) calls.take(sequence)?.answer({ type: "done" });
+    assert.deepEqual(answered, order);
+    assert.equal(calls.ackedThrough, 1000);
+  });
+
+  test("that come twice, or to no call, are ignored", () => {
+    const calls = new Calls();
+    calls.add({ isWrite: false, answer: () => undefined, fail: () => undefined });
+    assert.ok(calls.take(1));
+    assert.equal(calls.take(1), undefined);
+    assert.equal(calls.take(0), undefined);
+    assert.equal(calls.take(2), undefined);
+    assert.equal(calls.ackedThrough, 1);
+  });
+
+  test("acknowledge no call above one that waits", () => {
+    const calls = new Calls();
+    for (let i = 0; i < 3; i++) {
+      calls.add({ isWrite: false, answer: () => undefined, fail: () => undefined });
+    }
+    calls.take(3);
+    calls.take(1);
+    assert.equal(calls.ackedThrough, 1);
+    calls.take(2);
+    assert.equal(calls.ackedThrough, 3);
+  });
+});

@@ -1,0 +1,121 @@
+/** Changes: every commit in order, or word that some were missed. */
+
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { encodeKey } from "../../client/codec/key.ts";
+import { type KvChangeEvent, KvU64 } from "../../client/index.ts";
+import { openFake, settle } from "./support/fake-worker.ts";
+import { hexOf, ResponseWriter } from "./support/wire.ts";
+
+async function take(reader: ReadableStreamDefaultReader<KvChangeEvent>, count: number) {
+  const events: KvChangeEvent[] = [];
+  while (events.length < count) {
+    const { value, done } = await reader.read();
+    if (done) break;
+    events.push(value);
+  }
+  return events;
+}
+
+describe("changes", () => {
+  test("are the commits from now on, in order, whole", async (t) => {
+    const { kv } = await openFake(t);
+    await kv.set(["before"], 0);
+    const reader = kv.changes().getReader();
+    const first = await kv.set(["a"], { n: 1 });
+    const second = await kv.atomic().sum(["n"], 5n).delete(["a"]).commit();
+    assert.ok(second.ok);
+    assert.deepEqual(await take(reader, 2), [
+      {
+        type: "commit",
+        versionstamp: first.versionstamp,
+        changes: [{ type: "set", key: ["a"], value: { n: 1 } }],
+      },
+      {
+        type: "commit",
+        versionstamp: second.versionstamp,
+        changes: [
+          { type: "set", key: ["n"], value: new KvU64(5n) },
+          { type: "delete", key: ["a"] },
+        ],
+      },
+    ]);
+  });
+
+  test("tell of what expires", async (t) => {
+    const { kv, workers } = await openFake(t);
+    await kv.set(["a"], 1);
+    const reader = kv.changes({ prefix: [] }).getReader();
+    await settle();
+    const out = new ResponseWriter();
+    workers.last.host.expire(hexOf(encodeKey(["a"])), out);
+    workers.last.send(out);
+    const [event] = await take(reader, 1);
+    assert.ok(event?.type === "commit");
+    assert.deepEqual(event.changes, [{ type: "expire", key: ["a"] }]);
+  });
+
+  test("are those of the ranges asked for", async (t) => {
+    const { kv } = await openFake(t);
+    const ranges = [{ prefix: ["a"] }, { start: ["c"], end: ["d"] }];
+    const reader = kv.changes<number>(ranges).getReader();
+    for (const key of [["a"], ["a", 1], ["b", 1], ["c", 1]]) await kv.set(key, 0);
+    const keys = (await take(reader, 2)).flatMap((event) =>
+      event.type === "commit" ? event.changes.map(({ key }) => key) : [],
+    );
+    assert.deepEqual(keys, [
+      ["a", 1],
+      ["c", 1],
+    ]);
+  });
+
+  test("tell a reader that fell behind once, and go on from there", async (t) => {
+    const { kv } = await openFake(t);
+    const reader = kv.changes<number>().getReader();
+    const sets = (from: number, to: number) =>
+      Promise.all(Array.from({ length: to - from }, (_, i) => kv.set(["n"], from + i)));
+    await sets(0, 10_000);
+    const last = (await sets(10_000, 25_000)).at(-5_000 + 1);
+    await kv.set(["n"], "end");
+    const [lagged, next] = await take(reader, 2);
+    assert.ok(lagged?.type === "lagged" && next?.type === "commit");
+    assert.equal(lagged.missed, 20_002);
+    assert.equal(lagged.versionstamp, last?.versionstamp);
+    assert.deepEqual(next.changes, [{ type: "set", key: ["n"], value: 20_002 }]);
+    const rest = await take(reader, 4_998);
+    assert.ok(rest.every(({ type }) => type === "commit"));
+    assert.deepEqual(rest.at(-1), {
+      type: "commit",
+      versionstamp: (await kv.get(["n"])).versionstamp,
+      changes: [{ type: "set", key: ["n"], value: "end" }],
+    });
+  });
+
+  test("go on with the next worker, after word of what may be missed", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const reader = kv.changes().getReader();
+    await kv.set(["a"], 1);
+    assert.equal((await take(reader, 1))[0]?.type, "commit");
+    workers.last.crash();
+    await settle();
+    const set = await kv.set(["b"], 2);
+    const [lagged, next] = await take(reader, 2);
+    assert.deepEqual([lagged?.type, next?.type], ["lagged", "commit"]);
+    assert.equal(lagged?.type === "lagged" && lagged.missed, null);
+    assert.equal(next?.versionstamp, set.versionstamp);
+  });
+
+  test("end when the handle closes", async (t) => {
+    const { kv } = await openFake(t);
+    const reader = kv.changes().getReader();
+    const next = reader.read();
+    await kv.close();
+    assert.deepEqual(await next, { value: undefined, done: true });
+  });
+
+  test("refuse the selectors that lists refuse", async (t) => {
+    const { kv } = await openFake(t);
+    assert.throws(() => kv.changes({} as never), /Selector must specify/);
+    assert.throws(() => kv.changes([{ start: ["b"], end: ["a"] }]), /greater than end key/);
+  });
+});

@@ -1,0 +1,142 @@
+/** What happens to the page: hidden, frozen, put into the back/forward cache, brought back. */
+
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, describe, test } from "node:test";
+import { encodeKey } from "../../client/codec/key.ts";
+import { encodeValue } from "../../client/codec/value/index.ts";
+import { FakeWorkers, openFake, settle } from "./support/fake-worker.ts";
+import { hexOf } from "./support/wire.ts";
+
+/** The parts of a window and its document that the client looks at. */
+class FakeDocument extends EventTarget {
+  visibilityState = "visible";
+}
+
+let page: EventTarget;
+let fakeDocument: FakeDocument;
+
+beforeEach(() => {
+  page = new EventTarget();
+  fakeDocument = new FakeDocument();
+  Object.assign(globalThis, {
+    document: fakeDocument,
+    addEventListener: page.addEventListener.bind(page),
+  });
+});
+
+afterEach(() => {
+  Reflect.deleteProperty(globalThis, "document");
+  Reflect.deleteProperty(globalThis, "addEventListener");
+});
+
+const transition = (type: string, persisted: boolean) =>
+  page.dispatchEvent(Object.assign(new Event(type), { persisted }));
+
+describe("a page that is hidden", () => {
+  const ways: Record<string, () => void> = {
+    "by another tab": () => {
+      fakeDocument.visibilityState = "hidden";
+      fakeDocument.dispatchEvent(new Event("visibilitychange"));
+    },
+    "by being frozen": () => fakeDocument.dispatchEvent(new Event("freeze")),
+    "for good": () => transition("pagehide", false),
+  };
+  for (const [way, hide] of Object.entries(ways)) {
+    test(`${way} has its worker flush, after all that was called`, async (t) => {
+      const { kv, workers } = await openFake(t);
+      const set = kv.set(["a"], 1);
+      hide();
+      await set;
+      assert.deepEqual(workers.last.said, [{ hide: true }]);
+      assert.ok(!workers.last.isTerminated);
+    });
+  }
+
+  test("and shown again is no concern of the worker", async (t) => {
+    const { workers } = await openFake(t);
+    fakeDocument.dispatchEvent(new Event("visibilitychange"));
+    await settle();
+    assert.deepEqual(workers.last.said, []);
+  });
+});
+
+describe("a page in the back/forward cache", () => {
+  test("holds no worker, and has one again when it is needed", async (t) => {
+    const { kv, workers } = await openFake(t);
+    await kv.set(["a"], 1);
+    transition("pagehide", true);
+    assert.ok(workers.last.isTerminated);
+    transition("pageshow", true);
+    await settle();
+    assert.equal(workers.all.length, 1);
+    assert.equal((await kv.get(["a"])).value, 1);
+    assert.equal(workers.all.length, 2);
+  });
+
+  test("leaves writes that were just sent to be finished by the worker", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const set = kv.set(["a"], 1);
+    transition("pagehide", true);
+    await assert.rejects(set, { code: "OutcomeUnknown" });
+    await settle();
+    assert.ok(!workers.last.isTerminated);
+    assert.deepEqual(workers.last.said, [{ end: true }]);
+    assert.equal(workers.files.entries.size, 1);
+  });
+
+  test("starts no worker for calls made there, but answers them afterwards", async (t) => {
+    const { kv, workers } = await openFake(t);
+    transition("pagehide", true);
+    const set = kv.set(["a"], 1);
+    await settle();
+    assert.equal(workers.all.length, 1);
+    transition("pageshow", true);
+    assert.ok((await set).ok);
+  });
+
+  test("has its watchers catch up when it comes back", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const reader = kv.watch<[number]>([["a"]]).getReader();
+    await reader.read();
+    transition("pagehide", true);
+    await settle();
+    const entry = { versionstamp: "00000001000000000009", value: encodeValue(1) };
+    workers.files.entries.set(hexOf(encodeKey(["a"])), entry);
+    transition("pageshow", true);
+    assert.equal((await reader.read()).value?.[0].value, 1);
+  });
+
+  test("keeps what is only in memory", async (t) => {
+    const workers = new FakeWorkers();
+    workers.behaviour.open = (worker) => worker.opened("memory");
+    const { kv } = await openFake(t, { storage: "memory" }, workers);
+    await kv.set(["a"], 1);
+    transition("pagehide", true);
+    assert.ok(!workers.last.isTerminated);
+    transition("pageshow", true);
+    assert.equal((await kv.get(["a"])).value, 1);
+  });
+
+  test("gives up an open that is under way, and begins it again", async (t) => {
+    const workers = new FakeWorkers();
+    workers.behaviour.open = (worker) => {
+      if (workers.all.length > 1) worker.opened();
+    };
+    const opening = openFake(t, {}, workers);
+    await settle();
+    transition("pagehide", true);
+    assert.ok(workers.last.isTerminated);
+    transition("pageshow", true);
+    await (await opening).kv.set(["a"], 1);
+    assert.equal(workers.all.length, 2);
+  });
+});
+
+test("a page whose databases are closed is not followed", async (t) => {
+  const { kv, workers } = await openFake(t);
+  await kv.close();
+  const { said } = workers.last;
+  transition("pagehide", false);
+  await settle();
+  assert.deepEqual(said, []);
+});

@@ -1,0 +1,215 @@
+/** A host that keeps its entries in a Map, for tests of the client without an engine. */
+
+import { compareBytes } from "../../../client/codec/bytes.ts";
+import { writeVersionstamp } from "../../../client/versionstamp.ts";
+import {
+  bytesOf,
+  type Entry,
+  type Hex,
+  hexOf,
+  type Mutation,
+  type Request,
+  type ResponseWriter,
+  writeMaybe,
+} from "./wire.ts";
+
+const byKey = (a: [Hex, Entry], b: [Hex, Entry]) => compareBytes(bytesOf(a[0]), bytesOf(b[0]));
+
+/** The entries of a database, which outlive its hosts. */
+export class Files {
+  readonly entries = new Map<Hex, Entry>();
+  epoch = 0;
+}
+
+export class MemoryHost {
+  readonly epoch: number;
+  readonly #files: Files;
+  #counter = 0;
+  readonly #leases = new Map<number, [Hex, Entry][]>();
+  #lastLease = 0;
+  readonly #watches = new Map<number, Hex[]>();
+  readonly #changes = new Map<number, [Hex, Hex][]>();
+
+  constructor(files: Files) {
+    this.#files = files;
+    this.epoch = ++files.epoch;
+  }
+
+  /** How many snapshots lists hold. */
+  get leases(): number {
+    return this.#leases.size;
+  }
+
+  /** How many subscriptions there are. */
+  get subscriptions(): number {
+    return this.#watches.size + this.#changes.size;
+  }
+
+  expireLeases(): void {
+    this.#leases.clear();
+  }
+
+  get #stamp(): string {
+    const counter = this.#counter.toString(16).padStart(12, "0");
+    return this.epoch.toString(16).padStart(8, "0") + counter;
+  }
+
+  answer(sequence: number, request: Request, out: ResponseWriter): void {
+    const { entries } = this.#files;
+    switch (request.type) {
+      case "get":
+        writeMaybe(out.reply(sequence, 1), entries.get(request.key));
+        return;
+      case "getMany": {
+        const w = out.reply(sequence, 2);
+        w.varint(request.keys.length);
+        for (const key of request.keys) writeMaybe(w, entries.get(key));
+        return;
+      }
+      case "list":
+        this.#list(sequence, request, out);
+        return;
+      case "commit":
+        this.#commit(sequence, request, out);
+        return;
+      case "watch":
+        this.#watches.set(request.id, request.keys);
+        out.reply(sequence, 6);
+        out.watch(
+          request.id,
+          this.#stamp,
+          request.keys.map((key, place) => [place, entries.get(key)]),
+        );
+        return;
+      case "changes":
+        this.#changes.set(request.id, request.ranges);
+        writeVersionstamp(out.reply(sequence, 4), this.#stamp);
+        return;
+      case "stats": {
+        const w = out.reply(sequence, 7);
+        const levels = 0;
+        for (const figure of [entries.size, 1, 2, 3, 4, 5, 6, 7, 8, levels, 9]) w.varint(figure);
+        return;
+      }
+      case "status": {
+        const w = out.reply(sequence, 8);
+        w.text("opfs");
+        w.u8(0);
+        w.varint(this.epoch);
+        w.varint(1);
+        w.u8(0);
+        return;
+      }
+      case "release":
+        this.#leases.delete(request.lease);
+        break;
+      case "unsubscribe":
+        this.#watches.delete(request.id);
+        this.#changes.delete(request.id);
+    }
+    out.reply(sequence, 6);
+  }
+
+  #list(sequence: number, list: Request & { type: "list" }, out: ResponseWriter): void {
+    const [start, end] = [bytesOf(list.start), bytesOf(list.end)];
+    const snapshot =
+      list.lease === undefined
+        ? [...this.#files.entries].sort(byKey)
+        : this.#leases.get(list.lease);
+    if (snapshot === undefined) {
+      out.error(sequence, 10, "the snapshot is gone");
+      return;
+    }
+    const within = snapshot.filter(
+      ([key]) => compareBytes(bytesOf(key), start) >= 0 && compareBytes(bytesOf(key), end) < 0,
+    );
+    if (list.reverse) within.reverse();
+    const page = within.slice(0, list.limit);
+    const done = page.length === within.length;
+    let lease = list.lease;
+    if (list.keep && !done) {
+      lease ??= ++this.#lastLease;
+      this.#leases.set(lease, snapshot);
+    } else {
+      if (lease !== undefined) this.#leases.delete(lease);
+      lease = undefined;
+    }
+    const w = out.reply(sequence, 3);
+    w.u8(done ? 1 : 0);
+    w.u8(lease === undefined ? 0 : 1);
+    if (lease !== undefined) w.varint(lease);
+    w.varint(page.length);
+    const rows = w.beginSized();
+    for (const [key, { versionstamp, value }] of page) {
+      w.sized(bytesOf(key));
+      writeVersionstamp(w, versionstamp);
+      w.sized(value);
+    }
+    w.endSized(rows);
+  }
+
+  #commit(sequence: number, commit: Request & { type: "commit" }, out: ResponseWriter): void {
+    const { entries } = this.#files;
+    const failed = commit.checks.findIndex(
+      ({ key, versionstamp }) => (entries.get(key)?.versionstamp ?? null) !== versionstamp,
+    );
+    if (failed >= 0) {
+      out.reply(sequence, 5).varint(failed);
+      return;
+    }
+    this.#counter++;
+    const versionstamp = this.#stamp;
+    const changes: [number, Hex, Uint8Array?][] = [];
+    for (const mutation of commit.mutations) {
+      const key = mutation.stampKey ? this.#stamped(mutation.key) : mutation.key;
+      if (mutation.type === "delete") {
+        entries.delete(key);
+        changes.push([1, key]);
+      } else {
+        const value = computed(mutation, entries.get(key)?.value);
+        entries.set(key, { versionstamp, value });
+        changes.push([0, key, value]);
+      }
+    }
+    writeVersionstamp(out.reply(sequence, 4), versionstamp);
+    this.#tell(changes, out);
+  }
+
+  #stamped(key: Hex): Hex {
+    return `${key}02${hexOf(new TextEncoder().encode(this.#stamp))}00`;
+  }
+
+  /** A commit of the host's own: the key expires. */
+  expire(key: Hex, out: ResponseWriter): void {
+    this.#counter++;
+    this.#files.entries.delete(key);
+    this.#tell([[2, key]], out);
+  }
+
+  #tell(changes: [number, Hex, Uint8Array?][], out: ResponseWriter): void {
+    for (const [id, keys] of this.#watches) {
+      const touched = keys.flatMap((key, place): [number, Entry | undefined][] =>
+        changes.some((change) => change[1] === key) ? [[place, this.#files.entries.get(key)]] : [],
+      );
+      if (touched.length > 0) out.watch(id, this.#stamp, touched);
+    }
+    for (const [id, ranges] of this.#changes) {
+      const touched = changes.filter(([, key]) =>
+        ranges.some(([start, end]) => start <= key && key < end),
+      );
+      if (touched.length > 0) out.changes(id, this.#stamp, touched);
+    }
+  }
+}
+
+/** What a mutation leaves; of the computing ones, those on u64 only. */
+function computed({ type, value = new Uint8Array() }: Mutation, before?: Uint8Array): Uint8Array {
+  if (type === "set" || before === undefined) return value;
+  const numbers = [before, value].map((bytes) => Buffer.from(bytes).readBigUInt64LE(1));
+  const [a = 0n, b = 0n] = numbers;
+  const [low = a, high = a] = a < b ? [a, b] : [b, a];
+  const result = { sum: a + b, min: low, max: high, delete: 0n }[type];
+  const bytes = Buffer.alloc(9, 2);
+  bytes.writeBigUInt64LE(BigInt.asUintN(64, result), 1);
+  return new Uint8Array(bytes);
+}

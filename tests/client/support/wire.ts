@@ -1,0 +1,215 @@
+/** The host's side of the wire, for tests: reads requests, writes replies and events. */
+
+import { ByteReader, ByteWriter } from "../../../client/codec/bytes.ts";
+import { readVersionstamp, writeVersionstamp } from "../../../client/versionstamp.ts";
+
+/** Bytes as hex digits: what a Map can have as a key and a test can compare. */
+export type Hex = string;
+
+export interface Check {
+  key: Hex;
+  versionstamp: string | null;
+}
+
+export interface Mutation {
+  type: "set" | "delete" | "sum" | "min" | "max";
+  key: Hex;
+  value?: Uint8Array;
+  expireIn?: number | undefined;
+  stampKey?: boolean;
+}
+
+export type Request =
+  | { type: "get"; key: Hex }
+  | { type: "getMany"; keys: Hex[] }
+  | {
+      type: "list";
+      start: Hex;
+      end: Hex;
+      reverse: boolean;
+      limit: number;
+      lease: number | undefined;
+      keep: boolean;
+    }
+  | { type: "release"; lease: number }
+  | {
+      type: "commit";
+      checks: Check[];
+      mutations: Mutation[];
+      durability: "relaxed" | "strict" | undefined;
+    }
+  | { type: "watch"; id: number; keys: Hex[] }
+  | { type: "changes"; id: number; ranges: [Hex, Hex][] }
+  | { type: "unsubscribe"; id: number }
+  | { type: "flush" | "stats" | "status" | "close" };
+
+export interface RequestFrame {
+  client: Hex;
+  epoch: number;
+  deadline: number;
+  ackedThrough: number;
+  first: number;
+  requests: Request[];
+}
+
+export interface Entry {
+  versionstamp: string;
+  value: Uint8Array;
+}
+
+export const hexOf = (bytes: Uint8Array): Hex => Buffer.from(bytes).toString("hex");
+export const bytesOf = (hex: Hex): Uint8Array => new Uint8Array(Buffer.from(hex, "hex"));
+
+export function readRequests(buffer: ArrayBuffer): RequestFrame {
+  const r = new ByteReader(new Uint8Array(buffer));
+  const frame = {
+    client: hexOf(r.raw(16)),
+    epoch: r.varint(),
+    deadline: r.varint(),
+    ackedThrough: r.varint(),
+    first: r.varint(),
+    requests: many(r, readRequest),
+  };
+  if (r.left > 0) throw new Error(`${r.left} bytes follow the last request`);
+  return frame;
+}
+
+function many<T>(r: ByteReader, read: (r: ByteReader) => T): T[] {
+  return Array.from({ length: r.varint() }, () => read(r));
+}
+
+const option = <T>(r: ByteReader, read: (r: ByteReader) => T) =>
+  r.u8() === 1 ? read(r) : undefined;
+const hex = (r: ByteReader) => hexOf(r.sized());
+const boolean = (r: ByteReader) => r.u8() === 1;
+const durability = (r: ByteReader) => (r.u8() === 1 ? "strict" : "relaxed");
+
+function readRequest(r: ByteReader): Request {
+  const variant = r.varint();
+  switch (variant) {
+    case 0:
+      return { type: "get", key: hex(r) };
+    case 1:
+      return { type: "getMany", keys: many(r, hex) };
+    case 2:
+      return {
+        type: "list",
+        start: hex(r),
+        end: hex(r),
+        reverse: boolean(r),
+        limit: r.varint(),
+        lease: option(r, () => r.varint()),
+        keep: boolean(r),
+      };
+    case 3:
+      return { type: "release", lease: r.varint() };
+    case 4:
+      return {
+        type: "commit",
+        checks: many(r, () => ({ key: hex(r), versionstamp: option(r, readVersionstamp) ?? null })),
+        mutations: many(r, readMutation),
+        durability: option(r, durability),
+      };
+    case 5:
+      return { type: "watch", id: r.varint(), keys: many(r, hex) };
+    case 6:
+      return { type: "changes", id: r.varint(), ranges: many(r, () => [hex(r), hex(r)]) };
+    case 7:
+      return { type: "unsubscribe", id: r.varint() };
+    default: {
+      const type = (["flush", "stats", "status", "close"] as const)[variant - 8];
+      if (type === undefined) throw new Error(`unknown request ${variant}`);
+      return { type };
+    }
+  }
+}
+
+function readMutation(r: ByteReader): Mutation {
+  const type = (["set", "delete", "sum", "min", "max"] as const)[r.varint()];
+  if (type === undefined) throw new Error("unknown mutation");
+  const key = hex(r);
+  if (type === "delete") return { type, key };
+  const value = r.sized().slice();
+  if (type !== "set") return { type, key, value };
+  return { type, key, value, expireIn: option(r, () => r.varint()), stampKey: boolean(r) };
+}
+
+/** Puts a response frame together. */
+export class ResponseWriter {
+  readonly #replies = new ByteWriter();
+  readonly #events = new ByteWriter();
+  #replyCount = 0;
+  #eventCount = 0;
+
+  get isEmpty(): boolean {
+    return this.#replyCount + this.#eventCount === 0;
+  }
+
+  /** Begins a reply; its content is to be written to the result. */
+  reply(sequence: number, variant: number): ByteWriter {
+    this.#replyCount++;
+    this.#replies.varint(sequence);
+    this.#replies.varint(variant);
+    return this.#replies;
+  }
+
+  error(sequence: number, code: number, message: string): void {
+    const w = this.reply(sequence, 0);
+    w.u8(code);
+    w.text(message);
+  }
+
+  watch(id: number, versionstamp: string, entries: [place: number, Entry | undefined][]): void {
+    this.#eventCount++;
+    const w = this.#events;
+    w.varint(0);
+    w.varint(id);
+    writeVersionstamp(w, versionstamp);
+    w.varint(entries.length);
+    for (const [place, entry] of entries) {
+      w.varint(place);
+      writeMaybe(w, entry);
+    }
+  }
+
+  changes(id: number, versionstamp: string, changes: [kind: number, Hex, Uint8Array?][]): void {
+    this.#eventCount++;
+    const w = this.#events;
+    w.varint(1);
+    w.varint(id);
+    writeVersionstamp(w, versionstamp);
+    w.varint(changes.length);
+    for (const [kind, key, value] of changes) {
+      w.varint(kind);
+      w.sized(bytesOf(key));
+      if (value !== undefined) w.sized(value);
+    }
+  }
+
+  take(epoch: number): ArrayBuffer {
+    const w = new ByteWriter();
+    w.varint(epoch);
+    w.varint(this.#replyCount);
+    w.raw(new Uint8Array(this.#replies.take()));
+    w.varint(this.#eventCount);
+    w.raw(new Uint8Array(this.#events.take()));
+    this.#replyCount = this.#eventCount = 0;
+    return w.take();
+  }
+}
+
+export function writeMaybe(w: ByteWriter, entry: Entry | undefined): void {
+  w.u8(entry === undefined ? 0 : 1);
+  if (entry === undefined) return;
+  writeVersionstamp(w, entry.versionstamp);
+  w.sized(entry.value);
+}
+
+export function welcome(epoch: number, protocol = 1): ArrayBuffer {
+  const bytes = Buffer.alloc(13);
+  bytes.write("KVSW", "latin1");
+  bytes.writeUInt16LE(protocol, 4);
+  bytes.writeUInt16LE(1, 6);
+  bytes.writeUInt32LE(epoch, 8);
+  return new Uint8Array(bytes).buffer;
+}

@@ -1,0 +1,174 @@
+/** Page and host agree on the bytes of frames: tests/wire_vectors.rs writes what is read here. */
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { describe, test } from "node:test";
+import { type Kv, KvU64 } from "../../client/index.ts";
+import { decodeWelcome, encodeHello } from "../../client/wire/hello.ts";
+import {
+  type RawEvent,
+  type Response,
+  readChanges,
+  readFrame,
+  type Slice,
+} from "../../client/wire/response.ts";
+import { FakeWorkers, openFake, settle } from "./support/fake-worker.ts";
+import { bytesOf, hexOf } from "./support/wire.ts";
+
+interface Vector {
+  name: string;
+  direction: "request" | "response" | "welcome";
+  hex: string;
+  value?: unknown;
+}
+
+const url = new URL("../vectors/frames.json", import.meta.url);
+const vectors: Vector[] = JSON.parse(readFileSync(url, "utf8"));
+const of = (direction: string) => vectors.filter((vector) => vector.direction === direction);
+
+const STAMP = "0000000700000000012c";
+const LONG = new Uint8Array(199).fill(3);
+
+/** The calls that lead to each frame; one that returns a promise is answered before the frame. */
+const CALLS: Record<string, (kv: Kv) => unknown> = {
+  get: (kv) => kv.get(["a"]),
+  "three gets in one microtask": (kv) => [kv.get(["a"]), kv.get(["b"]), kv.get(["a"])],
+  getMany: (kv) => kv.getMany([["a"], ["b"]]),
+  "list of a prefix": (kv) => kv.list({ prefix: ["a"] }).next(),
+  "list of five in reverse": (kv) =>
+    kv.list({ start: ["a"], end: ["b"] }, { limit: 5, reverse: true }).next(),
+  "second page of a list": async (kv) => {
+    const list = kv.list({ prefix: ["a"] });
+    await list.next();
+    await list.next();
+  },
+  "list left early": async (kv) => {
+    const list = kv.list({ prefix: ["a"] });
+    await list.next();
+    await list.return();
+  },
+  set: (kv) => kv.set(["a"], "x"),
+  "set with expireIn, strict": (kv) =>
+    kv.set(["a"], "x", { expireIn: 60_000, durability: "strict" }),
+  "set with a versionstamp in its key": (kv) => kv.set(["a", kv.commitVersionstamp()], "x"),
+  "set of 199 bytes": (kv) => kv.set(["a"], LONG),
+  "delete, relaxed": (kv) => kv.delete(["a"], { durability: "relaxed" }),
+  atomic: (kv) =>
+    kv
+      .atomic()
+      .set(["a"], "x")
+      .check({ key: ["a"], versionstamp: STAMP }, { key: ["b"], versionstamp: null })
+      .delete(["b"])
+      .sum(["a"], 5n)
+      .min(["a"], 5n)
+      .mutate({ type: "max", key: ["a"], value: new KvU64(5n) })
+      .mutate({ type: "sum", key: ["b"], value: 1 })
+      .commit(),
+  watch: (kv) => kv.watch([["a"], ["b"]]),
+  changes: (kv) => kv.changes(),
+  "changes of two ranges": (kv) => kv.changes([{ prefix: ["a"] }, { start: ["a"], end: ["b"] }]),
+  "watch left": async (kv) => {
+    const stream = kv.watch([["a"]]);
+    await settle();
+    await stream.cancel();
+  },
+  flush: (kv) => kv.flush(),
+  stats: (kv) => kv.stats(),
+  status: (kv) => kv.status(),
+  close: (kv) => kv.close(),
+};
+
+/** A first page: ["a", "x"], ["a", "y"] and ["a", "z"], each null, with more under lease 300. */
+const ROWS = ["78", "79", "7a"].map((char) => `0602610002${char}00${STAMP}0201f6`);
+const PAGE = `07010103 0001ac02 03 3c ${ROWS.join("")} 00`.replaceAll(" ", "");
+
+describe("requests are the bytes that the host reads", () => {
+  for (const { name, hex } of of("request")) {
+    test(name, async (t) => {
+      const workers = new FakeWorkers();
+      workers.files.epoch = 6;
+      workers.behaviour.request = (worker, sequence, request, out) => {
+        if (request.type === "list") worker.say(bytesOf(PAGE).buffer);
+        else worker.host.answer(sequence, request, out);
+      };
+      const { kv } = await openFake(t, {}, workers);
+      const call = CALLS[name];
+      assert.ok(call, `no call is known for the vector "${name}"`);
+      await Promise.all([call(kv), settle()]);
+      await settle();
+      const frames = workers.last.buffers.map((buffer) => hexOf(new Uint8Array(buffer)));
+      // Clients are random, those of the vectors are not.
+      const frame = `${"11".repeat(16)}${frames.at(-1)?.slice(32)}`;
+      assert.equal(frame, hex);
+    });
+  }
+
+  test("every call has a vector", () => {
+    assert.deepEqual(
+      of("request")
+        .map(({ name }) => name)
+        .sort(),
+      Object.keys(CALLS).sort(),
+    );
+  });
+});
+
+/** Decoded frames as the vectors write them: bytes in hex, integers in decimal. */
+function plain(value: unknown): unknown {
+  if (typeof value === "number") return String(value);
+  if (typeof value !== "object" || value === null) return value;
+  if (Array.isArray(value)) return value.map(plain);
+  if ("bytes" in value && value.bytes instanceof Uint8Array) {
+    const { bytes, start, end } = value as Slice;
+    return hexOf(bytes.subarray(start, end));
+  }
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plain(item)]));
+}
+
+function plainEvent(event: RawEvent): unknown {
+  if (event.type === "watch") return plain(event);
+  const { count, changes, ...rest } = event;
+  return plain({ ...rest, changes: readChanges(changes, count) });
+}
+
+function decoded(hex: string) {
+  let epoch = 0;
+  const replies: { sequence: number; response: Response }[] = [];
+  const events: unknown[] = [];
+  readFrame(bytesOf(hex).buffer as ArrayBuffer, {
+    epoch: (its) => {
+      epoch = its;
+    },
+    reply: (sequence, response) => replies.push({ sequence, response }),
+    event: (event) => events.push(plainEvent(event)),
+  });
+  return { epoch: plain(epoch), replies: plain(replies), events };
+}
+
+describe("responses are read from the bytes that the host writes", () => {
+  for (const { name, hex, value } of of("response")) {
+    test(name, () => assert.deepEqual(decoded(hex), value));
+
+    test(`${name}, cut short anywhere, is an error`, () => {
+      for (let length = 0; length < hex.length; length += 2) {
+        assert.throws(() => decoded(hex.slice(0, length)), { name: "DecodeError" });
+      }
+      assert.throws(() => decoded(`${hex}00`), { name: "DecodeError" });
+    });
+  }
+});
+
+test("the welcome is read from the bytes that the host writes", () => {
+  for (const { hex, value } of of("welcome")) {
+    const { buffer } = bytesOf(hex);
+    assert.deepEqual(plain(decodeWelcome(buffer as ArrayBuffer)), value);
+  }
+});
+
+test("the hello has the layout that stays for ever", () => {
+  const hello = hexOf(new Uint8Array(encodeHello(new Uint8Array(16).fill(0x11))));
+  assert.equal(
+    hello,
+    `4b565348${"0100".repeat(4)}${"11".repeat(16)}05${hexOf(Buffer.from("0.1.0"))}`,
+  );
+});

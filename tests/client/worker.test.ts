@@ -1,0 +1,290 @@
+/** The life of the worker: opening, failing, crashing, closing. Nothing hangs, all is told. */
+
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { KvassError, openKv } from "../../client/index.ts";
+import { FakeWorkers, openFake, settle } from "./support/fake-worker.ts";
+import { bytesOf, welcome } from "./support/wire.ts";
+
+describe("opening", () => {
+  test("tells the worker what to open", async (t) => {
+    const workers = new FakeWorkers();
+    let told: unknown;
+    workers.behaviour.open = (worker, { open }) => {
+      told = open;
+      worker.opened();
+    };
+    const wasm = "https://example.com/engine.wasm";
+    const options = { storage: "indexeddb", durability: "strict", wasm } as const;
+    const { name } = await openFake(t, { ...options, storage: "auto" }, workers);
+    assert.deepEqual(told, { name, storage: "auto", durability: "strict", wasm });
+  });
+
+  test("fails with the engine's error and lets go of the worker", async () => {
+    const workers = new FakeWorkers();
+    workers.behaviour.open = (worker) => worker.say({ failed: { code: 1, message: "held" } });
+    const opening = openKv("busy", { worker: workers.start });
+    await assert.rejects(opening, { name: "KvassError", code: "Busy", message: "held" });
+    assert.ok(workers.last.isTerminated);
+    workers.behaviour.open = (worker) => worker.opened();
+    await (await openKv("busy", { worker: workers.start })).close();
+  });
+
+  test("is given up after openTimeout", async () => {
+    const workers = new FakeWorkers();
+    workers.behaviour.open = () => undefined;
+    const opening = openKv("mute", { worker: workers.start, openTimeout: 5 });
+    await assert.rejects(opening, { code: "Timeout" });
+    assert.ok(workers.last.isTerminated);
+  });
+
+  test("is tried again after a crash, three times in all", async () => {
+    const workers = new FakeWorkers();
+    workers.behaviour.open = (worker) => worker.crash();
+    const opening = openKv("crashing", { worker: workers.start });
+    await assert.rejects(opening, { code: "HostLost", message: /crashed 3 times in a row/ });
+    assert.equal(workers.all.length, 3);
+  });
+
+  test("succeeds after one crash", async (t) => {
+    const workers = new FakeWorkers();
+    workers.behaviour.open = (worker) =>
+      workers.all.length === 1 ? worker.crash() : worker.opened();
+    const { kv } = await openFake(t, {}, workers);
+    await kv.set(["a"], 1);
+    assert.equal(workers.all.length, 2);
+  });
+
+  test("names the script that can't be loaded as the cause", async () => {
+    const workers = new FakeWorkers();
+    workers.behaviour.open = (worker) => worker.onerror?.({});
+    const opening = openKv("missing", { worker: workers.start });
+    await assert.rejects(opening, { code: "Unsupported", message: /worker could not be loaded/ });
+  });
+
+  test("refuses a worker of a version too far apart", async () => {
+    const workers = new FakeWorkers();
+    workers.behaviour.open = (worker) =>
+      worker.say({ opened: { storage: "opfs" }, welcome: welcome(1, 0) });
+    const opening = openKv("old", { worker: workers.start });
+    await assert.rejects(opening, { code: "VersionMismatch" });
+  });
+
+  test("refuses options that can't be", async () => {
+    await assert.rejects(openKv(1 as never), TypeError);
+    await assert.rejects(openKv("x", { storage: "disk" as never }), /storage must be one of/);
+    await assert.rejects(openKv("x", { durability: "no" as never }), /durability must be one of/);
+    await assert.rejects(openKv("x", { limits: "no" as never }), /limits must be one of/);
+    await assert.rejects(openKv("x", { openTimeout: -1 }), /openTimeout must be/);
+  });
+
+  test("where there are no workers says so", async () => {
+    await assert.rejects(openKv("node"), { name: "KvassError", code: "Unsupported" });
+  });
+});
+
+describe("handles of one name", () => {
+  test("share a worker, which ends with the last of them", async (t) => {
+    const { kv, workers, name } = await openFake(t);
+    const other = await openKv(name, { worker: workers.start });
+    assert.equal(workers.all.length, 1);
+    await kv.set(["a"], 1);
+    await kv.close();
+    assert.equal((await other.get(["a"])).value, 1);
+    assert.ok(!workers.last.isTerminated);
+    await other.close();
+    assert.ok(workers.last.isTerminated);
+    assert.deepEqual(workers.last.frames.at(-1)?.requests, [{ type: "close" }]);
+  });
+
+  test("may be opened again while the last one closes", async (t) => {
+    const { kv, workers, name } = await openFake(t);
+    const closing = kv.close();
+    const again = await openKv(name, { worker: workers.start });
+    await closing;
+    assert.equal(workers.all.length, 2);
+    assert.ok(workers.all[0]?.isTerminated);
+    await again.set(["a"], 1);
+    await again.close();
+  });
+
+  test("can't differ in storage or durability", async (t) => {
+    const { workers, name } = await openFake(t, { durability: "relaxed" });
+    const { start: worker } = workers;
+    const other = { name: "KvassError", code: "Unsupported" };
+    await assert.rejects(openKv(name, { worker, storage: "indexeddb" }), other);
+    await assert.rejects(openKv(name, { worker, durability: "strict" }), other);
+    const same = await openKv(name, { worker, storage: "opfs", durability: "relaxed" });
+    await same.close();
+    assert.ok(!workers.last.isTerminated);
+  });
+
+  test("may differ in their limits", async (t) => {
+    const { kv, workers, name } = await openFake(t);
+    const small = await openKv(name, { worker: workers.start, limits: "deno" });
+    const value = new Uint8Array(65_537);
+    await assert.rejects(small.set(["a"], value), /Value too large \(max 65536 bytes\)/);
+    await kv.set(["a"], value);
+    await small.set(["a"], value.subarray(1));
+    await small.close();
+  });
+});
+
+describe("after close", () => {
+  test("every method rejects, and a second close throws", async (t) => {
+    const { kv } = await openFake(t);
+    const list = kv.list({ prefix: [] });
+    const atomic = kv.atomic().set(["a"], 1);
+    await kv.close();
+    const closed = { name: "KvassError", code: "Closed" };
+    await assert.rejects(kv.get(["a"]), closed);
+    await assert.rejects(kv.get([]), closed);
+    await assert.rejects(kv.getMany([["a"]]), closed);
+    await assert.rejects(kv.set(["a"], 1), closed);
+    await assert.rejects(kv.delete(["a"]), closed);
+    await assert.rejects(list.next(), closed);
+    await assert.rejects(atomic.commit(), closed);
+    await assert.rejects(kv.stats(), closed);
+    await assert.rejects(kv.status(), closed);
+    await assert.rejects(kv.flush(), closed);
+    assert.throws(() => kv.watch([["a"]]), closed);
+    assert.throws(() => kv.changes(), closed);
+    assert.throws(() => kv.close(), closed);
+    await kv[Symbol.asyncDispose]();
+    kv[Symbol.dispose]();
+  });
+
+  test("what was called before is done", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const set = kv.set(["a"], 1);
+    await kv.close();
+    assert.ok((await set).ok);
+    assert.equal(workers.files.entries.size, 1);
+  });
+
+  test("a failure of the last flush is told", async (t) => {
+    const { kv, workers } = await openFake(t);
+    workers.behaviour.request = (_worker, sequence, _request, out) =>
+      out.error(sequence, 5, "the disk is gone");
+    await assert.rejects(kv.close(), { code: "Io", message: "the disk is gone" });
+    assert.ok(workers.last.isTerminated);
+  });
+});
+
+describe("when the worker ends", () => {
+  const mute = (workers: FakeWorkers) => {
+    workers.behaviour.request = () => undefined;
+  };
+
+  const endings: Record<string, (workers: FakeWorkers) => void> = {
+    "its engine panics": ({ last }) => last.crash("unreachable executed"),
+    "it throws": ({ last }) => last.onerror?.({ message: "unreachable executed" }),
+    "its message can't be read": ({ last }) => last.onmessageerror?.(),
+    "its frame can't be read": ({ last }) => last.say(bytesOf("0101").buffer),
+  };
+  for (const [how, end] of Object.entries(endings)) {
+    test(`reads fail and writes are in doubt, if ${how}`, async (t) => {
+      const { kv, workers } = await openFake(t);
+      const answer = workers.behaviour.request;
+      mute(workers);
+      const outcomes = Promise.allSettled([
+        kv.get(["a"]),
+        kv.set(["a"], 1),
+        kv.atomic().delete(["a"]).commit(),
+        kv.list({ prefix: [] }).next(),
+      ]);
+      await settle();
+      end(workers);
+      const codes = (await outcomes).map((outcome) =>
+        outcome.status === "rejected" ? outcome.reason.code : "fulfilled",
+      );
+      const read = how === "its frame can't be read" ? "MalformedFrame" : "HostLost";
+      assert.deepEqual(codes, [read, "OutcomeUnknown", "OutcomeUnknown", read]);
+      assert.ok(workers.last.isTerminated);
+      workers.behaviour.request = answer;
+      await kv.set(["b"], 1);
+      assert.equal(workers.all.length, 2);
+      assert.equal(workers.last.frames[0]?.epoch, 2);
+    });
+  }
+
+  test("no other is started before there is something to do", async (t) => {
+    const { workers } = await openFake(t);
+    workers.last.crash();
+    await settle();
+    assert.equal(workers.all.length, 1);
+  });
+
+  test("three times in a row, no other is started, and that is told", async (t) => {
+    const { kv, workers } = await openFake(t);
+    mute(workers);
+    for (let i = 0; i < 3; i++) {
+      const set = assert.rejects(kv.set(["a"], 1), { code: "OutcomeUnknown" });
+      await settle();
+      workers.last.crash("again");
+      await set;
+    }
+    await assert.rejects(kv.set(["a"], 1), (error: KvassError) => {
+      assert.equal(error.code, "HostLost");
+      assert.equal((error.cause as Error).message, "the database's worker ended: again");
+      return true;
+    });
+    assert.equal(workers.all.length, 3);
+  });
+
+  test("calls that wait for the next one fail if that can't open", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const watch = kv.watch([["a"]]).getReader();
+    await watch.read();
+    workers.behaviour.open = (worker) => worker.say({ failed: { code: 1, message: "held" } });
+    workers.last.crash();
+    await assert.rejects(watch.read(), { code: "Busy" });
+    await assert.rejects(kv.set(["a"], 1), { code: "Busy" });
+  });
+});
+
+test("errors of the host have its code and message; misfits are TypeErrors", async (t) => {
+  const { kv, workers } = await openFake(t);
+  let code = 0;
+  workers.behaviour.request = (_worker, sequence, _request, out) =>
+    out.error(sequence, code, `message ${code}`);
+  code = 4;
+  await assert.rejects(kv.set(["a"], 1), (error) => {
+    assert.ok(error instanceof KvassError);
+    assert.deepEqual(
+      [error.name, error.code, error.message],
+      ["KvassError", "QuotaExceeded", "message 4"],
+    );
+    return true;
+  });
+  for (const [number, name] of [
+    [7, "TypeMismatch"],
+    [8, "TooLarge"],
+  ] as const) {
+    code = number;
+    await assert.rejects(kv.atomic().sum(["a"], 1n).commit(), (error) => {
+      assert.ok(error instanceof TypeError);
+      assert.equal((error as Error & { code?: string }).code, name);
+      return true;
+    });
+  }
+  code = 200;
+  await assert.rejects(kv.get(["a"]), { code: "Io", message: "message 200" });
+  workers.behaviour.request = (worker, sequence, request, out) =>
+    worker.host.answer(sequence, request, out);
+});
+
+test("a damaged value fails its own call and no other", async (t) => {
+  const { kv, workers } = await openFake(t);
+  await kv.set(["good"], 1);
+  await kv.set(["bad"], 2);
+  for (const [key, entry] of workers.files.entries) {
+    if (key.includes(Buffer.from("bad").toString("hex"))) entry.value = bytesOf("01ff");
+  }
+  const [good, bad] = await Promise.allSettled([kv.get(["good"]), kv.get(["bad"])]);
+  assert.equal(good.status, "fulfilled");
+  assert.equal(bad.status === "rejected" && bad.reason.code, "Corruption");
+  const list = kv.list({ prefix: [] });
+  await assert.rejects(list.next(), { code: "Corruption" });
+  assert.deepEqual((await list.next()).value?.key, ["good"]);
+});

@@ -1,0 +1,291 @@
+//! Page and host agree on the bytes of frames: these are tests/vectors/frames.json, which
+//! tests/client/wire.test.ts holds the page to. After a change of the protocol, write them anew:
+//! `KVASS_WRITE_VECTORS=1 cargo test --test wire_vectors`.
+
+#![allow(clippy::expect_used, reason = "a test that fails may panic")]
+
+use kvass::storage::Durability;
+use kvass::wire::hello::{self, Hello};
+use kvass::wire::{
+    Blob, Change, Changes, Check, Commit, Entry, Event, Failure, List, Mutation, Page, Reply,
+    Request, RequestFrame, Response, ResponseFrame, Stats, Status, Watch,
+};
+use serde_json::{Value, json};
+
+const CLIENT: [u8; 16] = [0x11; 16];
+const EPOCH: u32 = 7;
+const STAMP: [u8; 10] = [0, 0, 0, 7, 0, 0, 0, 0, 1, 0x2c];
+const STAMP_HEX: &str = "0000000700000000012c";
+
+/// The keys `["a"]` and `["b"]`; the values `"x"`, `KvU64` 5 and the number 1.
+const A: Blob<'_> = Blob(b"\x02a\x00");
+const B: Blob<'_> = Blob(b"\x02b\x00");
+const TEXT: Blob<'_> = Blob(b"\x01\x61x");
+const U64: Blob<'_> = Blob(b"\x02\x05\x00\x00\x00\x00\x00\x00\x00");
+const NUMBER: Blob<'_> = Blob(b"\x04\x00\x00\x00\x00\x00\x00\xf0\x3f");
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a page sends when it calls what `name` says on a new connection, or, from `first` 2 on,
+/// after one answered call.
+fn request(name: &str, first: u64, requests: Vec<Request<'_>>) -> Value {
+    let client = CLIENT;
+    let frame = RequestFrame {
+        client,
+        epoch: EPOCH,
+        deadline_ms: 0,
+        acked_through: first - 1,
+        first,
+        requests,
+    };
+    let bytes = postcard::to_allocvec(&frame).expect("encodes");
+    assert_eq!(RequestFrame::decode(&bytes).expect("decodes"), frame, "{name}");
+    json!({ "name": name, "direction": "request", "hex": hex(&bytes) })
+}
+
+/// A frame of the host, and what the page reads: bytes in hex, integers in decimal.
+fn response(name: &str, replies: Vec<Response<'_>>, events: Vec<Event<'_>>, value: Value) -> Value {
+    let replies = (1..).zip(replies).map(|(sequence, response)| Reply { sequence, response });
+    let frame = ResponseFrame { epoch: EPOCH, replies: replies.collect(), events };
+    let bytes = postcard::to_allocvec(&frame).expect("encodes");
+    json!({ "name": name, "direction": "response", "hex": hex(&bytes), "value": value })
+}
+
+fn one_commit(mutation: Mutation<'_>, durability: Option<Durability>) -> Request<'_> {
+    Request::Commit(Commit { checks: vec![], mutations: vec![mutation], durability })
+}
+
+fn set(expire_in_ms: Option<u64>, stamp_key: bool) -> Mutation<'static> {
+    Mutation::Set { key: A, value: TEXT, expire_in_ms, stamp_key }
+}
+
+fn list<'a>(start: &'a [u8], end: &'a [u8], lease: Option<u64>) -> List<'a> {
+    let (start, end) = (Blob(start), Blob(end));
+    List { start, end, reverse: false, limit: 100, lease, keep: true }
+}
+
+fn reads() -> Vec<Value> {
+    let (start, end) = (b"\x02a\x00\x00", b"\x02a\x00\xff");
+    let reverse = List { limit: 5, keep: false, reverse: true, ..list(&A, &B, None) };
+    let next = List { limit: 400, ..list(b"\x02a\x00\x02z\x00\x00", end, Some(300)) };
+    vec![
+        request("get", 1, vec![Request::Get(A)]),
+        request(
+            "three gets in one microtask",
+            1,
+            vec![Request::Get(A), Request::Get(B), Request::Get(A)],
+        ),
+        request("getMany", 1, vec![Request::GetMany(vec![A, B])]),
+        request("list of a prefix", 1, vec![Request::List(list(start, end, None))]),
+        request("list of five in reverse", 1, vec![Request::List(reverse)]),
+        request("second page of a list", 2, vec![Request::List(next)]),
+        request("list left early", 2, vec![Request::Release(300)]),
+    ]
+}
+
+fn writes() -> Vec<Value> {
+    let atomic = Commit {
+        checks: vec![
+            Check { key: A, versionstamp: Some(STAMP) },
+            Check { key: B, versionstamp: None },
+        ],
+        mutations: vec![
+            set(None, false),
+            Mutation::Delete { key: B },
+            Mutation::Sum { key: A, value: U64 },
+            Mutation::Min { key: A, value: U64 },
+            Mutation::Max { key: A, value: U64 },
+            Mutation::Sum { key: B, value: NUMBER },
+        ],
+        durability: None,
+    };
+    let expiring = one_commit(set(Some(60_000), false), Some(Durability::Strict));
+    let delete = one_commit(Mutation::Delete { key: A }, Some(Durability::Relaxed));
+    let long = Blob(&[3; 200]);
+    let mutation = Mutation::Set { key: A, value: long, expire_in_ms: None, stamp_key: false };
+    vec![
+        request("set", 1, vec![one_commit(set(None, false), None)]),
+        request("set with expireIn, strict", 1, vec![expiring]),
+        request("set with a versionstamp in its key", 1, vec![one_commit(set(None, true), None)]),
+        request("set of 199 bytes", 1, vec![one_commit(mutation, None)]),
+        request("delete, relaxed", 1, vec![delete]),
+        request("atomic", 1, vec![Request::Commit(atomic)]),
+    ]
+}
+
+fn others() -> Vec<Value> {
+    let watch = Request::Watch(Watch { id: 1, keys: vec![A, B] });
+    let everything = vec![(Blob(b"\x00"), Blob(b"\xff"))];
+    let ranges = vec![(Blob(b"\x02a\x00\x00"), Blob(b"\x02a\x00\xff")), (A, B)];
+    vec![
+        request("watch", 1, vec![watch]),
+        request("changes", 1, vec![Request::Changes(Changes { id: 1, ranges: everything })]),
+        request("changes of two ranges", 1, vec![Request::Changes(Changes { id: 1, ranges })]),
+        request("watch left", 2, vec![Request::Unsubscribe(1)]),
+        request("flush", 1, vec![Request::Flush]),
+        request("stats", 1, vec![Request::Stats]),
+        request("status", 1, vec![Request::Status]),
+        request("close", 1, vec![Request::Close]),
+    ]
+}
+
+fn entry() -> Entry<'static> {
+    Entry { versionstamp: STAMP, value: TEXT }
+}
+
+fn entry_json() -> Value {
+    json!({ "versionstamp": STAMP_HEX, "value": hex(&TEXT) })
+}
+
+fn replies() -> Vec<Value> {
+    let reply = |name: &str, reply: Response<'_>, value: Value| {
+        let replies = json!([{ "sequence": "1", "response": value }]);
+        let value = json!({ "epoch": "7", "replies": replies, "events": [] });
+        response(name, vec![reply], vec![], value)
+    };
+    let mut rows = vec![3];
+    rows.extend_from_slice(&A);
+    rows.extend_from_slice(&STAMP);
+    rows.push(3);
+    rows.extend_from_slice(&TEXT);
+    let page = Page { done: false, lease: Some(300), count: 1, entries: Blob(&rows) };
+    vec![
+        reply(
+            "error",
+            Response::Error(Failure { code: 7, message: "Falsche Zahl – 數" }),
+            json!({ "type": "error", "failure": { "code": "7", "message": "Falsche Zahl – 數" } }),
+        ),
+        reply("no entry", Response::Entry(None), json!({ "type": "entry", "entry": null })),
+        reply(
+            "entry",
+            Response::Entry(Some(entry())),
+            json!({ "type": "entry", "entry": entry_json() }),
+        ),
+        reply(
+            "entries",
+            Response::Entries(vec![Some(entry()), None]),
+            json!({ "type": "entries", "entries": [entry_json(), null] }),
+        ),
+        reply(
+            "page",
+            Response::Page(page),
+            json!({ "type": "page", "done": false, "lease": "300", "count": "1",
+                "entries": hex(&rows) }),
+        ),
+        reply(
+            "committed",
+            Response::Committed(STAMP),
+            json!({ "type": "committed", "versionstamp": STAMP_HEX }),
+        ),
+        reply(
+            "check failed",
+            Response::CheckFailed(2),
+            json!({ "type": "checkFailed", "check": "2" }),
+        ),
+        reply("done", Response::Done, json!({ "type": "done" })),
+    ]
+}
+
+fn figures() -> Vec<Value> {
+    let stats = Stats {
+        entries: 150_000,
+        disk_bytes: 9_007_199_254_740_991,
+        commits: 128,
+        cache_hits: 127,
+        cache_misses: 3,
+        cache_bytes: 4096,
+        memtable_bytes: 5,
+        wal_bytes: 6,
+        flushes: 7,
+        levels: vec![(2, 300), (1, 70_000)],
+        memory_bytes: 1_048_576,
+    };
+    let stats_json = json!({
+        "entries": "150000", "diskBytes": "9007199254740991", "commits": "128",
+        "cacheHits": "127", "cacheMisses": "3", "cacheBytes": "4096", "memtableBytes": "5",
+        "walBytes": "6", "flushes": "7", "memoryBytes": "1048576",
+        "levels": [{ "tables": "2", "bytes": "300" }, { "tables": "1", "bytes": "70000" }],
+    });
+    let status = |durability, failure| Status {
+        storage: "opfs",
+        durability,
+        epoch: EPOCH,
+        format: 1,
+        failure,
+    };
+    let status_json = |durability: &str, failure: Value| {
+        json!({ "type": "status", "status": { "storage": "opfs", "durability": durability,
+            "epoch": "7", "format": "1", "failure": failure } })
+    };
+    let failure = Failure { code: 5, message: "short write" };
+    let failure_json = json!({ "code": "5", "message": "short write" });
+    let value = json!({ "epoch": "7", "events": [], "replies": [
+        { "sequence": "1", "response": { "type": "stats", "stats": stats_json } },
+        { "sequence": "2", "response": status_json("relaxed", Value::Null) },
+        { "sequence": "3", "response": status_json("strict", failure_json) },
+    ] });
+    let replies = vec![
+        Response::Stats(stats),
+        Response::Status(status(Durability::Relaxed, None)),
+        Response::Status(status(Durability::Strict, Some(failure))),
+    ];
+    vec![response("stats and status", replies, vec![], value)]
+}
+
+fn events() -> Vec<Value> {
+    let watch =
+        Event::Watch { id: 1, versionstamp: STAMP, entries: vec![(0, Some(entry())), (300, None)] };
+    let changes = Event::Changes {
+        id: 2,
+        versionstamp: STAMP,
+        changes: vec![
+            Change::Set { key: A, value: TEXT },
+            Change::Delete { key: B },
+            Change::Expire { key: A },
+        ],
+    };
+    let value = json!({ "epoch": "7", "replies": [], "events": [
+        { "type": "watch", "id": "1", "versionstamp": STAMP_HEX, "entries": [
+            { "place": "0", "entry": entry_json() }, { "place": "300", "entry": null } ] },
+        { "type": "changes", "id": "2", "versionstamp": STAMP_HEX, "changes": [
+            { "type": "set", "key": hex(&A), "value": hex(&TEXT) },
+            { "type": "delete", "key": hex(&B) },
+            { "type": "expire", "key": hex(&A) } ] },
+    ] });
+    vec![response("events", vec![], vec![watch, changes], value)]
+}
+
+fn greetings() -> Vec<Value> {
+    // With an empty build, so that the vectors stay when the version of the package changes.
+    let mut welcome = hello::welcome(1, 2, EPOCH);
+    welcome.truncate(12);
+    welcome.push(0);
+    let value = json!({ "protocol": "1", "format": "2", "epoch": "7" });
+    vec![json!({ "name": "welcome", "direction": "welcome", "hex": hex(&welcome), "value": value })]
+}
+
+#[test]
+fn frames_have_the_bytes_that_the_page_reads_and_writes() {
+    let groups = [reads(), writes(), others(), replies(), figures(), events(), greetings()];
+    let vectors: Vec<String> =
+        groups.iter().flatten().map(|vector| format!("  {vector}")).collect();
+    let text = format!("[\n{}\n]\n", vectors.join(",\n"));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/frames.json");
+    if std::env::var_os("KVASS_WRITE_VECTORS").is_some() {
+        std::fs::write(path, &text).expect("written");
+    }
+    let stored = std::fs::read_to_string(path).expect("tests/vectors/frames.json");
+    assert_eq!(stored, text, "the protocol changed: is that meant?");
+}
+
+#[test]
+fn the_host_reads_the_hello_of_the_page() {
+    // As client/wire/hello.ts writes it.
+    let mut bytes = b"KVSH\x01\x00\x01\x00\x01\x00\x01\x00".to_vec();
+    bytes.extend_from_slice(&CLIENT);
+    bytes.extend_from_slice(b"\x050.1.0");
+    let expected = Hello { protocol: (1, 1), format: (1, 1), client: CLIENT };
+    assert_eq!(Hello::decode(&bytes).expect("a hello"), expected);
+}
