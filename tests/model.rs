@@ -7,13 +7,15 @@ mod common;
 
 use common::{Store, commit, delete, key, number, set, sum, tiny};
 use kvass::commit::Outcome;
-use kvass::db::{Options, Range};
+use kvass::db::{ChangeKind, CommitEvent, Options, Range};
 use kvass::env::manual::block_on;
 use kvass::rng::Rng;
 use kvass::snapshot::Snapshot;
 use kvass::stamp::Stamp;
 use kvass::wire::{Blob, Check, Mutation};
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 #[derive(Clone)]
 struct Entry {
@@ -243,6 +245,38 @@ fn compaction_gives_back_the_space_of_what_was_overwritten_and_deleted() {
     block_on(store.db.upkeep());
     store.reopen();
     assert_eq!(store.count(), 0);
+}
+
+#[test]
+fn a_compaction_that_comes_before_the_expiry_leaves_it_its_event() {
+    let options = Options { budgets: tiny(), ..Options::default() };
+    let mut store = Store::open_in_memory(options, 5);
+    let (value, filler) = (number(1.0), number(2.0));
+    let expiring = |key| Mutation::Set {
+        key: Blob(key),
+        value: Blob(&value),
+        expire_in_ms: Some(1_000),
+        stamp_key: false,
+    };
+    let keys: Vec<Vec<u8>> = (0..200).map(|index| key(&[&format!("{index:03}")])).collect();
+    for key in &keys {
+        store.commit_one(commit(vec![], vec![expiring(key)])).expect("it commits");
+    }
+    store.advance(2_000);
+    for index in 0..400 {
+        let key = key(&[&format!("{:03}", index / 2), "filler"]);
+        store.commit_one(commit(vec![], vec![set(&key, &filler)])).expect("it commits");
+    }
+    block_on(store.db.upkeep());
+    let expired = Rc::new(Cell::new(0));
+    let counter = expired.clone();
+    store.db.observe(Some(Rc::new(move |event: CommitEvent| {
+        let changes = event.changes.iter();
+        let expiries = changes.filter(|change| matches!(change.change, ChangeKind::Expire));
+        counter.set(counter.get() + expiries.count());
+    })));
+    block_on(store.db.expire()).expect("it commits");
+    assert_eq!(expired.get(), keys.len());
 }
 
 #[test]

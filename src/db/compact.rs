@@ -54,12 +54,10 @@ impl<E: Env> Db<E> {
                 .cloned()
                 .collect()
         } else {
-            let time_ms = self.now_ms();
-            let oldest = self.snapshots.oldest(self.visible.get(), time_ms);
-            // What a lease sees was alive when it began, so only a reader of the present may
-            // have expired entries dropped under it.
-            let time_ms = if oldest == self.visible.get() { time_ms } else { 0 };
-            let retained = Snapshot { stamp: oldest, time_ms };
+            let oldest = self.snapshots.oldest(self.visible.get(), self.now_ms());
+            // At time 0 nothing has expired: an entry goes by the commit that logs its expiry,
+            // which must find it to tell watchers, and leases see entries as of an earlier time.
+            let retained = Snapshot { stamp: oldest, time_ms: 0 };
             let (budgets, mut ids) = (&self.options.budgets, || self.new_id());
             compaction::run(&self.env, budgets, &version, &choice, retained, &mut ids)
                 .await
