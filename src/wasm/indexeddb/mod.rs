@@ -156,13 +156,16 @@ impl IndexedDb {
             return Ok(len);
         }
         let len = self.survey(file..file + 1).await?.first().map(|(_, len)| *len);
-        match self.state.borrow_mut().files.get_mut(&file) {
+        let mut state = self.state.borrow_mut();
+        let adopted = state.adopted;
+        match state.files.get_mut(&file) {
             Some(entry) => {
                 entry.learn(len.unwrap_or(0));
                 Ok(entry.len.or(len).unwrap_or(0))
             }
-            None if MANIFEST_SLOTS.contains(&file) => Ok(len.unwrap_or(0)),
-            None => len.ok_or_else(|| missing(file)),
+            None if adopted && !MANIFEST_SLOTS.contains(&file) => len.ok_or_else(|| missing(file)),
+            // Until it is said which files there are, one without bytes is not told from none.
+            None => Ok(len.unwrap_or(0)),
         }
     }
 
