@@ -1,0 +1,81 @@
+/** Chromium with a profile on disk, which outlives the browser. */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type BrowserContext, chromium, type Page } from "playwright-core";
+import { launchOptions } from "../../../scripts/lib/browser.mjs";
+import { at } from "../../../scripts/lib/paths.mjs";
+import { openSite, type Site } from "./site.ts";
+
+/** The storages that outlive a page. */
+export const DURABLE = ["opfs", "indexeddb"] as const;
+
+const SCRIPTS = {
+  page: at("tests", "browser", "harness", "page.ts"),
+  "no-sync-handles": at("tests", "browser", "harness", "no-sync-handles.ts"),
+};
+
+/** Options of playwright's launch. */
+type Launch = Parameters<typeof chromium.launchPersistentContext>[1];
+
+/** A browser with a profile of its own that visits the tests' site. */
+export class Visitor {
+  /** What pages threw and nobody caught. */
+  readonly complaints: string[] = [];
+  readonly #profile = mkdtempSync(join(tmpdir(), "kvass-profile-"));
+  readonly #launch: Launch;
+  readonly #site: Site;
+  #context: BrowserContext | undefined;
+
+  private constructor(site: Site, launch: Launch) {
+    this.#site = site;
+    this.#launch = launch;
+  }
+
+  /** Opens site and browser. */
+  static async arrive(launch: Launch = {}, scripts = SCRIPTS): Promise<Visitor> {
+    const visitor = new Visitor(await openSite(scripts), launch);
+    await visitor.#start();
+    return visitor;
+  }
+
+  /** The site's address. */
+  get url(): string {
+    return this.#site.url;
+  }
+
+  /** The browser's only context. */
+  get context(): BrowserContext {
+    if (this.#context === undefined) throw new Error("the browser is closed");
+    return this.#context;
+  }
+
+  /** A new tab on the site, with the package loaded. */
+  async visit(): Promise<Page> {
+    const page = await this.context.newPage();
+    page.on("pageerror", (error) => this.complaints.push(error.stack ?? error.message));
+    await page.goto(`${this.url}/`);
+    return page;
+  }
+
+  /** Ends the browser and starts it again with the same profile. */
+  async restart(): Promise<void> {
+    await this.context.close();
+    await this.#start();
+  }
+
+  /** Closes browser and site, and removes the profile. */
+  async leave(): Promise<void> {
+    await this.#context?.close();
+    await this.#site.close();
+    rmSync(this.#profile, { recursive: true, force: true });
+  }
+
+  async #start(): Promise<void> {
+    const options = { ...launchOptions(), ...this.#launch };
+    this.#context = await chromium.launchPersistentContext(this.#profile, options);
+    // The TypeScript loader wraps functions in calls of this helper, page.evaluate's among them.
+    await this.#context.addInitScript("globalThis.__name = (named) => named");
+  }
+}

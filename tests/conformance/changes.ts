@@ -1,0 +1,129 @@
+/** The feed of commits: in order, without a gap, of a range or of everything. */
+
+import type { KvCommit, KvKey } from "kvass";
+import { fails, same, that, typeError } from "./check.ts";
+import type { Suite } from "./index.ts";
+import { next } from "./support.ts";
+
+export const changes: Suite = {
+  "every commit arrives with its versionstamp and its mutations in order": async ({ kv }) => {
+    const reader = kv.changes().getReader();
+    const first = await kv.set(["a"], { n: 1 });
+    const second = await kv.atomic().delete(["a"]).set(["b"], 2).sum(["c"], 5n).commit();
+    same(await next(reader), {
+      type: "commit",
+      versionstamp: first.versionstamp,
+      changes: [{ type: "set", key: ["a"], value: { n: 1 } }],
+    });
+    const event = (await next(reader)) as KvCommit;
+    same(event.versionstamp, second.ok && second.versionstamp);
+    same(
+      event.changes.map(({ type, key }) => [type, key]),
+      [
+        ["delete", ["a"]],
+        ["set", ["b"]],
+        ["set", ["c"]],
+      ],
+    );
+    await reader.cancel();
+  },
+
+  "no commit is missing, however fast they come": async ({ kv }) => {
+    const reader = kv.changes<number>({ prefix: ["n"] }).getReader();
+    const writes = Array.from({ length: 2000 }, (_, i) => kv.set(["n", i], i));
+    const stamps = (await Promise.all(writes)).map((result) => result.versionstamp);
+    for (const [i, versionstamp] of stamps.entries()) {
+      const event = await next(reader);
+      same([event.type, event.versionstamp], ["commit", versionstamp]);
+      same((event as KvCommit).changes, [{ type: "set", key: ["n", i], value: i }]);
+    }
+    await reader.cancel();
+  },
+
+  "only commits that touch the range arrive, with only the changes in it": async ({ kv }) => {
+    const reader = kv.changes([{ prefix: ["a"] }, { start: ["x"], end: ["y"] }]).getReader();
+    const touched = async (event: Promise<unknown>) =>
+      ((await event) as KvCommit).changes.map((change) => change.key);
+    await kv.set(["b"], 1);
+    await kv.atomic().set(["a"], 0).set(["a", 1], 1).set(["b"], 2).set(["x"], 3).commit();
+    same(await touched(next(reader)), [["a", 1], ["x"]]);
+    await kv.set(["y"], 1);
+    await kv.delete(["x", 1]);
+    same(await touched(next(reader)), [["x", 1]]);
+    await reader.cancel();
+  },
+
+  "a commit without changes is no event": async ({ kv }) => {
+    const reader = kv.changes().getReader();
+    await kv.atomic().commit();
+    const { versionstamp } = await kv.set(["a"], 1);
+    same((await next(reader)).versionstamp, versionstamp);
+    await reader.cancel();
+  },
+
+  "a reader hears of nothing that was committed before it": async ({ kv }) => {
+    await kv.set(["before"], 1);
+    const reader = kv.changes().getReader();
+    const { versionstamp } = await kv.set(["after"], 1);
+    same((await next(reader)).versionstamp, versionstamp);
+    await reader.cancel();
+  },
+
+  "a reader that falls far behind is told so, and goes on from there": async ({ kv }) => {
+    const reader = kv.changes().getReader();
+    const count = 12_000;
+    let last = "";
+    for (let i = 0; i < count; i += 1000) {
+      const writes = Array.from({ length: 1000 }, (_, n) => kv.set(["n"], i + n));
+      last = (await Promise.all(writes)).at(-1)?.versionstamp ?? "";
+    }
+    let told = 0;
+    let missed = 0;
+    let stamp = "";
+    while (stamp !== last) {
+      const event = await next(reader);
+      that(event.versionstamp > stamp, "in order");
+      stamp = event.versionstamp;
+      if (event.type === "lagged") missed += event.missed ?? 0;
+      else told += 1;
+    }
+    that(missed > 0, "some were missed");
+    same(told + missed, count);
+    await kv.set(["n"], "next");
+    same(((await next(reader)) as KvCommit).changes[0], {
+      type: "set",
+      key: ["n"],
+      value: "next",
+    });
+    await reader.cancel();
+  },
+
+  "the feed can be read with for await, and leaving the loop ends it": async ({ kv }) => {
+    let seen = 0;
+    const feed = kv.changes();
+    await kv.set(["n"], 0);
+    for await (const event of feed) {
+      that(event.type === "commit", "a commit");
+      seen += 1;
+      if (seen === 3) break;
+      await kv.set(["n"], seen);
+    }
+    same(seen, 3);
+  },
+
+  "a selector that can't be is a TypeError": async ({ kv }) => {
+    const start = (selector: unknown) =>
+      kv
+        .changes(selector as never)
+        .getReader()
+        .read();
+    await fails(() => start({ start: ["a"] }), typeError("Selector must specify"));
+    await fails(() => start({ prefix: [null] as unknown as KvKey }), typeError());
+  },
+
+  "the feed ends when its handle closes": async ({ kv }) => {
+    const reader = kv.changes().getReader();
+    await kv.close();
+    same((await reader.read()).done, true);
+  },
+};
