@@ -47,12 +47,20 @@ export function writeVersionstamp(w: ByteWriter, value: unknown): void {
   }
 }
 
+/** The character codes of the digits being read: one string is made of all, not one of each. */
+const codes: number[] = /* @__PURE__ */ new Array(VERSIONSTAMP_BYTES * 2).fill(0);
+
 /** Reads the ten bytes of a versionstamp. */
 export function readVersionstamp(r: ByteReader): string {
   const start = r.skip(VERSIONSTAMP_BYTES);
-  let hex = "";
-  for (let i = start; i < r.position; i++) {
-    hex += (r.bytes[i] as number).toString(16).padStart(2, "0");
+  for (let i = 0; i < VERSIONSTAMP_BYTES; i++) {
+    const byte = r.bytes[start + i] as number;
+    codes[2 * i] = codeOfDigit(byte >> 4);
+    codes[2 * i + 1] = codeOfDigit(byte & 15);
   }
-  return hex;
+  return String.fromCharCode.apply(null, codes);
+}
+
+function codeOfDigit(digit: number): number {
+  return digit < 10 ? 48 + digit : 87 + digit;
 }
