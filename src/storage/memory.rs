@@ -3,10 +3,10 @@
 //! A file is a list of chunks of one size, so that a growing file is never copied. Nothing here
 //! is ever durable, and nothing ever waits.
 
+use super::file_map::FileMap;
 use super::{Durability, FileNo, MANIFEST_SLOTS, Storage};
 use crate::error::{Code, Error, Result};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -18,7 +18,7 @@ pub struct MemoryStorage {
 
 #[derive(Debug, Default)]
 struct State {
-    files: BTreeMap<FileNo, File>,
+    files: FileMap<File>,
     closed: bool,
 }
 
@@ -46,18 +46,15 @@ impl MemoryStorage {
 impl State {
     fn file(&mut self, file: FileNo) -> Result<&mut File> {
         if MANIFEST_SLOTS.contains(&file) {
-            return Ok(self.files.entry(file).or_default());
+            return Ok(self.files.entry(file));
         }
         let missing = || Error::corruption(file, 0, "the file is missing");
-        self.files.get_mut(&file).ok_or_else(missing)
+        self.files.get_mut(file).ok_or_else(missing)
     }
 
     fn create(&mut self) -> FileNo {
-        let mut number = MANIFEST_SLOTS.len() as FileNo;
-        while self.files.contains_key(&number) {
-            number += 1;
-        }
-        self.files.insert(number, File::default());
+        let number = self.files.unused();
+        self.files.entry(number);
         number
     }
 }
@@ -126,14 +123,14 @@ impl Storage for MemoryStorage {
     async fn list(&self) -> Result<Vec<FileNo>> {
         self.with(|state| {
             let holding = state.files.iter().filter(|(_, file)| file.len() > 0);
-            let numbers = holding.map(|(number, _)| *number);
+            let numbers = holding.map(|(number, _)| number);
             Ok(numbers.filter(|number| !MANIFEST_SLOTS.contains(number)).collect())
         })
     }
 
     async fn adopt(&self, live: &[FileNo]) -> Result<()> {
         self.with(|state| {
-            let kept = |number: &FileNo| MANIFEST_SLOTS.contains(number) || live.contains(number);
+            let kept = |number| MANIFEST_SLOTS.contains(&number) || live.contains(&number);
             state.files.retain(|number, _| kept(number));
             Ok(())
         })
@@ -186,19 +183,19 @@ impl Storage for MemoryStorage {
     async fn remove(&self, file: FileNo) -> Result<()> {
         self.with(|state| {
             state.file(file)?;
-            state.files.remove(&file);
+            state.files.remove(file);
             Ok(())
         })
     }
 
     async fn usage(&self) -> Result<u64> {
-        self.with(|state| Ok(state.files.values().map(File::len).sum()))
+        self.with(|state| Ok(state.files.iter().map(|(_, file)| file.len()).sum()))
     }
 
     async fn close(&self) -> Result<()> {
         self.with(|state| {
             state.closed = true;
-            state.files.clear();
+            state.files = FileMap::default();
             Ok(())
         })
     }

@@ -7,6 +7,7 @@
 
 use crate::error::Result;
 
+pub mod file_map;
 pub mod memory;
 pub mod simulated;
 

@@ -26,6 +26,7 @@
 //! database (SQLite) and Firefox synchronizes its log (SQLite too) at the commit.
 
 use crate::error::{Code, Error, Result};
+use crate::storage::file_map::FileMap;
 use crate::storage::{Durability, FileNo, MANIFEST_SLOTS, Storage};
 use crate::wasm::js::Thrown;
 use bindings::Store;
@@ -33,7 +34,6 @@ use connection::{Change, Connection};
 use js_sys::{Array, Uint8Array};
 use layout::{FILE_BYTES_MAX, FILES_MAX, PIECE_BYTES, slot_end, slot_start};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::ops::Range;
 use wasm_bindgen::prelude::*;
 
@@ -51,7 +51,7 @@ pub struct IndexedDb {
 
 #[derive(Default)]
 struct State {
-    files: BTreeMap<FileNo, File>,
+    files: FileMap<File>,
     /// Whether `files` has every file. Before that, only the database knows.
     adopted: bool,
     /// Whether the lengths of all files were asked for.
@@ -93,7 +93,7 @@ impl IndexedDb {
     fn check(&self, file: FileNo) -> Result<()> {
         self.connection.check()?;
         let state = self.state.borrow();
-        let there = MANIFEST_SLOTS.contains(&file) || state.files.contains_key(&file);
+        let there = MANIFEST_SLOTS.contains(&file) || state.files.get(file).is_some();
         if there || (!state.adopted && file < FILES_MAX) { Ok(()) } else { Err(missing(file)) }
     }
 
@@ -136,13 +136,13 @@ impl IndexedDb {
                 return Ok(lens);
             }
             let mut lens = lens.into_iter().peekable();
-            for (file, entry) in &mut state.files {
-                while lens.next_if(|(other, _)| other < file).is_some() {}
-                entry.learn(lens.next_if(|(other, _)| other == file).map_or(0, |(_, len)| len));
+            for (file, entry) in state.files.iter_mut() {
+                while lens.next_if(|(other, _)| *other < file).is_some() {}
+                entry.learn(lens.next_if(|(other, _)| *other == file).map_or(0, |(_, len)| len));
             }
             state.surveyed = true;
         }
-        let files: Vec<FileNo> = self.state.borrow().files.keys().copied().collect();
+        let files: Vec<FileNo> = self.state.borrow().files.iter().map(|(file, _)| file).collect();
         let mut lens = Vec::with_capacity(files.len());
         for file in files {
             lens.push((file, self.known_len(file).await?));
@@ -151,14 +151,14 @@ impl IndexedDb {
     }
 
     async fn known_len(&self, file: FileNo) -> Result<u64> {
-        let known = self.state.borrow().files.get(&file).and_then(|entry| entry.len);
+        let known = self.state.borrow().files.get(file).and_then(|entry| entry.len);
         if let Some(len) = known {
             return Ok(len);
         }
         let len = self.survey(file..file + 1).await?.first().map(|(_, len)| *len);
         let mut state = self.state.borrow_mut();
         let adopted = state.adopted;
-        match state.files.get_mut(&file) {
+        match state.files.get_mut(file) {
             Some(entry) => {
                 entry.learn(len.unwrap_or(0));
                 Ok(entry.len.or(len).unwrap_or(0))
@@ -193,7 +193,7 @@ impl IndexedDb {
     }
 
     fn with<T>(&self, file: FileNo, look: impl FnOnce(&mut File) -> T) -> T {
-        look(self.state.borrow_mut().files.entry(file).or_default())
+        look(self.state.borrow_mut().files.entry(file))
     }
 
     /// The bytes of `file` in `range`; fewer at its end.
@@ -300,11 +300,13 @@ impl Storage for IndexedDb {
     }
 
     async fn adopt(&self, live: &[FileNo]) -> Result<()> {
-        let kept = MANIFEST_SLOTS.iter().chain(live).map(|file| (*file, File::default()));
-        let mut files: BTreeMap<FileNo, File> = kept.collect();
+        let mut files = FileMap::<File>::default();
+        for file in MANIFEST_SLOTS.iter().chain(live) {
+            files.entry(*file);
+        }
         let delete_strangers = |chunks: &Store, _: &Store| {
             let mut next = 0;
-            for file in files.keys().copied().chain([FILES_MAX]) {
+            for file in files.iter().map(|(file, _)| file).chain([FILES_MAX]) {
                 if next < file {
                     chunks.delete(&layout::files_in(next..file)?)?;
                 }
@@ -314,8 +316,8 @@ impl Storage for IndexedDb {
         };
         self.connection.write(Durability::Relaxed, &delete_strangers).await?;
         let mut state = self.state.borrow_mut();
-        for (file, entry) in std::mem::take(&mut state.files) {
-            files.entry(file).and_modify(|kept| *kept = entry);
+        for (file, entry) in files.iter_mut() {
+            *entry = state.files.remove(file).unwrap_or_default();
         }
         state.files = files;
         state.adopted = true;
@@ -325,12 +327,8 @@ impl Storage for IndexedDb {
     async fn create(&self) -> Result<FileNo> {
         self.connection.check()?;
         let mut state = self.state.borrow_mut();
-        let mut number = MANIFEST_SLOTS.len() as FileNo;
-        while state.files.contains_key(&number) {
-            number += 1;
-        }
-        let empty = File { len: Some(0), ..File::default() };
-        state.files.insert(number, empty);
+        let number = state.files.unused();
+        *state.files.entry(number) = File { len: Some(0), ..File::default() };
         Ok(number)
     }
 
@@ -405,7 +403,7 @@ impl Storage for IndexedDb {
             chunks.delete(&layout::files_in(file..file + 1)?).map(|_| ())
         };
         self.change(file, Durability::Relaxed, (0, Vec::new()), &delete).await?;
-        self.state.borrow_mut().files.remove(&file);
+        self.state.borrow_mut().files.remove(file);
         Ok(())
     }
 

@@ -10,10 +10,10 @@ use super::bindings::{self, Directory, FileHandle, Options, SyncHandle};
 use super::{check_written, failed};
 use crate::error::{Code, Error, Result};
 use crate::signal::Turnstile;
+use crate::storage::file_map::FileMap;
 use crate::storage::{FileNo, MANIFEST_SLOTS};
 use crate::wasm::js::{self, Exception, Tried};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
@@ -37,7 +37,7 @@ pub struct Files {
 #[derive(Default)]
 struct State {
     /// Every file that is in the directory.
-    files: BTreeMap<FileNo, Entry>,
+    files: FileMap<Entry>,
     uses: u64,
     tidying: bool,
     closed: bool,
@@ -139,32 +139,24 @@ impl State {
         if self.closed {
             return Err(closed());
         }
-        self.files.get_mut(&file).filter(|entry| !entry.spare).ok_or_else(|| missing(file))
+        self.files.get_mut(file).filter(|entry| !entry.spare).ok_or_else(|| missing(file))
     }
 
     fn spares(&self) -> impl Iterator<Item = (FileNo, &Entry)> {
-        self.files.iter().filter(|(_, entry)| entry.spare).map(|(number, entry)| (*number, entry))
+        self.files.iter().filter(|(_, entry)| entry.spare)
     }
 
     /// Turns a spare that is ready into somebody's file.
     fn take_spare(&mut self) -> Option<FileNo> {
         let ready = self.spares().find(|(_, entry)| entry.open.is_some());
         let number = ready.map(|(number, _)| number)?;
-        self.files.get_mut(&number)?.spare = false;
+        self.files.get_mut(number)?.spare = false;
         Some(number)
-    }
-
-    fn unused_number(&self) -> FileNo {
-        let mut number = MANIFEST_SLOTS.len() as FileNo;
-        while self.files.contains_key(&number) {
-            number += 1;
-        }
-        number
     }
 
     /// Closes the handle that was not used for the longest time, where no more can be opened.
     fn make_room(&mut self) -> Result<()> {
-        if self.files.values().filter(|entry| entry.open.is_some()).count() < HANDLES_MAX {
+        if self.files.iter().filter(|(_, entry)| entry.open.is_some()).count() < HANDLES_MAX {
             return Ok(());
         }
         let closable = self.files.iter_mut().filter(|(number, entry)| {
@@ -189,7 +181,7 @@ impl State {
         let last = |spares: &[(FileNo, &Entry)]| spares.last().map(|(number, _)| *number);
         match (ready.len(), last(&raw)) {
             (..SPARES_READY, Some(file)) => Some(Chore::Prepare(file)),
-            (..SPARES_READY, None) => Some(Chore::Prepare(self.unused_number())),
+            (..SPARES_READY, None) => Some(Chore::Prepare(self.files.unused())),
             (_, Some(file)) => Some(Chore::Delete(file)),
             (..=SPARES_MAX, None) => None,
             (_, None) => last(&ready).map(Chore::Delete),
@@ -199,7 +191,7 @@ impl State {
     /// Closes all handles, the manifest slots' last.
     fn close(&mut self) {
         self.closed = true;
-        while self.files.pop_last().is_some() {}
+        while self.files.pop().is_some() {}
     }
 }
 
@@ -229,7 +221,7 @@ impl Files {
             }
             // A name that is no number is none of ours.
             if let Some(number) = next.value().as_string().and_then(|name| name.parse().ok()) {
-                self.state.borrow_mut().files.entry(number).or_default();
+                self.state.borrow_mut().files.entry(number);
             }
         }
     }
@@ -244,7 +236,7 @@ impl Files {
         if state.closed {
             return Err(closed());
         }
-        let entry = state.files.entry(file).or_default();
+        let entry = state.files.entry(file);
         if entry.spare {
             open.truncate(0)?;
         }
@@ -307,17 +299,17 @@ impl Files {
         let number = {
             let state = self.state.borrow();
             let spare = state.spares().next().map(|(number, _)| number);
-            spare.unwrap_or_else(|| state.unused_number())
+            spare.unwrap_or_else(|| state.files.unused())
         };
         self.prepare(number).await?;
-        if let Some(entry) = self.state.borrow_mut().files.get_mut(&number) {
+        if let Some(entry) = self.state.borrow_mut().files.get_mut(number) {
             entry.spare = false;
         }
         Ok(number)
     }
 
     async fn prepare(&self, file: FileNo) -> Result<()> {
-        self.state.borrow_mut().files.entry(file).or_default().spare = true;
+        self.state.borrow_mut().files.entry(file).spare = true;
         self.open(file).await
     }
 
@@ -327,8 +319,8 @@ impl Files {
         if state.closed {
             return Err(closed());
         }
-        for (number, entry) in &mut state.files {
-            entry.spare = !MANIFEST_SLOTS.contains(number) && !live.contains(number);
+        for (number, entry) in state.files.iter_mut() {
+            entry.spare = !MANIFEST_SLOTS.contains(&number) && !live.contains(&number);
             if entry.spare {
                 entry.open = None;
             }
@@ -378,12 +370,12 @@ impl Files {
     }
 
     async fn delete(&self, file: FileNo) -> Result<()> {
-        if let Some(entry) = self.state.borrow_mut().files.get_mut(&file) {
+        if let Some(entry) = self.state.borrow_mut().files.get_mut(file) {
             entry.open = None;
         }
         let removed = js::settle(self.directory.remove_entry(&file.to_string())).await;
         removed.map_err(|e| e.while_doing("deleting a file"))?;
-        self.state.borrow_mut().files.remove(&file);
+        self.state.borrow_mut().files.remove(file);
         Ok(())
     }
 
@@ -395,12 +387,7 @@ impl Files {
             if state.closed {
                 return Err(closed());
             }
-            state
-                .files
-                .iter()
-                .filter(|(_, entry)| !entry.spare)
-                .map(|(number, _)| *number)
-                .collect()
+            state.files.iter().filter(|(_, entry)| !entry.spare).map(|(number, _)| number).collect()
         };
         let mut lens = Vec::with_capacity(numbers.len());
         for number in numbers {
@@ -413,7 +400,7 @@ impl Files {
     async fn len(&self, file: FileNo) -> Result<u64> {
         let known = {
             let mut state = self.state.borrow_mut();
-            match state.files.get_mut(&file) {
+            match state.files.get_mut(file) {
                 Some(Entry { open: Some(open), .. }) => Some(open.len()?),
                 Some(entry) => entry.len,
                 // Removed since the numbers were collected.
@@ -424,7 +411,7 @@ impl Files {
             return Ok(len);
         }
         let len = self.stored_len(file).await.map_err(|e| e.while_doing("asking for a length"))?;
-        if let Some(entry) = self.state.borrow_mut().files.get_mut(&file) {
+        if let Some(entry) = self.state.borrow_mut().files.get_mut(file) {
             entry.len = Some(len);
         }
         Ok(len)
