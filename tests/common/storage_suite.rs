@@ -215,7 +215,7 @@ async fn files_survive_a_close<O: Opener>(opener: &O) {
     if !opener.persists() {
         return;
     }
-    let file = storage.create().await.unwrap();
+    let (file, empty) = (storage.create().await.unwrap(), storage.create().await.unwrap());
     storage.write(file, 0, &pattern(100_000, 1), RELAXED).await.unwrap();
     storage.write(file, 100_000, &pattern(100, 2), RELAXED).await.unwrap();
     storage.write(0, 0, b"manifest", STRICT).await.unwrap();
@@ -223,6 +223,7 @@ async fn files_survive_a_close<O: Opener>(opener: &O) {
 
     let storage = opener.open().await;
     assert_eq!(contents(&storage, 0).await, b"manifest");
+    assert!(contents(&storage, empty).await.is_empty(), "logs are read before files are adopted");
     storage.adopt(&[file]).await.unwrap();
     assert_eq!(storage.len(file).await.unwrap(), 100_100);
     storage.write(file, 100_100, &pattern(100, 3), RELAXED).await.unwrap();
