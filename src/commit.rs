@@ -1,13 +1,16 @@
 //! A commit before it is logged: validated, its checks decided, its mutations turned into plain
 //! sets and deletes. Nothing here changes the database; a commit that fails leaves no trace.
 
+use crate::bytes::Bytes;
 use crate::error::{Code, Error, Result};
 use crate::limits;
+use crate::memtable::{Memtable, OwnedOp};
+use crate::record::Found;
 use crate::stamp::Stamp;
 use crate::wire::{Commit, Mutation};
 use crate::{key, value};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// What came of a commit that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,18 @@ pub enum StagedOp<'a> {
     Delete,
     /// It is deleted because its time has come.
     Expire,
+}
+
+impl Staged<'_> {
+    fn write_to(&self, table: &Memtable) {
+        let op = match &self.op {
+            StagedOp::Set { value, .. } => {
+                OwnedOp::Set { value: Bytes::copy(value), expires_at: 0 }
+            }
+            StagedOp::Delete | StagedOp::Expire => OwnedOp::Delete,
+        };
+        table.insert(Rc::from(&*self.key), NOW, op, NOW);
+    }
 }
 
 /// Where a commit that is being staged reads the present from.
@@ -150,7 +165,7 @@ pub async fn stage<'a>(
     now_ms: u64,
     present: &impl Present,
 ) -> Result<Vec<Staged<'a>>> {
-    let mut staging = Staging { staged: Vec::with_capacity(commit.mutations.len()), places: None };
+    let mut staging = Staging { staged: Vec::with_capacity(commit.mutations.len()), written: None };
     for mutation in &commit.mutations {
         match mutation {
             Mutation::Set { key, value, expire_in_ms, stamp_key } => {
@@ -179,17 +194,20 @@ pub async fn stage<'a>(
     Ok(staging.staged)
 }
 
-/// The mutations staged so far. `places` finds the last one of a key; it is only made once a
-/// mutation needs to read what an earlier one of the same commit wrote.
+/// The mutations staged so far. `written` has what they leave behind, key by key; it is only
+/// made once a mutation needs to read what an earlier one of the same commit wrote.
 struct Staging<'a> {
     staged: Vec<Staged<'a>>,
-    places: Option<BTreeMap<Vec<u8>, usize>>,
+    written: Option<Memtable>,
 }
+
+/// All of a commit is written at once.
+const NOW: Stamp = Stamp::ZERO;
 
 impl<'a> Staging<'a> {
     fn push(&mut self, staged: Staged<'a>) {
-        if let Some(places) = &mut self.places {
-            places.insert(staged.key.to_vec(), self.staged.len());
+        if let Some(written) = &self.written {
+            staged.write_to(written);
         }
         self.staged.push(staged);
     }
@@ -202,14 +220,14 @@ impl<'a> Staging<'a> {
         present: &impl Present,
     ) -> Result<()> {
         let staged = &self.staged;
-        let places = self.places.get_or_insert_with(|| {
-            staged.iter().enumerate().map(|(place, one)| (one.key.to_vec(), place)).collect()
+        let written = self.written.get_or_insert_with(|| {
+            let written = Memtable::default();
+            staged.iter().for_each(|staged| staged.write_to(&written));
+            written
         });
-        let result = match places.get(key).and_then(|place| staged.get(*place)) {
-            Some(Staged { op: StagedOp::Set { value, .. }, .. }) => {
-                value::apply(arithmetic, Some(value), operand)?
-            }
-            Some(_) => value::apply(arithmetic, None, operand)?,
+        let result = match written.get(key, NOW) {
+            Some(Found::Set { value, .. }) => value::apply(arithmetic, Some(&value), operand)?,
+            Some(Found::Delete { .. }) => value::apply(arithmetic, None, operand)?,
             None => {
                 let current = present.latest(key).await?;
                 value::apply(

@@ -8,7 +8,6 @@ use crate::error::{Code, Error, Result};
 use crate::limits::SNAPSHOT_LEASE_MS;
 use crate::stamp::Stamp;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 
 /// What a read sees: the commits through `stamp`, and of those the entries alive at `time_ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,23 +19,24 @@ pub struct Snapshot {
 }
 
 struct Lease {
+    id: u64,
     owner: u32,
     snapshot: Snapshot,
     ends_ms: u64,
 }
 
-/// The pins and leases of one database.
+/// The pins and leases of one database: few enough at a time to be looked through one by one.
 #[derive(Default)]
 pub struct Snapshots {
-    pins: RefCell<BTreeMap<Stamp, u32>>,
-    leases: RefCell<BTreeMap<u64, Lease>>,
+    pins: RefCell<Vec<Stamp>>,
+    leases: RefCell<Vec<Lease>>,
     leases_made: Cell<u64>,
 }
 
 impl Snapshots {
     /// Keeps what `stamp` sees readable until the pin is dropped.
     pub fn pin(&self, stamp: Stamp) -> Pin<'_> {
-        *self.pins.borrow_mut().entry(stamp).or_default() += 1;
+        self.pins.borrow_mut().push(stamp);
         Pin { snapshots: self, stamp }
     }
 
@@ -44,8 +44,8 @@ impl Snapshots {
     pub fn lease(&self, owner: u32, snapshot: Snapshot, now_ms: u64) -> u64 {
         let id = self.leases_made.get() + 1;
         self.leases_made.set(id);
-        let lease = Lease { owner, snapshot, ends_ms: now_ms + SNAPSHOT_LEASE_MS };
-        self.leases.borrow_mut().insert(id, lease);
+        let lease = Lease { id, owner, snapshot, ends_ms: now_ms + SNAPSHOT_LEASE_MS };
+        self.leases.borrow_mut().push(lease);
         id
     }
 
@@ -55,7 +55,8 @@ impl Snapshots {
     /// `SnapshotExpired` where the lease ran out, was released, or belongs to another owner.
     pub fn renew(&self, owner: u32, id: u64, now_ms: u64) -> Result<Snapshot> {
         self.end_overdue(now_ms);
-        match self.leases.borrow_mut().get_mut(&id).filter(|lease| lease.owner == owner) {
+        let mut leases = self.leases.borrow_mut();
+        match leases.iter_mut().find(|lease| lease.id == id && lease.owner == owner) {
             Some(lease) => {
                 lease.ends_ms = now_ms + SNAPSHOT_LEASE_MS;
                 Ok(lease.snapshot)
@@ -69,26 +70,28 @@ impl Snapshots {
 
     /// Ends a lease; one that is not there is none to end.
     pub fn release(&self, owner: u32, id: u64) {
-        self.leases.borrow_mut().retain(|key, lease| *key != id || lease.owner != owner);
+        self.leases.borrow_mut().retain(|lease| lease.id != id || lease.owner != owner);
     }
 
     /// Ends all leases of an owner that has gone.
     pub fn release_all(&self, owner: u32) {
-        self.leases.borrow_mut().retain(|_, lease| lease.owner != owner);
+        self.leases.borrow_mut().retain(|lease| lease.owner != owner);
     }
 
     /// The oldest stamp that must stay readable: of pins, leases, and `visible`, at which reads
     /// begin now.
     pub fn oldest(&self, visible: Stamp, now_ms: u64) -> Stamp {
         self.end_overdue(now_ms);
-        let pinned = self.pins.borrow().keys().next().copied();
-        let leases = self.leases.borrow();
-        let leased = leases.values().map(|lease| lease.snapshot.stamp).min();
-        visible.min(pinned.unwrap_or(visible)).min(leased.unwrap_or(visible))
+        let leased = self
+            .leases
+            .borrow()
+            .iter()
+            .fold(visible, |oldest, lease| oldest.min(lease.snapshot.stamp));
+        self.pins.borrow().iter().fold(leased, |oldest, pin| oldest.min(*pin))
     }
 
     fn end_overdue(&self, now_ms: u64) {
-        self.leases.borrow_mut().retain(|_, lease| lease.ends_ms > now_ms);
+        self.leases.borrow_mut().retain(|lease| lease.ends_ms > now_ms);
     }
 }
 
@@ -101,11 +104,8 @@ pub struct Pin<'a> {
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
         let mut pins = self.snapshots.pins.borrow_mut();
-        if let Some(count) = pins.get_mut(&self.stamp) {
-            *count -= 1;
-            if *count == 0 {
-                pins.remove(&self.stamp);
-            }
+        if let Some(place) = pins.iter().position(|pin| *pin == self.stamp) {
+            pins.swap_remove(place);
         }
     }
 }

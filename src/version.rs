@@ -36,13 +36,13 @@ impl<S: Storage> Version<S> {
             let id = table.meta().id;
             let open = self.levels.iter().flatten().find(|open| open.meta().id == id);
             if let Some(level) = levels.get_mut(number) {
-                level.push(open.cloned().unwrap_or(table));
-            }
-        }
-        for (number, level) in levels.iter_mut().enumerate() {
-            match number {
-                0 => level.sort_by_key(|table| std::cmp::Reverse(table.meta().newest)),
-                _ => level.sort_by(|a, b| a.meta().smallest.cmp(&b.meta().smallest)),
+                let table = open.cloned().unwrap_or(table);
+                let before = |other: &Rc<Table<S>>| match number {
+                    0 => other.meta().newest > table.meta().newest,
+                    _ => other.meta().smallest < table.meta().smallest,
+                };
+                let place = level.partition_point(before);
+                level.insert(place, table);
             }
         }
         Version { levels }

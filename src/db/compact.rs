@@ -83,8 +83,10 @@ impl<E: Env> Db<E> {
             }
             manifest.levels.resize_with(manifest.levels.len().max(target + 1), Vec::new);
             if let Some(level) = manifest.levels.get_mut(target) {
-                level.extend(outputs.iter().cloned());
-                level.sort_by(|a, b| a.smallest.cmp(&b.smallest));
+                for meta in &outputs {
+                    let place = level.partition_point(|other| other.smallest < meta.smallest);
+                    level.insert(place, meta.clone());
+                }
             }
         })
         .await?;

@@ -19,7 +19,6 @@ use crate::wire::{Request, RequestFrame};
 use outbox::Outbox;
 use request::Requests;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -36,7 +35,7 @@ pub(crate) struct Connection {
     id: u32,
     client: [u8; 16],
     outbox: RefCell<Outbox>,
-    subscriptions: RefCell<BTreeMap<u32, Rc<Subscription>>>,
+    subscriptions: RefCell<Vec<Rc<Subscription>>>,
     writing: Turnstile,
 }
 
@@ -44,7 +43,7 @@ pub(crate) struct Connection {
 pub struct Host<E: Env> {
     db: Rc<Db<E>>,
     storage: &'static str,
-    connections: RefCell<BTreeMap<u32, Rc<Connection>>>,
+    connections: RefCell<Vec<Rc<Connection>>>,
     post: Post,
     flush_due_ms: Cell<u64>,
 }
@@ -81,13 +80,14 @@ impl<E: Env> Host<E> {
             subscriptions: RefCell::default(),
             writing: Turnstile::default(),
         };
-        self.connections.borrow_mut().insert(id, Rc::new(connection));
+        self.disconnect(id);
+        self.connections.borrow_mut().push(Rc::new(connection));
         Ok(hello::welcome(protocol, FORMAT, self.db.epoch()))
     }
 
     /// Forgets a connection, its subscriptions and its snapshots.
     pub fn disconnect(&self, id: u32) {
-        self.connections.borrow_mut().remove(&id);
+        self.connections.borrow_mut().retain(|connection| connection.id != id);
         self.db.snapshots().release_all(id);
         self.observe_if_needed(None);
     }
@@ -101,8 +101,8 @@ impl<E: Env> Host<E> {
     /// client's name, or comes before the hello; nothing was changed then.
     pub async fn frame(self: Rc<Self>, id: u32, bytes: Vec<u8>) -> Result<()> {
         let malformed = |message| Error::new(Code::MalformedFrame, message);
-        let connection = self.connections.borrow().get(&id).cloned();
-        let connection = connection.ok_or_else(|| malformed("a frame before the hello"))?;
+        let connection =
+            self.connection(id).ok_or_else(|| malformed("a frame before the hello"))?;
         let frame = RequestFrame::decode(&bytes)?;
         if frame.client != connection.client {
             return Err(malformed("a frame in another client's name"));
@@ -113,7 +113,7 @@ impl<E: Env> Host<E> {
 
     /// The frame that waits for a connection, if there is one.
     pub fn take_outbox(&self, id: u32) -> Option<Vec<u8>> {
-        let connection = self.connections.borrow().get(&id).cloned()?;
+        let connection = self.connection(id)?;
         connection.outbox.borrow_mut().take(self.db.epoch())
     }
 
@@ -132,9 +132,9 @@ impl<E: Env> Host<E> {
 
     /// Posts what waits in the outboxes of all connections.
     pub fn post_all(&self) {
-        let connections: Vec<_> = self.connections.borrow().values().cloned().collect();
-        for connection in connections {
-            self.post_outbox(&connection);
+        let connections = self.connections.borrow().clone();
+        for connection in &connections {
+            self.post_outbox(connection);
         }
     }
 
@@ -170,6 +170,10 @@ impl<E: Env> Host<E> {
         self.post_all();
     }
 
+    fn connection(&self, id: u32) -> Option<Rc<Connection>> {
+        self.connections.borrow().iter().find(|connection| connection.id == id).cloned()
+    }
+
     async fn answer(self: &Rc<Self>, connection: &Rc<Connection>, frame: &RequestFrame<'_>) {
         let requests = Requests { host: self, connection, first: frame.first };
         if frame.deadline_ms != 0 && frame.deadline_ms < self.db.now_ms() {
@@ -200,7 +204,7 @@ impl<E: Env> Host<E> {
     /// nobody.
     fn observe_if_needed(&self, this: Option<Weak<Host<E>>>) {
         let connections = self.connections.borrow();
-        let wanted = connections.values().any(|one| !one.subscriptions.borrow().is_empty());
+        let wanted = connections.iter().any(|one| !one.subscriptions.borrow().is_empty());
         match (wanted, this) {
             (true, Some(host)) => self.db.observe(Some(Rc::new(move |event| {
                 if let Some(host) = host.upgrade() {
@@ -213,8 +217,8 @@ impl<E: Env> Host<E> {
     }
 
     fn distribute(&self, event: &Rc<CommitEvent>) {
-        for connection in self.connections.borrow().values() {
-            for subscription in connection.subscriptions.borrow().values() {
+        for connection in self.connections.borrow().iter() {
+            for subscription in connection.subscriptions.borrow().iter() {
                 subscription.offer(event, &mut connection.outbox.borrow_mut());
             }
         }

@@ -82,8 +82,7 @@ impl<E: Env> Requests<'_, E> {
             Request::Watch(watch) => self.watch(sequence, watch).await,
             Request::Changes(changes) => self.changes(sequence, changes).await,
             Request::Unsubscribe(id) => {
-                self.connection.subscriptions.borrow_mut().remove(id);
-                self.host.observe_if_needed(None);
+                self.unsubscribe(*id);
                 self.reply(sequence, Ok(Response::Done));
             }
             Request::Flush => {
@@ -222,8 +221,7 @@ impl<E: Env> Requests<'_, E> {
                 subscription.release(snapshot.stamp, &mut outbox);
             }
             Err(error) => {
-                self.connection.subscriptions.borrow_mut().remove(&watch.id);
-                self.host.observe_if_needed(None);
+                self.unsubscribe(watch.id);
                 self.reply(sequence, Err(error));
             }
         }
@@ -243,13 +241,18 @@ impl<E: Env> Requests<'_, E> {
 
     fn subscribe(&self, subscription: &Rc<Subscription>) -> Result<()> {
         let mut subscriptions = self.connection.subscriptions.borrow_mut();
-        if subscriptions.contains_key(&subscription.id) {
+        if subscriptions.iter().any(|other| other.id == subscription.id) {
             return Err(Error::new(Code::MalformedFrame, "a subscription's number is in use"));
         }
-        subscriptions.insert(subscription.id, subscription.clone());
+        subscriptions.push(subscription.clone());
         drop(subscriptions);
         self.host.observe_if_needed(Some(Rc::downgrade(self.host)));
         Ok(())
+    }
+
+    fn unsubscribe(&self, id: u32) {
+        self.connection.subscriptions.borrow_mut().retain(|subscription| subscription.id != id);
+        self.host.observe_if_needed(None);
     }
 
     fn status(&self, sequence: u64) {

@@ -5,7 +5,6 @@ use crate::db::{ChangeKind, ChangeRecord, CommitEvent};
 use crate::stamp::Stamp;
 use crate::wire::{Blob, Change, Entry, Event};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// One subscription of one connection.
@@ -17,18 +16,16 @@ pub(super) struct Subscription {
 }
 
 enum Kind {
-    /// Each key with its places in the client's list.
-    Watch(BTreeMap<Vec<u8>, Vec<u32>>),
+    /// Keys and their places in the client's list, ordered by key.
+    Watch(Vec<(Vec<u8>, u32)>),
     Changes(Vec<(Vec<u8>, Vec<u8>)>),
 }
 
 impl Subscription {
     /// A watch, which holds events back until [`Subscription::release`].
     pub(super) fn watch(id: u32, keys: &[Blob<'_>]) -> Subscription {
-        let mut places: BTreeMap<Vec<u8>, Vec<u32>> = BTreeMap::new();
-        for (place, key) in (0..).zip(keys) {
-            places.entry(key.to_vec()).or_default().push(place);
-        }
+        let mut places: Vec<_> = keys.iter().map(|key| key.to_vec()).zip(0..).collect();
+        places.sort_unstable();
         Subscription { id, kind: Kind::Watch(places), held: RefCell::new(Some(Vec::new())) }
     }
 
@@ -61,25 +58,24 @@ impl Subscription {
         }
     }
 
-    fn send_states(
-        &self,
-        places: &BTreeMap<Vec<u8>, Vec<u32>>,
-        event: &CommitEvent,
-        outbox: &mut Outbox,
-    ) {
+    fn send_states(&self, places: &[(Vec<u8>, u32)], event: &CommitEvent, outbox: &mut Outbox) {
         let versionstamp = event.stamp.to_bytes();
-        let mut latest: BTreeMap<u32, Option<Entry<'_>>> = BTreeMap::new();
-        for ChangeRecord { key, change } in &event.changes {
-            for place in places.get(&**key).into_iter().flatten() {
-                let entry = match change {
-                    ChangeKind::Set(value) => Some(Entry { versionstamp, value: Blob(value) }),
-                    ChangeKind::Delete | ChangeKind::Expire => None,
-                };
-                latest.insert(*place, entry);
+        let mut entries: Vec<(u32, Option<Entry<'_>>)> = Vec::new();
+        for ChangeRecord { key, change } in event.changes.iter().rev() {
+            let from = places.partition_point(|(watched, _)| **watched < **key);
+            let same = places.iter().skip(from).take_while(|(watched, _)| **watched == **key);
+            for (_, place) in same {
+                // Of several changes of one key the last one counts, which comes first here.
+                if entries.iter().all(|(known, _)| known != place) {
+                    let value = match change {
+                        ChangeKind::Set(value) => Some(Blob(value)),
+                        ChangeKind::Delete | ChangeKind::Expire => None,
+                    };
+                    entries.push((*place, value.map(|value| Entry { versionstamp, value })));
+                }
             }
         }
-        if !latest.is_empty() {
-            let entries = latest.into_iter().collect();
+        if !entries.is_empty() {
             outbox.event(Event::Watch { id: self.id, versionstamp, entries });
         }
     }
