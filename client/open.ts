@@ -101,9 +101,14 @@ export async function openKv(name = "default", options: OpenOptions = {}): Promi
     await release();
     throw error;
   }
-  // Whether it was granted is told by status(); a browser may ask the user and wait for long.
-  if (options.persist) void navigator.storage?.persist?.();
+  if (options.persist) askToPersist();
   return new Handle(connection, limits, release);
+}
+
+/** Asks the browser, which may ask the user and take long; the answer is told by `status`. */
+function askToPersist(): void {
+  const { storage } = globalThis.navigator ?? {};
+  storage?.persist?.().catch(() => undefined);
 }
 
 function checkArguments(name: string, options: OpenOptions): void {

@@ -166,9 +166,20 @@ test("the welcome is read from the bytes that the host writes", () => {
 });
 
 test("the hello has the layout that stays for ever", () => {
-  const hello = hexOf(new Uint8Array(encodeHello(new Uint8Array(16).fill(0x11))));
-  assert.equal(
-    hello,
-    `4b565348${"0100".repeat(4)}${"11".repeat(16)}05${hexOf(Buffer.from("0.1.0"))}`,
-  );
+  const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
+  const constant = (path: string, name: string) =>
+    Number(new RegExp(`const ${name}: u16 = (\\d+);`).exec(read(path))?.[1]);
+  const versions = Buffer.alloc(8);
+  const [protocol, format] = [
+    constant("src/wire/mod.rs", "PROTOCOL"),
+    constant("src/manifest.rs", "FORMAT"),
+  ];
+  [protocol, protocol, format, format].forEach((version, i) => {
+    versions.writeUInt16LE(version, 2 * i);
+  });
+  const { version } = JSON.parse(read("package.json"));
+  const client = Buffer.alloc(16, 0x11);
+  const build = [Buffer.from([version.length]), Buffer.from(version)];
+  const expected = Buffer.concat([Buffer.from("KVSH"), versions, client, ...build]);
+  assert.equal(hexOf(new Uint8Array(encodeHello(client))), expected.toString("hex"));
 });
