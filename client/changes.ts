@@ -22,11 +22,9 @@ export class Changes implements Subscription {
   readonly stream: KvStream<KvChangeEvent>;
   readonly #feed: Feed;
   readonly #ranges: KeyRange[];
-  /** The commits not read yet begin at `#head`; those before it are holes. */
-  #buffer: (RawCommit | undefined)[] = [];
+  /** What is not read yet begins at `#head`; before it are holes. */
+  #buffer: (RawCommit | KvLagged | undefined)[] = [];
   #head = 0;
-  /** What was missed, before what is in the buffer. */
-  #lagged: KvLagged | undefined;
   /** The last commit heard of. */
   #last = "";
 
@@ -62,7 +60,7 @@ export class Changes implements Subscription {
     const { versionstamp } = response;
     // Another host took over, and there may have been commits in between.
     if (this.#last !== "" && versionstamp > this.#last) {
-      this.#lag(versionstamp, null);
+      this.#buffer.push({ type: "lagged", versionstamp, missed: null });
       this.#feed.offer();
     }
     this.#last = versionstamp;
@@ -72,8 +70,7 @@ export class Changes implements Subscription {
     if (event.type !== "changes") return;
     this.#last = event.versionstamp;
     this.#buffer.push(event);
-    const count = this.#buffer.length - this.#head;
-    if (count > BUFFERED_MAX) this.#lag(event.versionstamp, 0);
+    if (this.#buffer.length - this.#head > BUFFERED_MAX) this.#collapse(event.versionstamp);
     this.#feed.offer();
   }
 
@@ -81,30 +78,27 @@ export class Changes implements Subscription {
     this.#feed.end(error);
   }
 
-  /** Drops all that is buffered, and `more` commits that never came. */
-  #lag(versionstamp: string, more: number | null): void {
-    const before = this.#lagged === undefined ? 0 : this.#lagged.missed;
-    const dropped = this.#buffer.length - this.#head;
-    const missed = before === null || more === null ? null : before + dropped + more;
-    this.#lagged = { type: "lagged", versionstamp, missed };
-    this.#buffer = [];
+  /** Drops all that is not read, and leaves word of it. */
+  #collapse(versionstamp: string): void {
+    let missed: number | null = 0;
+    for (const one of this.#buffer.slice(this.#head) as (RawCommit | KvLagged)[]) {
+      const more = one.type === "lagged" ? one.missed : 1;
+      missed = missed === null || more === null ? null : missed + more;
+    }
+    this.#buffer = [{ type: "lagged", versionstamp, missed }];
     this.#head = 0;
   }
 
   #take(): KvChangeEvent | undefined {
-    if (this.#lagged !== undefined) {
-      const lagged = this.#lagged;
-      this.#lagged = undefined;
-      return lagged;
-    }
-    const commit = this.#buffer[this.#head];
-    if (commit === undefined) return undefined;
+    const next = this.#buffer[this.#head];
+    if (next === undefined) return undefined;
     this.#buffer[this.#head++] = undefined;
-    if (this.#head === this.#buffer.length) {
-      this.#buffer.length = 0;
+    if (this.#head === this.#buffer.length || this.#head > BUFFERED_MAX) {
+      this.#buffer.splice(0, this.#head);
       this.#head = 0;
     }
-    const { versionstamp, changes, count } = commit;
+    if (next.type === "lagged") return next;
+    const { versionstamp, changes, count } = next;
     return { type: "commit", versionstamp, changes: readChanges(changes, count).map(changeOf) };
   }
 }
