@@ -169,11 +169,11 @@ export class Browser implements Panel {
 
   #drawCount(index: RangeIndex | undefined, total: number): void {
     const entries = plural(total, "entry", "entries");
-    const first = index?.scanning === true && index.scanMs === 0;
-    const took = index === undefined || index.scanning ? "" : ` in ${duration(index.scanMs)}`;
-    setText(byId("row-count"), first ? `${entries}…` : entries);
+    const { scanning, scanMs } = index ?? { scanning: true, scanMs: 0 };
+    const isPartial = scanning && scanMs === 0;
+    setText(byId("row-count"), isPartial ? `${entries}…` : entries);
+    setText(byId("row-took"), isPartial ? "" : `read in ${duration(scanMs)}`);
     if (total === 0) setText(byId("row-window"), "");
-    byId("row-count").title = took === "" ? "" : `Read${took}`;
   }
 
   #drawEmpty(): void {

@@ -1,5 +1,5 @@
 /**
- * Reading a JSON array of flat objects while it downloads: each call to `push` gives the objects
+ * Reading a JSON array of objects while it downloads: each call to `push` gives the objects
  * that are complete by then, so that storing them need not wait for the rest, and neither the
  * text nor the objects are ever in memory as a whole.
  */
