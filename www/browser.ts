@@ -35,7 +35,6 @@ export class Browser implements Panel {
   #range: Range = { prefix: [], text: "" };
   /** The key of the row at the top when it was last drawn. */
   #anchor: KvKey | undefined;
-  #drawnGroups = "";
   #filtering: ReturnType<typeof setTimeout> | undefined;
 
   constructor(actions: BrowserActions) {
@@ -59,6 +58,7 @@ export class Browser implements Panel {
       event.preventDefault();
       this.focus();
     });
+    this.#drawRange();
   }
 
   /** The prefix that is shown. */
@@ -154,8 +154,8 @@ export class Browser implements Panel {
     if (moved !== undefined) this.#list.scrollToRow(...moved);
     this.#drawCount(index, total);
     this.#drawGroups(index?.groups(GROUPS_MAX));
-    byId("rows").setAttribute("aria-busy", String(index?.scanning ?? false));
-    byId("empty").hidden = total > 0 || (index?.scanning ?? true);
+    byId("rows").setAttribute("aria-busy", String(index?.isBehind ?? false));
+    byId("empty").hidden = total > 0 || (index?.isBehind ?? true);
     this.#drawEmpty();
   });
 
@@ -169,10 +169,9 @@ export class Browser implements Panel {
 
   #drawCount(index: RangeIndex | undefined, total: number): void {
     const entries = plural(total, "entry", "entries");
-    const { scanning, scanMs } = index ?? { scanning: true, scanMs: 0 };
-    const isPartial = scanning && scanMs === 0;
-    setText(byId("row-count"), isPartial ? `${entries}…` : entries);
-    setText(byId("row-took"), isPartial ? "" : `read in ${duration(scanMs)}`);
+    const { isBehind, scanMs } = index ?? { isBehind: true, scanMs: 0 };
+    setText(byId("row-count"), isBehind ? `${entries}…` : entries);
+    setText(byId("row-took"), isBehind ? "" : `read in ${duration(scanMs)}`);
     if (total === 0) setText(byId("row-window"), "");
   }
 
@@ -202,44 +201,39 @@ export class Browser implements Panel {
     setText(byId("call"), `kv.list({ ${fields.join(", ")} })`);
   }
 
+  /** Changes no more than has changed, so that a click or the focus never loses its button. */
   #drawGroups(groups: Group[] | undefined): void {
-    const { prefix } = this.#range;
-    const key = JSON.stringify([
-      prefix.map(partText),
-      groups?.map(({ part, count }) => [kindOf(part), partText(part), count]) ?? "many",
-    ]);
-    if (key === this.#drawnGroups) return;
-    this.#drawnGroups = key;
-    const focused = focusedGroup(this.#groupList);
-    const items = groups?.map((group) => this.#groupItem(group)) ?? [
-      el("li", { class: "more" }, `More than ${GROUPS_MAX} next parts: type to narrow them.`),
-    ];
-    this.#groupList.hidden = items.length === 0;
-    const { scrollTop, scrollLeft } = this.#groupList;
-    this.#groupList.replaceChildren(...items);
-    this.#groupList.scrollTop = scrollTop;
-    this.#groupList.scrollLeft = scrollLeft;
-    if (focused === undefined) return;
-    const again = groups?.findIndex(({ part }) => partText(part) === focused) ?? -1;
-    items[again]?.querySelector("button")?.focus();
+    const list = this.#groupList;
+    const texts = groups ?? [];
+    texts.forEach((group, i) => {
+      const item = list.children[i];
+      if (item instanceof HTMLElement && item.dataset.group === this.#groupId(group)) {
+        setText(item.querySelector(".count") ?? item, count(group.count));
+      } else if (item === undefined) list.append(this.#groupItem(group));
+      else item.replaceWith(this.#groupItem(group));
+    });
+    while (list.childElementCount > texts.length) list.lastElementChild?.remove();
+    if (groups === undefined) {
+      const hint = `More than ${GROUPS_MAX} next parts: type to narrow them.`;
+      list.append(el("li", { class: "more" }, hint));
+    }
+    list.hidden = list.childElementCount === 0;
   }
 
-  #groupItem({ part, count: entries }: Group): HTMLElement {
+  #groupId({ part }: Group): string {
+    const exact = (item: KvKeyPart) => (typeof item === "string" ? item : partText(item));
+    return JSON.stringify([...this.#range.prefix, part].map((item) => [kindOf(item), exact(item)]));
+  }
+
+  #groupItem(group: Group): HTMLElement {
+    const { part } = group;
     const { prefix } = this.#range;
-    const open = () => this.browse([...prefix, part], true);
-    const item = button("", open, "");
+    const item = button("", () => this.browse([...prefix, part], true), "");
     const name = el("span", { class: "name" }, partElement(part), countryName(prefix, part));
-    item.append(name, el("span", { class: "count" }, count(entries)));
+    item.append(name, el("span", { class: "count" }, count(group.count)));
     item.dataset.part = partText(part);
-    return el("li", {}, item);
+    return el("li", { data: { group: this.#groupId(group) } }, item);
   }
-}
-
-function focusedGroup(list: HTMLElement): string | undefined {
-  const focused = document.activeElement;
-  return focused instanceof HTMLElement && list.contains(focused)
-    ? focused.dataset.part
-    : undefined;
 }
 
 /** The name of the country, beside its code. */

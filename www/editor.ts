@@ -45,9 +45,6 @@ export class Editor implements Panel {
     byId("editor-reload").addEventListener("click", () => this.#run(() => this.#reload()));
     byId("editor-intrude").addEventListener("click", () => this.#run(() => this.#intrude()));
     this.#dialog.addEventListener("close", () => this.#unwatch());
-    this.#dialog.addEventListener("click", (event) => {
-      if (event.target === this.#dialog) this.#dialog.close();
-    });
   }
 
   opened(kv: Kv): void {

@@ -69,7 +69,7 @@ export class Figures implements Panel {
   #kv: Kv | undefined;
   #last: { stats: KvStats; at: number } | undefined;
   #inView = true;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #looking = false;
 
   /** @param failed called with the error of a look, after which there are no more */
   constructor(failed: (error: unknown) => void) {
@@ -78,22 +78,20 @@ export class Figures implements Panel {
     this.#tiles = TILES.map(({ title }) => new Tile(grid, title));
     new IntersectionObserver(([entry]) => {
       this.#inView = entry?.isIntersecting ?? true;
-      this.#resume();
+      void this.#look();
     }).observe(grid);
-    document.addEventListener("visibilitychange", () => this.#resume());
+    document.addEventListener("visibilitychange", () => void this.#look());
   }
 
   opened(kv: Kv): void {
     this.#kv = kv;
     this.#last = undefined;
     for (const tile of this.#tiles) tile.clear();
-    this.#resume();
+    void this.#look();
   }
 
   closed(): void {
     this.#kv = undefined;
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
   }
 
   /** Draws the charts again, in the colours of now. */
@@ -101,26 +99,22 @@ export class Figures implements Panel {
     for (const tile of this.#tiles) tile.recolour();
   }
 
-  #resume(): void {
-    if (this.#timer === undefined) void this.#look();
-  }
-
+  /** Looks for as long as somebody sees it; a second call meanwhile does nothing. */
   async #look(): Promise<void> {
     const kv = this.#kv;
-    if (kv === undefined || !this.#inView || document.hidden) return;
-    // Stands for "running" until the answer is there.
-    this.#timer = setTimeout(() => undefined);
+    if (this.#looking || kv === undefined) return;
+    this.#looking = true;
     try {
-      const stats = await kv.stats();
-      if (kv !== this.#kv) return;
-      this.#take(stats);
-      this.#timer = setTimeout(() => {
-        this.#timer = undefined;
-        void this.#look();
-      }, EVERY_MS);
+      while (kv === this.#kv && this.#inView && !document.hidden) {
+        const stats = await kv.stats();
+        if (kv === this.#kv) this.#take(stats);
+        await new Promise((done) => setTimeout(done, EVERY_MS));
+      }
     } catch (error) {
       if (kv === this.#kv) this.#failed(error);
     }
+    this.#looking = false;
+    if (kv !== this.#kv) void this.#look();
   }
 
   #take(stats: KvStats): void {

@@ -16,18 +16,21 @@ export class Job {
   readonly #bar = byId("job-progress", HTMLProgressElement);
   readonly #cancel = byId("job-cancel", HTMLButtonElement);
   #controller: AbortController | undefined;
+  #ended: Promise<unknown> = Promise.resolve();
   #progress: Progress = { done: 0, detail: "" };
 
   constructor() {
-    this.#cancel.addEventListener("click", () => this.cancel());
+    this.#cancel.addEventListener("click", () => this.#controller?.abort());
   }
 
   get running(): boolean {
     return this.#controller !== undefined;
   }
 
-  cancel(): void {
+  /** Cancels the work, if there is any, and waits for its end. */
+  async stop(): Promise<void> {
     this.#controller?.abort();
+    await this.#ended;
   }
 
   /** Runs `work`, which reports its progress and stops soon after `signal` is aborted. */
@@ -36,26 +39,31 @@ export class Job {
     work: (signal: AbortSignal, report: (progress: Progress) => void) => Promise<T>,
   ): Promise<T> {
     const controller = new AbortController();
-    const hadFocus = this.#actions.contains(document.activeElement);
     this.#controller = controller;
     this.#progress = { done: 0, detail: "" };
     setText(this.#label, label);
     this.#draw();
-    this.#actions.hidden = true;
-    this.#box.hidden = false;
-    if (hadFocus) this.#cancel.focus();
+    this.#show(true);
+    const result = work(controller.signal, (progress) => {
+      this.#progress = progress;
+      this.#drawSoon();
+    });
+    this.#ended = result.catch(() => undefined);
     try {
-      return await work(controller.signal, (progress) => {
-        this.#progress = progress;
-        this.#drawSoon();
-      });
+      return await result;
     } finally {
       this.#controller = undefined;
-      const moveFocus = this.#box.contains(document.activeElement);
-      this.#box.hidden = true;
-      this.#actions.hidden = false;
-      if (moveFocus) this.#actions.querySelector("button")?.focus();
+      this.#show(false);
     }
+  }
+
+  /** Swaps buttons and progress; the focus stays in the toolbar if it was there. */
+  #show(running: boolean): void {
+    const [from, to] = running ? [this.#actions, this.#box] : [this.#box, this.#actions];
+    const hadFocus = from.contains(document.activeElement);
+    from.hidden = true;
+    to.hidden = false;
+    if (hadFocus) to.querySelector("button")?.focus();
   }
 
   readonly #drawSoon = onceAFrame(() => this.#draw());

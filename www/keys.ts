@@ -1,5 +1,5 @@
 /** Keys as the page sees them: their order, their text, and the parts people type. */
-import type { KvKey, KvKeyPart } from "kvass";
+import type { KvKey, KvKeyPart, KvListSelector } from "kvass";
 import { count } from "./format.ts";
 
 /** The kinds of parts, in the order in which the store sorts them. */
@@ -69,17 +69,20 @@ export function hasPrefix(key: KvKey, prefix: KvKey): boolean {
   );
 }
 
-/** What a selector of a list asks for: a prefix, perhaps with a start of the next part. */
+/** A range of keys that people can ask for: a prefix, perhaps with a start of the next part. */
 export interface Range {
   prefix: KvKey;
   /** The next part is a string that starts with this; "" is any part. */
   text: string;
 }
 
-/** The range as `kv.list` takes it. */
-export function selectorOf({ prefix, text }: Range) {
-  if (text === "") return { prefix };
-  return { prefix, start: [...prefix, text], end: [...prefix, text + HIGHEST] };
+/** The range, or what of it lies from one key to before another, as `kv.list` takes it. */
+export function selectorOf({ prefix, text }: Range, from?: KvKey, to?: KvKey): KvListSelector {
+  const start = from ?? (text === "" ? undefined : [...prefix, text]);
+  const end = to ?? (text === "" ? undefined : [...prefix, text + HIGHEST]);
+  if (start !== undefined && end !== undefined) return { start, end };
+  if (start !== undefined) return { prefix, start };
+  return end === undefined ? { prefix } : { prefix, end };
 }
 
 export function inRange(key: KvKey, { prefix, text }: Range): boolean {

@@ -40,10 +40,10 @@ const session = new Session([...panels, new TimeToLive(failed)], (error) => {
 
 async function open(storage: Storage): Promise<void> {
   hideNotice();
-  job.cancel();
   picker.disabled = true;
   picker.opening();
   try {
+    await job.stop();
     await session.open(storage);
   } catch (error) {
     picker.failed();

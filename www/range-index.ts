@@ -39,6 +39,7 @@ const PAGES_KEPT = 24;
 const BATCH = 1000;
 /** With more changed keys than this at once, a new pass is cheaper than reading pages. */
 const CHANGES_FOLLOWED = 64;
+const PAUSE_MS = 150;
 
 export class RangeIndex {
   readonly range: Range;
@@ -57,6 +58,8 @@ export class RangeIndex {
   #closed = false;
   #scanMs = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** When the pass that was asked for comes even if the changes don't pause. */
+  #dueAt: number | undefined;
 
   /**
    * @param changed called when rows, their number or their groups may have changed
@@ -75,9 +78,9 @@ export class RangeIndex {
     return this.#total;
   }
 
-  /** Whether a pass over the range is under way. */
-  get scanning(): boolean {
-    return this.#scanning;
+  /** Whether a pass over the range is under way or due, so that numbers may be out of date. */
+  get isBehind(): boolean {
+    return this.#scanning || this.#timer !== undefined;
   }
 
   /** How long the last pass took, in milliseconds. */
@@ -145,19 +148,17 @@ export class RangeIndex {
     }
   }
 
-  /** Asks for another pass, which comes rarely enough to take a small part of the time. */
+  /** Asks for another pass: when the changes pause, and else for a small part of the time. */
   renew(): void {
     if (this.#scanning) {
       this.#scanAgain = true;
       return;
     }
-    this.#timer ??= setTimeout(
-      () => {
-        this.#timer = undefined;
-        void this.#scan();
-      },
-      Math.max(60, 4 * this.#scanMs),
-    );
+    const now = performance.now();
+    this.#dueAt ??= now + 4 * this.#scanMs;
+    clearTimeout(this.#timer);
+    const wait = Math.max(0, Math.min(this.#dueAt - now, PAUSE_MS));
+    this.#timer = setTimeout(() => void this.#scan(), wait);
   }
 
   close(): void {
@@ -170,6 +171,7 @@ export class RangeIndex {
     const first = this.#pages.length === 0;
     const start = performance.now();
     const pages: Page[] = [];
+    this.#timer = this.#dueAt = undefined;
     this.#scanning = true;
     this.#scanAgain = false;
     try {
@@ -272,9 +274,8 @@ export class RangeIndex {
   }
 
   async #entriesOf(page: Page): Promise<KvEntry<unknown>[]> {
-    const selector: { prefix: KvKey; start?: KvKey; end?: KvKey } = selectorOf(this.range);
-    if (page !== this.#pages[0]) selector.start = page.from;
-    if (page.to !== undefined) selector.end = page.to;
+    const from = page === this.#pages[0] ? undefined : page.from;
+    const selector = selectorOf(this.range, from, page.to);
     const entries: KvEntry<unknown>[] = [];
     for await (const entry of this.#kv.list(selector, { batchSize: BATCH })) entries.push(entry);
     return entries;

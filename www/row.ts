@@ -5,6 +5,7 @@ import { compareKeys, kindOf, partText } from "./keys.ts";
 import { preview } from "./value-text.ts";
 
 const FIELDS_MAX = 6;
+const LONG = 10;
 
 /** What each element shows, so that a change of the same entry can be told from a scroll. */
 const shown = new WeakMap<HTMLElement, { entry: KvEntry<unknown>; depth: number }>();
@@ -33,9 +34,11 @@ export function fillLoading(element: HTMLElement): void {
   element.replaceChildren(el("span"), el("span"));
 }
 
-/** A part of a key, coloured by its kind. */
+/** A part of a key, coloured by its kind. Only long ones give way where room is scarce. */
 export function partElement(part: KvKeyPart): HTMLElement {
-  return el("span", { class: "part", data: { kind: kindOf(part) } }, partText(part));
+  const text = partText(part);
+  const long = text.length > LONG ? { long: "" } : {};
+  return el("span", { class: "part", data: { kind: kindOf(part), ...long } }, text);
 }
 
 function fields(value: unknown): (string | Node)[] {

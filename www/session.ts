@@ -3,6 +3,7 @@
  * changed, and when it is gone. One subscription to the changes serves them all.
  */
 import { type Kv, type KvCommit, type KvLagged, openKv } from "kvass";
+import { codeOf } from "./explain.ts";
 
 export const STORAGES = ["auto", "opfs", "indexeddb", "memory"] as const;
 export type Storage = (typeof STORAGES)[number];
@@ -49,12 +50,18 @@ export class Session {
     return kv;
   }
 
+  /** @throws KvassError where what was committed may not have been flushed */
   async close(): Promise<void> {
     const kv = this.#kv;
     if (kv === undefined) return;
     this.#kv = undefined;
     for (const panel of this.#panels) panel.closed?.();
-    await kv.close();
+    try {
+      await kv.close();
+    } catch (error) {
+      // With its worker gone, the database is as closed as it can be.
+      if (codeOf(error) !== "HostLost" && codeOf(error) !== "Closed") throw error;
+    }
   }
 
   async #follow(kv: Kv): Promise<void> {

@@ -69,6 +69,7 @@ export class VirtualList {
     this.#count = count;
     this.#space.style.height = `${count * this.#rowHeight}px`;
     if (this.#current >= count) this.#current = count - 1;
+    if (this.#current < 0 && count > 0 && this.#box.matches(":focus-visible")) this.#current = 0;
     this.refresh();
   }
 
