@@ -18,9 +18,9 @@ import { type RawEvent, type Response, type ResponseSink, readFrame } from "./wi
 
 /** A frame is posted early once it has this many bytes, so that the host begins meanwhile. */
 const FRAME_BYTES = 512 * 1024;
-/** After this many crashes in a row no host is started. */
+/** After this many crashes in a row, with no call answered in between, no host is started. */
 const CRASHES_MAX = 3;
-/** A host that lived this long, in milliseconds, ends a row of crashes. */
+/** But it is tried again after this many milliseconds. */
 const CRASH_ROW_MS = 10_000;
 /** How long the host may take to flush and close, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 10_000;
@@ -90,6 +90,7 @@ export class Connection {
   ): Promise<T> {
     return new Promise((resolve, reject) => {
       const answer = (response: Response) => {
+        this.#crashes = 0;
         try {
           if (response.type === "error") reject(failureOf(response));
           else resolve(read(response));
@@ -155,7 +156,6 @@ export class Connection {
    * database. A worker that still has writes to read is left to finish them and end by itself.
    */
   suspend(): void {
-    this.flush();
     const host = this.#host;
     if (host?.storage === "memory" || this.#suspension !== undefined) return;
     let end = () => {};
@@ -164,6 +164,7 @@ export class Connection {
     });
     this.#suspension = { over, end };
     this.#opening?.abort();
+    this.flush();
     if (host === undefined) return;
     const hasWrites = this.#calls.hasWrites;
     this.#lose(new KvassError("HostLost", "the page went into the back/forward cache"), false);
@@ -254,7 +255,7 @@ export class Connection {
           { cause: this.#lastCrash },
         );
       }
-      await this.#suspension?.over;
+      if (this.#suspension !== undefined) await this.#suspension.over;
       const opening = new AbortController();
       this.#opening = opening;
       try {

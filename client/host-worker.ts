@@ -8,7 +8,7 @@
  *                      { fatal: { code, message } }: it has ended
  */
 
-import { errorOf, KvassError } from "./errors.ts";
+import { codeOf, errorOf, KvassError } from "./errors.ts";
 import type { KvDurability, KvStorage } from "./types.ts";
 import { decodeWelcome, encodeHello, type Welcome } from "./wire/hello.ts";
 import type { RawFailure } from "./wire/response.ts";
@@ -93,7 +93,8 @@ export class HostWorker {
         } else if (data.failed !== undefined) {
           lose(errorOf(data.failed.code, data.failed.message));
         } else if (data.fatal !== undefined) {
-          lose(new KvassError("HostLost", `the database's worker ended: ${data.fatal.message}`));
+          const { code, message } = data.fatal;
+          lose(new KvassError(codeOf(code), `the database's worker ended: ${message}`));
         }
       };
       signal.onabort = () => lose(new KvassError("HostLost", "opening was given up"));

@@ -29,6 +29,9 @@ export interface Limits {
   readonly pageEntries: number;
 }
 
+/** The most bytes of a frame, and so of one call. */
+export const FRAME_BYTES_MAX: number = 64 * 1024 * 1024;
+
 /** The presets of the option `limits`. */
 export const LIMITS: { readonly kvass: Limits; readonly deno: Limits } = {
   kvass: {

@@ -138,7 +138,8 @@ function fail(error: unknown): void {
 
 /** The engine can't go on: ends the worker, so that another one can have the database. */
 function die(error: unknown): void {
+  const code = isFailure(error) ? error.code : HOST_LOST;
   const message = String((error as Partial<Error>)?.message ?? error);
-  self.postMessage({ fatal: { code: HOST_LOST, message } });
+  self.postMessage({ fatal: { code, message } });
   self.close();
 }

@@ -8,6 +8,8 @@
  */
 
 import { ByteWriter } from "../codec/bytes.ts";
+import { tooLarge } from "../errors.ts";
+import { FRAME_BYTES_MAX } from "../limits.ts";
 
 /** Numbers of the variants of `Request`. */
 export const REQUEST = {
@@ -68,6 +70,9 @@ export class RequestFrame {
     this.#isBusy = true;
     try {
       write(this.#w);
+      if (this.#w.position > FRAME_BYTES_MAX) {
+        throw tooLarge(`Request too large (max ${FRAME_BYTES_MAX} bytes)`);
+      }
     } catch (error) {
       this.#w.position = start;
       throw error;

@@ -53,6 +53,14 @@ test("a frame says what was answered before it", async (t) => {
   assert.equal(first?.deadline, 0);
 });
 
+test("a call of more bytes than a frame may have is refused", async (t) => {
+  const { kv } = await openFake(t);
+  const key = ["x".repeat(8000)];
+  const reads = kv.getMany(Array.from({ length: 9000 }, () => key));
+  await assert.rejects(reads, { name: "TypeError", code: "TooLarge" });
+  await kv.get(["a"]);
+});
+
 describe("a call whose arguments can't be", () => {
   test("is rejected and leaves the calls around it whole", async (t) => {
     const { kv, workers } = await openFake(t);

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { LIMITS, type Limits } from "../../client/limits.ts";
+import { FRAME_BYTES_MAX, LIMITS, type Limits } from "../../client/limits.ts";
 
 const rust = readFileSync(new URL("../../src/limits.rs", import.meta.url), "utf8");
 
@@ -42,3 +42,7 @@ for (const [field, name] of Object.entries(NAMES)) {
     assert.equal(LIMITS.kvass[field as keyof Limits], constant(name));
   });
 }
+
+test("a frame may be as large as the engine takes it", () => {
+  assert.equal(FRAME_BYTES_MAX, constant("FRAME_BYTES_MAX"));
+});

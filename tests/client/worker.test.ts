@@ -232,6 +232,16 @@ describe("when the worker ends", () => {
     assert.equal(workers.all.length, 3);
   });
 
+  test("again and again, but answers in between, others are started", async (t) => {
+    const { kv, workers } = await openFake(t);
+    for (let i = 1; i <= 6; i++) {
+      await kv.set(["n"], i);
+      assert.equal(workers.all.length, i);
+      workers.last.crash();
+      await settle();
+    }
+  });
+
   test("calls that wait for the next one fail if that can't open", async (t) => {
     const { kv, workers } = await openFake(t);
     const watch = kv.watch([["a"]]).getReader();
