@@ -278,6 +278,57 @@ async fn indexeddb_steps_aside_for_a_version_change_and_comes_back() {
 }
 
 #[wasm_bindgen_test]
+async fn a_connection_that_the_browser_ends_is_made_again() {
+    let capture = "const open = IDBFactory.prototype.open;
+        IDBFactory.prototype.open = function (...args) {
+            const request = open.apply(this, args);
+            request.addEventListener('success', () => { self.captured = request.result; });
+            IDBFactory.prototype.open = open;
+            return request;
+        };";
+    let ends = [
+        "captured.close(); captured.dispatchEvent(new Event('close'));",
+        // Closed, and nobody was told.
+        "captured.close();",
+    ];
+    for end in ends {
+        javascript(capture).await;
+        let storage = IndexedDb::open("ended").await.unwrap();
+        storage.adopt(&[]).await.unwrap();
+        let file = write_number(&storage).await;
+        javascript(end).await;
+        assert_eq!(read_number(&storage, file).await, Some(file));
+        storage.close().await.unwrap();
+
+        javascript(capture).await;
+        let storage = IndexedDb::open("ended").await.unwrap();
+        storage.adopt(&[file]).await.unwrap();
+        javascript(end).await;
+        storage.write(file, 4, b"more", STRICT).await.unwrap();
+        assert_eq!(storage.len(file).await.unwrap(), 8);
+        storage.close().await.unwrap();
+    }
+}
+
+#[wasm_bindgen_test]
+async fn a_full_indexeddb_is_quota_exceeded_and_changes_nothing() {
+    let storage = IndexedDb::open("full").await.unwrap();
+    storage.adopt(&[]).await.unwrap();
+    let file = write_number(&storage).await;
+    let fill = "self.put = IDBObjectStore.prototype.put;
+        IDBObjectStore.prototype.put = () => { throw new DOMException('full', 'QuotaExceededError') };";
+    javascript(fill).await;
+    let full = storage.write(file, 0, &[7; 100_000], RELAXED).await;
+    javascript("IDBObjectStore.prototype.put = self.put;").await;
+    assert_eq!(code(full), Some(Code::QuotaExceeded));
+    assert_eq!(read_number(&storage, file).await, Some(file));
+    assert_eq!(storage.len(file).await.unwrap(), 4);
+    storage.write(file, 4, b"more", RELAXED).await.unwrap();
+    assert_eq!(storage.calls(), 0);
+    storage.close().await.unwrap();
+}
+
+#[wasm_bindgen_test]
 async fn deleted_data_is_an_error_and_not_a_new_database() {
     let storage = IndexedDb::open("deleted").await.unwrap();
     storage.adopt(&[]).await.unwrap();

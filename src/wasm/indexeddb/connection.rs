@@ -182,6 +182,8 @@ impl Connection {
         change: Change<'_>,
     ) -> Tried<()> {
         let pending = self.shared.calls.begin(Kind::Write);
+        self.listen(transaction, &pending);
+        transaction.set_oncomplete(self.shared.handler());
         let asked = (|| {
             let meta = transaction.object_store(&self.words.meta)?;
             if check_owner {
@@ -197,8 +199,6 @@ impl Connection {
             let _ = transaction.abort();
             return Err(thrown.into());
         }
-        self.listen(transaction, &pending);
-        transaction.set_oncomplete(self.shared.handler());
         pending.await.map(|_| ())
     }
 
