@@ -56,7 +56,7 @@ function answer(frame: ArrayBuffer): void {
     const reply = host?.frame(PAGE, new Uint8Array(frame));
     if (reply !== undefined) post(reply);
   } catch (error) {
-    die(error);
+    fail(error);
   }
 }
 
@@ -126,7 +126,7 @@ function isFailure(error: unknown): error is Failure {
   return !(error instanceof Error) && typeof (error as Partial<Failure>)?.code === "number";
 }
 
-/** Opening did not work. */
+/** Opening did not work, or a frame made no sense: nobody can say what its calls were. */
 function fail(error: unknown): void {
   if (!isFailure(error)) {
     die(error);

@@ -11,10 +11,12 @@ import { openSite, type Site } from "./site.ts";
 /** The storages that outlive a page. */
 export const DURABLE = ["opfs", "indexeddb"] as const;
 
-const SCRIPTS = {
-  page: at("tests", "browser", "harness", "page.ts"),
-  "no-sync-handles": at("tests", "browser", "harness", "no-sync-handles.ts"),
-};
+const SCRIPTS = Object.fromEntries(
+  ["page", "no-sync-handles", "mortal-worker"].map((name) => [
+    name,
+    at("tests", "browser", "harness", `${name}.ts`),
+  ]),
+);
 
 /** Options of playwright's launch. */
 type Launch = Parameters<typeof chromium.launchPersistentContext>[1];
@@ -34,8 +36,8 @@ export class Visitor {
   }
 
   /** Opens site and browser. */
-  static async arrive(launch: Launch = {}, scripts = SCRIPTS): Promise<Visitor> {
-    const visitor = new Visitor(await openSite(scripts), launch);
+  static async arrive(launch: Launch = {}): Promise<Visitor> {
+    const visitor = new Visitor(await openSite(SCRIPTS), launch);
     await visitor.#start();
     return visitor;
   }

@@ -1,0 +1,53 @@
+/** A page with an open database may enter the back/forward cache, and works when it comes back. */
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { DURABLE, Visitor } from "./harness/browser.ts";
+
+let visitor: Visitor;
+before(async () => {
+  visitor = await Visitor.arrive({ ignoreDefaultArgs: ["--disable-back-forward-cache"] });
+});
+after(() => visitor.leave());
+
+for (const storage of DURABLE) {
+  test(`${storage}: a page comes back from the back/forward cache with its database`, async () => {
+    const page = await visitor.visit();
+    await page.evaluate(async (storage) => {
+      globalThis.kv = await kvass.openKv("cached", { storage });
+      await kv.set(["n"], 1);
+      const states = kv.watch<[number]>([["n"]]).getReader();
+      await states.read();
+      Object.assign(globalThis, { states, returned: false });
+      addEventListener("pageshow", (event) => {
+        Object.assign(globalThis, { returned: event.persisted });
+      });
+      // Sent, and not waited for: the page goes away meanwhile.
+      kv.set(["n"], 2).catch(() => undefined);
+    }, storage);
+    await page.goto(`${visitor.url}/?elsewhere`);
+    const elsewhere = await page.evaluate(async (storage) => {
+      const other = await kvass.openKv("cached", { storage });
+      const { value } = await other.get(["n"]);
+      await other.set(["n"], 3);
+      await other.close();
+      return value;
+    }, storage);
+    await page.goBack({ waitUntil: "commit" });
+    const found = await page.evaluate(async () => {
+      const { returned, states } = globalThis as unknown as {
+        returned: boolean;
+        states: ReadableStreamDefaultReader<[{ value: number }]>;
+      };
+      const { value } = await kv.get(["n"]);
+      let state: number | undefined;
+      while (state !== 3) state = (await states.read()).value?.[0].value;
+      await kv.set(["n"], 4);
+      while (state !== 4) state = (await states.read()).value?.[0].value;
+      await kv.close();
+      return { returned, value };
+    });
+    assert.deepEqual({ elsewhere, ...found }, { elsewhere: 2, returned: true, value: 3 });
+    await page.close();
+  });
+}

@@ -1,0 +1,69 @@
+/**
+ * A full disk: a typed error, nothing of the commit, the database readable, and writable again once
+ * there is room.
+ */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Page } from "playwright-core";
+import { DURABLE, Visitor } from "./harness/browser.ts";
+
+/** What the origin may use. Above the memtable's 4 MiB, so that tables meet the limit too. */
+const QUOTA_BYTES = 10 * (1 << 20);
+
+/** Writes until that fails; what went wrong, and what can be read then. */
+const fill = (page: Page) =>
+  page.evaluate(async () => {
+    await kv.set(["before"], "readable");
+    // The browser may compress what it keeps, so these can't be compressed.
+    const value = new Uint8Array(5 * 65_536);
+    for (let at = 0; at < value.length; at += 65_536) {
+      crypto.getRandomValues(value.subarray(at, at + 65_536));
+    }
+    for (let i = 0; ; i++) {
+      try {
+        await kv.atomic().set(["large", i], value).set(["count"], i).commit();
+      } catch (error) {
+        const { name, code, message } = error as Error & { code: string };
+        const entries = await kv.getMany([["before"], ["large", i], ["count"]]);
+        const values = entries.map((entry) => entry.value);
+        return { i, name, code, message, values };
+      }
+    }
+  });
+
+for (const storage of DURABLE) {
+  test(`${storage}: a full quota is QuotaExceeded, and writing goes on after it`, async () => {
+    const visitor = await Visitor.arrive();
+    try {
+      const page = await visitor.visit();
+      const session = await visitor.context.newCDPSession(page);
+      const quota = { origin: visitor.url, quotaSize: QUOTA_BYTES };
+      await session.send("Storage.overrideQuotaForOrigin", quota);
+      await page.evaluate(async (storage) => {
+        globalThis.kv = await kvass.openKv("quota", { storage });
+      }, storage);
+
+      const full = await fill(page);
+      assert.deepEqual([full.name, full.code], ["KvassError", "QuotaExceeded"], full.message);
+      assert.ok(full.i > 1);
+      assert.deepEqual(full.values, ["readable", null, full.i - 1]);
+
+      await session.send("Storage.overrideQuotaForOrigin", { origin: visitor.url });
+      const values = await page.evaluate(async (storage) => {
+        await kv.set(["after"], "written");
+        await kv.close();
+        const again = await kvass.openKv("quota", { storage });
+        const entries = await again.getMany([["before"], ["after"], ["count"]]);
+        let large = 0;
+        for await (const _ of again.list({ prefix: ["large"] })) large += 1;
+        await again.close();
+        return [...entries.map((entry) => entry.value), large];
+      }, storage);
+      assert.deepEqual(values, ["readable", "written", full.i - 1, full.i]);
+      assert.deepEqual(visitor.complaints, []);
+    } finally {
+      await visitor.leave();
+    }
+  });
+}

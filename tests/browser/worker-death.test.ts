@@ -1,0 +1,119 @@
+/** The worker that runs the engine dies: nothing hangs, and the next call has another worker. */
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import type { Page } from "playwright-core";
+import { DURABLE, Visitor } from "./harness/browser.ts";
+
+let visitor: Visitor;
+let page: Page;
+before(async () => {
+  visitor = await Visitor.arrive();
+  page = await visitor.visit();
+});
+after(() => visitor.leave());
+
+/** What a page finds when the worker dies with calls under way. */
+const live = (storage: (typeof DURABLE)[number]) =>
+  page.evaluate(async (storage) => {
+    const workers: Worker[] = [];
+    const worker = () => {
+      const started = new Worker("/mortal-worker.js", { type: "module" });
+      workers.push(started);
+      return started;
+    };
+    const outcome = (promise: Promise<unknown>) =>
+      promise.then(
+        () => "done",
+        (error) => error.code as string,
+      );
+
+    const kv = await kvass.openKv(`mortal-${storage}`, { storage, worker });
+    const states = kv.watch<[number]>([["n"]]).getReader();
+    const events = kv.changes().getReader();
+    await states.read();
+    await kv.set(["n"], 1);
+    await events.read();
+
+    workers[0]?.postMessage("panic");
+    const inFlight = await Promise.all([
+      outcome(kv.set(["n"], 2)),
+      outcome(kv.atomic().set(["n"], 3).commit()),
+      outcome(kv.get(["n"])),
+      outcome(kv.list({ prefix: [] }).next()),
+      outcome(kv.flush()),
+    ]);
+
+    const { value } = await kv.get<number>(["n"]);
+    await kv.set(["n"], 4);
+    let state: number | null | undefined;
+    while (state !== 4) state = (await states.read()).value?.[0].value;
+    const lagged = (await events.read()).value?.type;
+    await kv.set(["other"], 5);
+    let last: unknown;
+    while (last !== "other") {
+      const { value: event } = await events.read();
+      last = event?.type === "commit" ? event.changes[0]?.key[0] : undefined;
+    }
+    const { epoch } = await kv.status();
+    await kv.close();
+    return { inFlight, value, lagged, workers: workers.length, epoch };
+  }, storage);
+
+for (const storage of DURABLE) {
+  test(`${storage}: what was under way fails, what comes next works, watchers go on`, async () => {
+    const found = await live(storage);
+    assert.deepEqual(found.inFlight, [
+      "OutcomeUnknown",
+      "OutcomeUnknown",
+      "HostLost",
+      "HostLost",
+      "HostLost",
+    ]);
+    assert.equal(found.value, 1);
+    assert.equal(found.lagged, "lagged");
+    assert.equal(found.workers, 2);
+    assert.equal(found.epoch, 2);
+  });
+}
+
+test("a worker that dies again and again ends in HostLost, not in a loop", async () => {
+  const { codes, started } = await page.evaluate(async () => {
+    let started = 0;
+    const worker = () => {
+      started += 1;
+      return new Worker("/mortal-worker.js#stillborn", { type: "module" });
+    };
+    const codes: string[] = [];
+    for (const _ of [1, 2]) {
+      await kvass.openKv("stillborn", { storage: "opfs", worker }).catch((error) => {
+        codes.push(error.code);
+      });
+    }
+    return { codes, started };
+  });
+  assert.deepEqual(codes, ["HostLost", "HostLost"]);
+  assert.ok(started <= 6, `${started} workers`);
+});
+
+test("a worker that can't be loaded is Unsupported", async () => {
+  const code = await page.evaluate(() =>
+    kvass.openKv("absent", { worker: "/absent.js" }).then(
+      () => "opened",
+      (error) => error.code as string,
+    ),
+  );
+  assert.equal(code, "Unsupported");
+});
+
+test("an engine that can't be loaded is a typed error", async () => {
+  const error = await page.evaluate(() =>
+    kvass.openKv("no-engine", { wasm: "/absent.wasm" }).then(
+      () => undefined,
+      (error) => [error.name, error.code] as const,
+    ),
+  );
+  assert.deepEqual(error, ["KvassError", "Unsupported"]);
+});
+
+test("no page threw what nobody caught", () => assert.deepEqual(visitor.complaints, []));
