@@ -213,11 +213,9 @@ export class Browser implements Panel {
       else item.replaceWith(this.#groupItem(group));
     });
     while (list.childElementCount > texts.length) list.lastElementChild?.remove();
-    if (groups === undefined) {
-      const hint = `More than ${GROUPS_MAX} next parts: type to narrow them.`;
-      list.append(el("li", { class: "more" }, hint));
-    }
-    list.hidden = list.childElementCount === 0;
+    const tooMany = `More than ${GROUPS_MAX} next parts: type to narrow them.`;
+    const hint = groups === undefined ? tooMany : "No levels below.";
+    if (texts.length === 0 && this.#list.count > 0) list.append(el("li", { class: "more" }, hint));
   }
 
   #groupId({ part }: Group): string {

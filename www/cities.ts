@@ -22,6 +22,8 @@ interface Place {
 
 const BATCH = 1000;
 const COMMITS_AT_ONCE = 4;
+/** No more than this is parsed in one go, so that the page stays smooth. */
+const PIECE_BYTES = 96 * 1024;
 
 /**
  * Stores all places, again if they are there.
@@ -134,8 +136,11 @@ async function* readPlaces(
   let bytesRead = 0;
   try {
     for (let next = await body.read(); !next.done; next = await body.read()) {
-      bytesRead += next.value.byteLength;
-      yield { places: reader.push(decoder.decode(next.value, { stream: true })), bytesRead };
+      for (let at = 0; at < next.value.length; at += PIECE_BYTES) {
+        const piece = next.value.subarray(at, at + PIECE_BYTES);
+        bytesRead += piece.length;
+        yield { places: reader.push(decoder.decode(piece, { stream: true })), bytesRead };
+      }
     }
     reader.end();
   } finally {

@@ -6,7 +6,7 @@ import type { Panel } from "./session.ts";
 import { STORAGES, type Storage } from "./session.ts";
 import { remember, remembered } from "./settings.ts";
 
-const EVERY_MS = 5000;
+const EVERY_MS = 2000;
 const NAMES: Record<string, string> = { opfs: "OPFS", indexeddb: "IndexedDB", memory: "Memory" };
 
 export class StoragePicker implements Panel {

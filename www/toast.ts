@@ -1,7 +1,8 @@
 /** A line at the foot of the page about something just done, perhaps with a way back. */
 import { byId, setText } from "./dom.ts";
 
-const SHOWN_MS = 8000;
+const SHOWN_MS = 4000;
+const SHOWN_WITH_ACTION_MS = 8000;
 
 const box = byId("toast");
 const text = byId("toast-text");
@@ -22,7 +23,7 @@ export function toast(message: string, back?: () => void): void {
   setText(text, message);
   action.hidden = back === undefined;
   box.hidden = false;
-  timer = setTimeout(hide, SHOWN_MS);
+  timer = setTimeout(hide, back === undefined ? SHOWN_MS : SHOWN_WITH_ACTION_MS);
 }
 
 function hide(): void {

@@ -50,8 +50,13 @@ for (const [storage, title] of [
     let server: Awaited<ReturnType<typeof serve>>;
     let context: BrowserContext;
     let page: Page;
-    /** Everything that the page had to complain about. */
+    /** Everything that a page had to complain about. */
     const complaints: string[] = [];
+
+    const listen = (tab: Page) => {
+      tab.on("console", (message) => complaints.push(`${message.type()}: ${message.text()}`));
+      tab.on("pageerror", (error) => complaints.push(String(error)));
+    };
 
     before(async () => {
       profile = await mkdtemp(join(tmpdir(), "kvass-playground-"));
@@ -60,8 +65,8 @@ for (const [storage, title] of [
       context = await chromium.launchPersistentContext(profile, { ...launchOptions(), viewport });
       page = context.pages()[0] ?? (await context.newPage());
       page.setDefaultTimeout(TIMEOUT_MS);
-      page.on("console", (message) => complaints.push(`${message.type()}: ${message.text()}`));
-      page.on("pageerror", (error) => complaints.push(String(error)));
+      listen(page);
+      context.on("page", listen);
       await page.goto(server.url);
       await page.locator('#status-dot[data-state="open"]').waitFor();
       await page.locator(`#storage-picker input[value=${storage}]`).check({ force: true });
@@ -123,6 +128,18 @@ for (const [storage, title] of [
       await textOf("#toast", `Stored ${count(places.length)} places`);
       await counted(places.length);
       assert.match((await feed("set").first().textContent()) ?? "", /city \/ /);
+    });
+
+    test("tells a second tab in plain words who has the database, and opens it after", async () => {
+      const second = await context.newPage();
+      second.setDefaultTimeout(TIMEOUT_MS);
+      await second.goto(server.url);
+      await second.getByText("Another tab has this database open").waitFor();
+      await page.goto("about:blank");
+      await second.getByRole("button", { name: "Try again" }).click();
+      await second.locator('#status-dot[data-state="open"]').waitFor();
+      await second.close();
+      await page.goto(server.url);
     });
 
     test("finds them again after a reload, on the storage chosen before", async () => {
@@ -283,6 +300,24 @@ for (const [storage, title] of [
       assert.equal(await page.locator(".tile canvas").count(), 4);
     });
 
+    test("moves nothing that was there while it loads", async () => {
+      await page.addInitScript(() => {
+        const observer = new PerformanceObserver((list) => {
+          for (const { value } of list.getEntries() as unknown as { value: number }[]) {
+            document.documentElement.dataset.shift = String(
+              Number(document.documentElement.dataset.shift ?? 0) + value,
+            );
+          }
+        });
+        observer.observe({ type: "layout-shift", buffered: true });
+      });
+      await page.reload();
+      await opened();
+      await counted(places.length);
+      const shift = await page.evaluate(() => Number(document.documentElement.dataset.shift ?? 0));
+      assert.ok(shift < 0.02, `a layout shift of ${shift}`);
+    });
+
     test("clears the database after asking", async () => {
       await page.locator("#clear").click();
       await page.locator("#confirm-yes").click();
@@ -291,6 +326,20 @@ for (const [storage, title] of [
       await page.reload();
       await opened();
       await counted(0);
+    });
+
+    test("keeps what an import has stored when it is cancelled", async () => {
+      await page.locator("#import").click();
+      await page.waitForFunction(() => {
+        const bar = document.querySelector<HTMLProgressElement>("#job-progress");
+        return bar !== null && bar.value > 0.05;
+      });
+      await page.locator("#job-cancel").click();
+      await textOf("#toast", "Stopped after");
+      const told = (await page.locator("#toast-text").textContent()) ?? "";
+      const stored = Number(/after ([\d,]+)/.exec(told)?.[1]?.replaceAll(",", ""));
+      assert.ok(stored > 0 && stored < places.length, told);
+      await counted(stored);
     });
 
     test("left no word on the console and broke no policy", () => {
