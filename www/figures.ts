@@ -30,7 +30,7 @@ interface Reading {
 
 const TILES: { title: string; read: (sample: Sample) => Reading }[] = [
   {
-    title: "Entries",
+    title: "Entries, about",
     read: ({ stats }) => ({
       height: stats.entries,
       value: count(stats.entries),
