@@ -148,7 +148,7 @@ for (const [storage, title] of [
       await counted(places.length);
     });
 
-    test("imports them again to the same keys", { skip: storage !== "opfs" }, async () => {
+    test("imports them again to the same keys", async () => {
       await page.locator("#import").click();
       await textOf("#toast", `Stored ${count(places.length)} places`);
       await counted(places.length);
