@@ -8,7 +8,7 @@ import { at } from "../scripts/lib/paths.mjs";
 
 const WORKS = ["put", "put batch", "get", "getMany", "scan", "first get"];
 
-test("the benchmark measures every kind of work of every store, and names its targets", async () => {
+test("the benchmark measures all work of all stores, and names its targets", async () => {
   const args = ["--import", "tsx", at("bench", "main.ts"), "--quick", "--json"];
   const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: at() });
   const lines = stdout.trimEnd().split("\n");

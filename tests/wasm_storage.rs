@@ -316,7 +316,9 @@ async fn a_full_indexeddb_is_quota_exceeded_and_changes_nothing() {
     storage.adopt(&[]).await.unwrap();
     let file = write_number(&storage).await;
     let fill = "self.put = IDBObjectStore.prototype.put;
-        IDBObjectStore.prototype.put = () => { throw new DOMException('full', 'QuotaExceededError') };";
+        IDBObjectStore.prototype.put = () => {
+            throw new DOMException('full', 'QuotaExceededError');
+        };";
     javascript(fill).await;
     let full = storage.write(file, 0, &[7; 100_000], RELAXED).await;
     javascript("IDBObjectStore.prototype.put = self.put;").await;

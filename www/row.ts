@@ -1,4 +1,4 @@
-/** How an entry looks in one row: the parts of its key below the prefix, and a line of its value. */
+/** How an entry looks in one row: its key below the prefix, and a line of its value. */
 import type { KvEntry, KvKeyPart } from "kvass";
 import { el } from "./dom.ts";
 import { compareKeys, kindOf, partText } from "./keys.ts";

@@ -238,15 +238,13 @@ fn separator(before: &[u8], next: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
         fn a_separator_lies_between_its_keys(
-            mut keys in proptest::collection::vec(
-                proptest::collection::vec(prop_oneof![Just(0), Just(1), Just(254), Just(255)], 0..6),
-                2,
-            )
+            mut keys in vec(vec(prop_oneof![Just(0), Just(1), Just(254), Just(255)], 0..6), 2)
         ) {
             keys.sort();
             if let Some(between) = separator(&keys[0], &keys[1]) {
