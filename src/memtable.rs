@@ -206,19 +206,20 @@ impl Memtable {
     /// Undoes every version above `published`: what a failed write left behind.
     pub fn roll_back(&self, published: Stamp) {
         let entries = self.entries.take();
+        let mut kept = BTreeMap::new();
         let mut freed = 0;
-        let kept = entries.into_iter().filter_map(|(key, head)| {
+        for (key, head) in entries {
             let mut link = Some(head);
             while let Some(newer) = link.take_if(|link| link.stamp > published) {
                 freed += self.forget(&newer);
                 link = newer.older.map(|older| *older);
             }
-            if link.is_none() {
-                freed += key.len();
+            // Inserted one by one: collecting would bring a sort into the download.
+            match link {
+                Some(link) => drop(kept.insert(key, link)),
+                None => freed += key.len(),
             }
-            link.map(|link| (key, link))
-        });
-        let kept = kept.collect();
+        }
         *self.entries.borrow_mut() = kept;
         self.bytes.set(self.bytes.get().saturating_sub(freed));
     }

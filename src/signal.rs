@@ -2,7 +2,6 @@
 //! turnstile that lets one task through at a time, in the order of arrival.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
@@ -37,7 +36,7 @@ impl Signal {
 /// A fair mutex over a stretch of code: one task inside at a time, first come, first served.
 #[derive(Default)]
 pub struct Turnstile {
-    line: RefCell<VecDeque<u64>>,
+    line: RefCell<Vec<u64>>,
     tickets: Cell<u64>,
     moved: Signal,
 }
@@ -48,21 +47,10 @@ impl Turnstile {
     pub async fn enter(&self) -> Turn<'_> {
         let ticket = self.tickets.get();
         self.tickets.set(ticket + 1);
-        self.line.borrow_mut().push_back(ticket);
+        self.line.borrow_mut().push(ticket);
         let turn = Turn { turnstile: self, ticket };
-        self.moved.until(|| (self.line.borrow().front() == Some(&ticket)).then_some(())).await;
+        self.moved.until(|| (self.line.borrow().first() == Some(&ticket)).then_some(())).await;
         turn
-    }
-
-    /// Takes the turn if nobody holds it.
-    pub fn try_enter(&self) -> Option<Turn<'_>> {
-        if !self.line.borrow().is_empty() {
-            return None;
-        }
-        let ticket = self.tickets.get();
-        self.tickets.set(ticket + 1);
-        self.line.borrow_mut().push_back(ticket);
-        Some(Turn { turnstile: self, ticket })
     }
 }
 
@@ -111,15 +99,17 @@ mod tests {
     fn tasks_pass_in_the_order_of_arrival_and_a_dropped_waiter_blocks_nobody() {
         let turnstile = Turnstile::default();
         let mut context = Context::from_waker(Waker::noop());
-        let first = turnstile.try_enter().expect("nobody inside");
-        assert!(turnstile.try_enter().is_none());
+        let mut first = Box::pin(turnstile.enter());
+        let Poll::Ready(inside) = first.as_mut().poll(&mut context) else {
+            panic!("nobody is inside")
+        };
         let mut third = pin!(turnstile.enter());
         {
             let mut second = pin!(turnstile.enter());
             assert!(second.as_mut().poll(&mut context).is_pending());
             assert!(third.as_mut().poll(&mut context).is_pending());
         }
-        drop(first);
+        drop(inside);
         assert!(third.as_mut().poll(&mut context).is_ready());
     }
 }

@@ -31,7 +31,6 @@ use crate::version::Version;
 use crate::wal::LogWriter;
 use crate::wire;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 pub use read::Range;
@@ -137,7 +136,7 @@ pub struct Db<E: Env> {
 
     observer: RefCell<Option<Observer>>,
     unpublished: Cell<u64>,
-    unpublished_events: RefCell<VecDeque<CommitEvent>>,
+    unpublished_events: RefCell<Vec<CommitEvent>>,
     counters: Counters,
 }
 

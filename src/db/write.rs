@@ -179,7 +179,7 @@ impl<E: Env> Db<E> {
         self.assigned.set(stamp);
         self.unpublished.set(self.unpublished.get() + 1);
         if observed {
-            self.unpublished_events.borrow_mut().push_back(CommitEvent { stamp, changes });
+            self.unpublished_events.borrow_mut().push(CommitEvent { stamp, changes });
         }
         Ok(())
     }
@@ -283,14 +283,12 @@ impl<E: Env> Db<E> {
             self.counters.flushes.set(self.counters.flushes.get() + 1);
         }
         self.counters.commits.set(self.counters.commits.get() + self.unpublished.take());
+        let mut events = self.unpublished_events.take();
+        let later = events.partition_point(|event| event.stamp <= through);
+        *self.unpublished_events.borrow_mut() = events.split_off(later);
         let observer = self.observer.borrow().clone();
-        loop {
-            let mut events = self.unpublished_events.borrow_mut();
-            let Some(event) = events.pop_front_if(|event| event.stamp <= through) else { break };
-            drop(events);
-            if let Some(observer) = &observer {
-                observer(event);
-            }
+        if let Some(observer) = observer {
+            events.into_iter().for_each(|event| observer(event));
         }
     }
 

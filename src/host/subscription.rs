@@ -24,8 +24,11 @@ enum Kind {
 impl Subscription {
     /// A watch, which holds events back until [`Subscription::release`].
     pub(super) fn watch(id: u32, keys: &[Blob<'_>]) -> Subscription {
-        let mut places: Vec<_> = keys.iter().map(|key| key.to_vec()).zip(0..).collect();
-        places.sort_unstable();
+        let mut places: Vec<(Vec<u8>, u32)> = Vec::with_capacity(keys.len());
+        for (place, key) in (0..).zip(keys) {
+            let at = places.partition_point(|(other, _)| **other <= **key);
+            places.insert(at, (key.to_vec(), place));
+        }
         Subscription { id, kind: Kind::Watch(places), held: RefCell::new(Some(Vec::new())) }
     }
 
