@@ -21,6 +21,8 @@ pub const WATCH_KEYS_MAX: usize = 1_000;
 pub const RANGES_MAX: usize = 1_000;
 /// A whole frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Requests, keys, checks, mutations and ranges of one frame, all together.
+pub const FRAME_ITEMS_MAX: usize = 1_000_000;
 /// The number of entries in one page of a list.
 pub const PAGE_ENTRIES_MAX: u32 = 10_000;
 /// A page of a list ends once it holds this many bytes (it always holds one entry).

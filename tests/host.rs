@@ -344,6 +344,17 @@ fn a_malformed_frame_is_a_typed_error_and_changes_nothing() {
 }
 
 #[test]
+fn a_frame_of_more_items_than_a_frame_may_hold_is_refused_before_they_are_made() {
+    let harness = Harness::new();
+    let mut bytes = CLIENT.to_vec();
+    bytes.extend_from_slice(&[0, 0, 0, 1]);
+    kvass::varint::put(&mut bytes, 2_000_000);
+    bytes.resize(bytes.len() + 2_000_000, 8);
+    let refused = block_on(harness.host.clone().frame(1, bytes)).expect_err("too many requests");
+    assert_eq!(refused.code(), Code::MalformedFrame);
+}
+
+#[test]
 fn random_bytes_and_flipped_frames_never_panic() {
     let mut harness = Harness::new();
     let seed = 42;

@@ -15,6 +15,7 @@ use crate::storage::Durability;
 use serde::{Deserialize, Serialize};
 
 pub mod blob;
+mod decode;
 pub mod hello;
 
 pub use blob::Blob;
@@ -23,7 +24,7 @@ pub use blob::Blob;
 pub const PROTOCOL: u16 = 1;
 
 /// All that a client asked for in one microtask.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub struct RequestFrame<'a> {
     /// The connection that asks: random, made by the page.
     pub client: [u8; 16],
@@ -37,15 +38,14 @@ pub struct RequestFrame<'a> {
     pub first: u64,
     /// The requests, in the order of the calls. Writes take effect in this order, and a read
     /// sees the writes before it.
-    #[serde(borrow)]
     pub requests: Vec<Request<'a>>,
 }
 
 /// One call.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub enum Request<'a> {
     /// Reads a key; answered by `Entry`.
-    Get(#[serde(borrow)] Blob<'a>),
+    Get(Blob<'a>),
     /// Reads keys on one snapshot; answered by `Entries`, in the order of the keys.
     GetMany(Vec<Blob<'a>>),
     /// Reads a page of a range; answered by `Page`.
@@ -73,10 +73,9 @@ pub enum Request<'a> {
 }
 
 /// A page of a range of keys.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub struct List<'a> {
     /// The first key, inclusive.
-    #[serde(borrow)]
     pub start: Blob<'a>,
     /// The end of the range, exclusive.
     pub end: Blob<'a>,
@@ -91,10 +90,9 @@ pub struct List<'a> {
 }
 
 /// A commit.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub struct Commit<'a> {
     /// All of these must hold.
-    #[serde(borrow)]
     pub checks: Vec<Check<'a>>,
     /// Applied in order.
     pub mutations: Vec<Mutation<'a>>,
@@ -103,22 +101,20 @@ pub struct Commit<'a> {
 }
 
 /// A condition of a commit.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub struct Check<'a> {
     /// The encoded key.
-    #[serde(borrow)]
     pub key: Blob<'a>,
     /// The versionstamp it must have, or None for a key that must not exist.
     pub versionstamp: Option<[u8; 10]>,
 }
 
 /// A change to one key.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub enum Mutation<'a> {
     /// Writes a value.
     Set {
         /// The encoded key.
-        #[serde(borrow)]
         key: Blob<'a>,
         /// Tag byte and payload.
         value: Blob<'a>,
@@ -157,22 +153,20 @@ pub enum Mutation<'a> {
 }
 
 /// A subscription to keys.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub struct Watch<'a> {
     /// The subscription's number, chosen by the client, unused among its open ones.
     pub id: u32,
     /// The keys; they may repeat.
-    #[serde(borrow)]
     pub keys: Vec<Blob<'a>>,
 }
 
 /// A subscription to ranges.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize)]
 pub struct Changes<'a> {
     /// The subscription's number, chosen by the client, unused among its open ones.
     pub id: u32,
     /// Ranges `start..end`; a commit is reported where it touches any of them.
-    #[serde(borrow)]
     pub ranges: Vec<(Blob<'a>, Blob<'a>)>,
 }
 
@@ -358,10 +352,7 @@ impl<'a> RequestFrame<'a> {
         if bytes.len() > limits::FRAME_BYTES_MAX {
             return Err(malformed("the frame is larger than FRAME_BYTES_MAX"));
         }
-        match postcard::take_from_bytes(bytes) {
-            Ok((frame, [])) => Ok(frame),
-            Ok(_) => Err(malformed("the frame has bytes after its last request")),
-            Err(_) => Err(malformed("the frame is cut short or not of this protocol")),
-        }
+        let undecodable = || malformed("the frame is cut short or not of this protocol");
+        decode::request_frame(bytes).ok_or_else(undecodable)
     }
 }
