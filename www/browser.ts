@@ -68,7 +68,7 @@ export class Browser implements Panel {
 
   opened(kv: Kv): void {
     this.#kv = kv;
-    this.browse(this.#range.prefix);
+    this.browse([]);
   }
 
   committed({ changes }: KvCommit): void {
@@ -155,7 +155,7 @@ export class Browser implements Panel {
     this.#drawCount(index, total);
     this.#drawGroups(index?.groups(GROUPS_MAX));
     byId("rows").setAttribute("aria-busy", String(index?.isBehind ?? false));
-    byId("empty").hidden = total > 0 || (index?.isBehind ?? true);
+    byId("empty").hidden = index === undefined || total > 0 || index.isBehind || index.hasFailed;
     this.#drawEmpty();
   });
 
@@ -169,9 +169,9 @@ export class Browser implements Panel {
 
   #drawCount(index: RangeIndex | undefined, total: number): void {
     const entries = plural(total, "entry", "entries");
-    const { isBehind, scanMs } = index ?? { isBehind: true, scanMs: 0 };
-    setText(byId("row-count"), isBehind ? `${entries}…` : entries);
-    setText(byId("row-took"), isBehind ? "" : `read in ${duration(scanMs)}`);
+    const known = index !== undefined && !index.isBehind && !index.hasFailed;
+    setText(byId("row-count"), known ? entries : index === undefined ? "–" : `${entries}…`);
+    setText(byId("row-took"), known ? `read in ${duration(index.scanMs)}` : "");
     if (total === 0) setText(byId("row-window"), "");
   }
 
@@ -204,18 +204,18 @@ export class Browser implements Panel {
   /** Changes no more than has changed, so that a click or the focus never loses its button. */
   #drawGroups(groups: Group[] | undefined): void {
     const list = this.#groupList;
-    const texts = groups ?? [];
-    texts.forEach((group, i) => {
+    const wanted = groups ?? [];
+    wanted.forEach((group, i) => {
       const item = list.children[i];
       if (item instanceof HTMLElement && item.dataset.group === this.#groupId(group)) {
         setText(item.querySelector(".count") ?? item, count(group.count));
       } else if (item === undefined) list.append(this.#groupItem(group));
       else item.replaceWith(this.#groupItem(group));
     });
-    while (list.childElementCount > texts.length) list.lastElementChild?.remove();
+    while (list.childElementCount > wanted.length) list.lastElementChild?.remove();
     const tooMany = `More than ${GROUPS_MAX} next parts: type to narrow them.`;
     const hint = groups === undefined ? tooMany : "No levels below.";
-    if (texts.length === 0 && this.#list.count > 0) list.append(el("li", { class: "more" }, hint));
+    if (wanted.length === 0 && this.#list.count > 0) list.append(el("li", { class: "more" }, hint));
   }
 
   #groupId({ part }: Group): string {

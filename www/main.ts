@@ -40,17 +40,23 @@ const session = new Session([...panels, new TimeToLive(failed)], (error) => {
 
 async function open(storage: Storage): Promise<void> {
   hideNotice();
+  setUsable(false);
   picker.disabled = true;
   picker.opening();
   try {
     await job.stop();
     await session.open(storage);
+    setUsable(true);
   } catch (error) {
     picker.failed();
     showError(error, { label: "Try again", work: () => void open(picker.choice) });
-  } finally {
-    picker.disabled = false;
   }
+  picker.disabled = false;
+}
+
+/** What needs a database is out of reach while there is none. */
+function setUsable(usable: boolean): void {
+  for (const id of ["browser", "counter", "ttl"]) byId(id).inert = !usable;
 }
 
 async function importPlaces(): Promise<void> {

@@ -55,6 +55,7 @@ export class RangeIndex {
   #view: [KvKey, KvKey] | undefined;
   #scanning = false;
   #scanAgain = false;
+  #hasFailed = false;
   #closed = false;
   #scanMs = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -81,6 +82,11 @@ export class RangeIndex {
   /** Whether a pass over the range is under way or due, so that numbers may be out of date. */
   get isBehind(): boolean {
     return this.#scanning || this.#timer !== undefined;
+  }
+
+  /** Whether the last pass did not reach the end of the range. */
+  get hasFailed(): boolean {
+    return this.#hasFailed;
   }
 
   /** How long the last pass took, in milliseconds. */
@@ -182,12 +188,15 @@ export class RangeIndex {
         if (first && page.count === 1) this.#adopt(pages.slice(0, -1));
       }
       this.#scanMs = performance.now() - start;
-      this.#scanning = false;
+      this.#scanning = this.#hasFailed = false;
       this.#adopt(pages);
       if (this.#scanAgain) this.renew();
     } catch (error) {
       this.#scanning = false;
-      if (!this.#closed) this.#failed(error);
+      this.#hasFailed = true;
+      if (this.#closed) return;
+      this.#changed();
+      this.#failed(error);
     }
   }
 
