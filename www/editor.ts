@@ -88,6 +88,7 @@ export class Editor implements Panel {
     this.#complain(undefined);
     this.#expire.value = "";
     if (!this.#dialog.open) this.#dialog.showModal();
+    byId("editor-body").scrollTop = 0;
   }
 
   #fill({ value }: { value: unknown }): void {
