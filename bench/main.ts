@@ -58,10 +58,6 @@ class Bench {
     return times;
   }
 
-  echo(sizes: Sizes): Promise<Times> {
-    return this.#inPage((page) => page.evaluate((sizes) => bench.measureEcho(sizes), sizes));
-  }
-
   /** From the start of a reload to the answer of a get; the median of a few. */
   async #firstGet(store: string, name: string, { entries }: Sizes): Promise<number> {
     const task = new URLSearchParams({ store, name, entry: String(entries >> 1) });
@@ -107,12 +103,11 @@ export function median(numbers: readonly number[]): number {
 
 /** All rounds; returns the median of every figure, by store. */
 async function rounds(bench: Bench, count: number, sizes: Sizes): Promise<Record<string, Times>> {
-  const runs = new Map<string, Times[]>([...NAMES, "echo"].map((name) => [name, []]));
+  const runs = new Map<string, Times[]>(NAMES.map((name) => [name, []]));
   for (let round = 0; round < count; round++) {
     const turn = [...NAMES.slice(round % NAMES.length), ...NAMES.slice(0, round % NAMES.length)];
     for (const name of turn) {
       process.stderr.write(`round ${round + 1} of ${count}: ${name}\n`);
-      runs.get("echo")?.push(await bench.echo(sizes));
       runs.get(name)?.push(await bench.round(name, `round-${round}`, sizes));
     }
   }

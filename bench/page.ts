@@ -14,8 +14,11 @@ export const STORES = {
 
 export type StoreName = keyof typeof STORES;
 
-/** Milliseconds by the name of the work. */
+/** Milliseconds by the name of the work; "put echo" and "get echo" are of an echo beside them. */
 export type Times = Record<string, number>;
+
+/** How many awaited calls are made before it is the echo's turn. */
+const TURN = 500;
 
 const now = () => performance.now();
 
@@ -30,7 +33,8 @@ export async function measure(kind: StoreName, name: string, sizes: Sizes): Prom
   };
 
   const single = await open(`${name}-single`);
-  await timed("put", single, (store) => puts(store, sizes));
+  const numbers = Array.from({ length: sizes.awaited }, (_, i) => i);
+  [times.put, times["put echo"]] = await besideEcho(numbers, (i) => single.put(entryOf(i)));
   await verifyCount(single, sizes.awaited);
   await single.close();
 
@@ -43,22 +47,13 @@ export async function measure(kind: StoreName, name: string, sizes: Sizes): Prom
 
   const store = await open(`${name}-data`);
   await timed("put batch", store, (store) => batches(store, sizes, "putBatch"));
-  await timed("get", store, (store) => gets(store, sizes));
+  const wanted = [...scattered(sizes.awaited, sizes.entries)];
+  const get = async (i: number) => check(i, await store.get(keyOf(i)));
+  [times.get, times["get echo"]] = await besideEcho(wanted, get);
   await timed("getMany", store, (store) => getManys(store, sizes));
   await timed("scan", store, (store) => verifyCount(store, sizes.entries));
   await store.close();
   return times;
-}
-
-/** The round trips of an echo, as many as there are awaited puts. */
-export async function measureEcho(sizes: Sizes): Promise<Times> {
-  const echo = new Echo();
-  await echo.trip();
-  const start = now();
-  for (let i = 0; i < sizes.awaited; i++) await echo.trip();
-  const time = now() - start;
-  echo.close();
-  return { echo: time };
 }
 
 /** Milliseconds from the start of this page's navigation to the answer of a first get. */
@@ -68,8 +63,28 @@ export async function firstGet(kind: StoreName, name: string, entry: number): Pr
   return now();
 }
 
-async function puts(store: Store, { awaited }: Sizes): Promise<void> {
-  for (let i = 0; i < awaited; i++) await store.put(entryOf(i));
+/**
+ * Calls `run` with one number after the other, each awaited, in turns with as many round trips of
+ * an echo: whatever else the machine does meets both. Returns the times of `run` and of the echo.
+ */
+async function besideEcho(
+  numbers: readonly number[],
+  run: (number: number) => Promise<unknown>,
+): Promise<[number, number]> {
+  const echo = new Echo();
+  await echo.trip();
+  let [own_ms, echo_ms] = [0, 0];
+  for (let from = 0; from < numbers.length; from += TURN) {
+    const turn = numbers.slice(from, from + TURN);
+    const start = now();
+    for (const number of turn) await run(number);
+    const middle = now();
+    for (const _ of turn) await echo.trip();
+    own_ms += middle - start;
+    echo_ms += now() - middle;
+  }
+  echo.close();
+  return [own_ms, echo_ms];
 }
 
 async function batches(
@@ -81,10 +96,6 @@ async function batches(
     const some = Array.from({ length: batch }, (_, n) => entryOf(first + n));
     await store[method]?.(some);
   }
-}
-
-async function gets(store: Store, { awaited, entries }: Sizes): Promise<void> {
-  for (const i of scattered(awaited, entries)) check(i, await store.get(keyOf(i)));
 }
 
 async function getManys(store: Store, { entries, keys, calls }: Sizes): Promise<void> {
@@ -110,11 +121,10 @@ async function verifyCount(store: Store, count: number): Promise<void> {
 declare global {
   var bench: {
     measure: typeof measure;
-    measureEcho: typeof measureEcho;
   };
 }
 
-globalThis.bench = { measure, measureEcho };
+globalThis.bench = { measure };
 
 // Opened to be timed from the start of its navigation, the page gives its answer by itself.
 const task = new URLSearchParams(location.search);

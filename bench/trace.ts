@@ -61,8 +61,9 @@ export function printHotspots(trace: Buffer): void {
 
 function printProfile(thread: string, chunks: readonly Event[]): void {
   const names = new Map<number, string>();
-  const times = new Map<string, number>();
+  const counts = new Map<string, number>();
   let samples = 0;
+  let time_us = 0;
   for (const { args } of chunks) {
     const { cpuProfile, timeDeltas = [] } = args.data ?? {};
     for (const { id, callFrame } of cpuProfile?.nodes ?? []) {
@@ -70,18 +71,21 @@ function printProfile(thread: string, chunks: readonly Event[]): void {
       const place = file === "" ? "" : ` ${file}:${callFrame.lineNumber}:${callFrame.columnNumber}`;
       names.set(id, `${callFrame.functionName || "(anonymous)"}${place}`);
     }
-    for (const [i, id] of (cpuProfile?.samples ?? []).entries()) {
+    // Samples are taken at even intervals, but their time stamps are not always in order: so they
+    // are counted, and only the whole is timed.
+    for (const id of cpuProfile?.samples ?? []) {
       const name = names.get(id) ?? "?";
-      times.set(name, (times.get(name) ?? 0) + (timeDeltas[i] ?? 0));
+      counts.set(name, (counts.get(name) ?? 0) + 1);
       samples += 1;
     }
+    for (const delta_us of timeDeltas) time_us += delta_us;
   }
   if (samples < SAMPLES_MIN) return;
-  const sorted = [...times].sort(([, a], [, b]) => b - a);
-  const total = sorted.reduce((sum, [, time]) => sum + time, 0);
-  console.log(`\n${thread}: ${(total / 1000).toFixed(0)} ms, ${samples} samples`);
-  for (const [name, time] of sorted.slice(0, SHOWN)) {
-    const share = ((100 * time) / total).toFixed(1).padStart(5);
-    console.log(`${(time / 1000).toFixed(1).padStart(9)} ms ${share} %  ${name}`);
+  console.log(`\n${thread}: ${(time_us / 1000).toFixed(0)} ms, ${samples} samples`);
+  const sorted = [...counts].sort(([, a], [, b]) => b - a);
+  for (const [name, count] of sorted.slice(0, SHOWN)) {
+    const share = count / samples;
+    const time_ms = ((share * time_us) / 1000).toFixed(1).padStart(9);
+    console.log(`${time_ms} ms ${(share * 100).toFixed(1).padStart(5)} %  ${name}`);
   }
 }
