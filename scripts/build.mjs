@@ -2,7 +2,7 @@
  * `npm run build`: make pkg/, which any static file server can serve, and www/dist/.
  *
  *     src/            ── cargo, wasm-bindgen ─▶ .wasm and its glue, kvass.js
- *     .wasm           ── wasm-opt ────────────▶ pkg/kvass.wasm
+ *     .wasm           ── binaryen ────────────▶ pkg/kvass.wasm
  *     worker/ + glue  ── esbuild ─────────────▶ pkg/worker.js    loads ./kvass.wasm
  *     client/         ── esbuild ─────────────▶ pkg/index.js     starts ./worker.js
  *                     ── tsc ─────────────────▶ pkg/types/
@@ -10,11 +10,12 @@
  *
  * The package's two URLs, `new URL("./worker.js", import.meta.url)` and
  * `new URL("./kvass.wasm", import.meta.url)`, stay literal in the output: bundlers look for them.
- * `--dev` leaves out link-time optimization and wasm-opt. Steps without new input are skipped.
+ * `--dev` leaves out link-time optimization and binaryen. Steps without new input are skipped.
  */
 import { cpSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { unlessFresh } from "./lib/fresh.mjs";
+import { optimize } from "./lib/optimize.mjs";
 import { at, pkg } from "./lib/paths.mjs";
 import { Explained, entry, run, since } from "./lib/run.mjs";
 import { findWasmBindgen, TARGET, wasmCargo } from "./lib/toolchain.mjs";
@@ -53,24 +54,21 @@ export async function build({ dev = false } = {}) {
 /** @param {boolean} dev */
 async function buildWasm(dev) {
   const profile = dev ? "quick" : "release";
-  await wasmCargo("build", ["--lib", "--locked", "--profile", profile]);
+  await wasmCargo("build", ["--lib", "--locked", "--profile", profile], { published: !dev });
   const compiled = at("target", TARGET, profile, "kvass.wasm");
   const bindgen = findWasmBindgen("wasm-bindgen");
   if (bindgen === undefined) throw new Explained("wasm-bindgen is missing: npm run setup");
-  const inputs = [compiled, at("scripts", "build.mjs"), at("package-lock.json")];
+  const inputs = [compiled, at("scripts"), at("package-lock.json")];
   const outputs = [pkg("kvass.wasm"), join(GLUE, "kvass.js")];
   await unlessFresh("wasm", inputs, outputs, async () => {
     await run(bindgen, [
       ...["--target", "web", "--out-dir", GLUE, "--out-name", "kvass", compiled],
       "--omit-default-module-path",
-      ...(dev ? ["--keep-debug"] : ["--remove-name-section", "--remove-producers-section"]),
+      ...(dev ? ["--keep-debug"] : ["--remove-producers-section"]),
     ]);
     const glued = join(GLUE, "kvass_bg.wasm");
-    if (dev) return cpSync(glued, pkg("kvass.wasm"));
-    // The module's own list of features tells wasm-opt what it may use; a browser needs no list.
-    const optimizer = at("node_modules", "binaryen", "bin", "wasm-opt");
-    const passes = ["-O3", "--strip-target-features", "--output", pkg("kvass.wasm")];
-    await run(process.execPath, [optimizer, ...passes, glued]);
+    if (dev) cpSync(glued, pkg("kvass.wasm"));
+    else await optimize(glued, pkg("kvass.wasm"));
   });
 }
 

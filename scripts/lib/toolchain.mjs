@@ -62,21 +62,30 @@ export function findWasmToolchain() {
  */
 function rustflags() {
   const cargoHome = process.env.CARGO_HOME ?? join(homedir(), ".cargo");
-  return [`--remap-path-prefix=${cargoHome}=cargo`, `--remap-path-prefix=${at()}=.`].join("\x1f");
+  return [`--remap-path-prefix=${cargoHome}=cargo`, `--remap-path-prefix=${at()}=.`];
 }
+
+/**
+ * Leaves out the file and line of every place that could panic: 4 KB of a download that shows
+ * them to nobody. A stable compiler has to be told that the flag is not final.
+ */
+const NO_LOCATIONS = { flags: ["-Zlocation-detail=none"], env: { RUSTC_BOOTSTRAP: "1" } };
 
 /**
  * Run cargo for wasm32.
  * @param {string} command build, test, clippy
  * @param {string[]} args
+ * @param {{ published?: boolean }} [options] published: without what only a developer would read
  */
-export async function wasmCargo(command, args) {
+export async function wasmCargo(command, args, { published = false } = {}) {
   const toolchain = findWasmToolchain() ?? defaultToolchain;
   const runner = JSON.stringify([process.execPath, at("scripts/wasm-test-runner.mjs")]);
   const target = ["--target", TARGET, "--target-dir", at("target")];
   const config = ["--config", `target.${TARGET}.runner=${runner}`];
+  const { flags, env } = published ? NO_LOCATIONS : { flags: [], env: {} };
+  const encoded = [...rustflags(), ...flags].join("\x1f");
   await run(toolchain.cargo, [command, ...target, ...config, ...args], {
-    env: { ...toolchain.env, CARGO_ENCODED_RUSTFLAGS: rustflags() },
+    env: { ...toolchain.env, ...env, CARGO_ENCODED_RUSTFLAGS: encoded },
   });
 }
 
