@@ -13,6 +13,7 @@ pub mod db;
 pub mod env;
 pub mod error;
 pub mod expiry;
+pub mod hash;
 pub mod host;
 pub mod key;
 pub mod limits;

@@ -17,12 +17,12 @@
 //!   length and the checksum's place stay in every format, so that a newer one is known as such.
 
 use crate::error::{Code, Error, Result};
+use crate::hash::xxh3_64;
 use crate::stamp::Stamp;
 use crate::storage::{Durability, FileNo, MANIFEST_SLOTS, Storage};
 use crate::table::TableMeta;
 use crate::wal::LogRef;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 
 /// The version of all formats on disk that this build writes, and the newest it reads.
 pub const FORMAT: u16 = 1;

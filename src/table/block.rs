@@ -21,13 +21,13 @@
 
 use crate::bytes::Bytes;
 use crate::error::{Code, Error, Result};
+use crate::hash::xxh3_64_with_seed;
 use crate::memtable::OwnedOp;
 use crate::record::{Found, Op, order};
 use crate::stamp::{COUNTER_MAX, Stamp};
 use crate::storage::FileNo;
 use crate::varint;
 use core::cmp::Ordering;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A restart comes this many entries after the one before it.
 pub(super) const RESTART_INTERVAL: usize = 16;

@@ -12,7 +12,7 @@
 //! bit `h * 0x9e3779b97f4a7c15 >> 9 * i` modulo 512; bit `b` is bit `b % 8` of byte `b / 8`.
 //! (Putze, Sanders, Singler: "Cache-, Hash- and Space-Efficient Bloom Filters", 2007.)
 
-use xxhash_rust::xxh3::xxh3_64;
+use crate::hash::xxh3_64;
 
 const LINE_BYTES: usize = 64;
 const LINE_BITS: usize = 512;

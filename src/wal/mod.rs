@@ -32,10 +32,10 @@
 //! holds no bytes. A log is written by one open only: the next one starts another.
 
 use crate::error::{Code, Error, Result};
+use crate::hash::{xxh3_64, xxh3_64_with_seed};
 use crate::manifest::FORMAT;
 use crate::storage::FileNo;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 #[cfg(test)]
 mod crash_tests;
