@@ -3,11 +3,12 @@
 //! Blocks are given up by the CLOCK rule (Corbató, 1968): a hand goes round, passes over a block
 //! that was used since it came by, and takes the first one that was not. A block comes in unused,
 //! so that a scan gives up its own blocks before those that are read again and again.
+//!
+//! Blocks are found by hash chains that run through the slots themselves: next to no code, where
+//! a general hash map would be a few KB of the download.
 
 use crate::bytes::Bytes;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
 /// What a block occupies beside its bytes, roughly.
 const OVERHEAD_BYTES: usize = 96;
@@ -35,10 +36,14 @@ pub struct CacheStats {
 
 type Place = (u64, u64);
 
+/// The index that ends a chain; no slot has it.
+const END: usize = usize::MAX;
+
 #[derive(Default)]
 struct Blocks {
     ring: Vec<Slot>,
-    indices: HashMap<Place, usize, BuildHasherDefault<PlaceHasher>>,
+    /// The first slot of each chain. As many as a power of two says, and no fewer than slots.
+    chains: Vec<usize>,
     hand: usize,
     bytes: usize,
 }
@@ -47,6 +52,8 @@ struct Slot {
     place: Place,
     block: Bytes,
     used: bool,
+    /// The next slot of the chain.
+    next: usize,
 }
 
 impl Slot {
@@ -64,8 +71,8 @@ impl Cache {
     /// The block at `offset` of a table.
     pub fn get(&self, table: u64, offset: u64) -> Option<Bytes> {
         let mut blocks = self.blocks.borrow_mut();
-        let index = blocks.indices.get(&(table, offset)).copied();
-        let slot = index.and_then(|index| blocks.ring.get_mut(index));
+        let index = blocks.find((table, offset));
+        let slot = blocks.ring.get_mut(index);
         let counter = if slot.is_some() { &self.hits } else { &self.misses };
         counter.set(counter.get() + 1);
         slot.map(|slot| {
@@ -76,21 +83,19 @@ impl Cache {
 
     /// Keeps a block, which has a buffer of its own, if it is not too large.
     pub fn insert(&self, table: u64, offset: u64, block: Bytes) {
-        let slot = Slot { place: (table, offset), block, used: false };
+        let slot = Slot { place: (table, offset), block, used: false, next: END };
         if slot.bytes() > self.budget / SHARE_MAX {
             return;
         }
         let mut blocks = self.blocks.borrow_mut();
-        if blocks.indices.contains_key(&slot.place) {
+        if blocks.find(slot.place) != END {
             return;
         }
         while blocks.bytes + slot.bytes() > self.budget {
             blocks.evict();
         }
-        let index = blocks.ring.len();
         blocks.bytes += slot.bytes();
-        blocks.indices.insert(slot.place, index);
-        blocks.ring.push(slot);
+        blocks.push(slot);
     }
 
     /// Gives up the blocks of a table.
@@ -123,32 +128,67 @@ impl Blocks {
         }
     }
 
-    /// Removes a slot; the last one takes its index.
-    fn remove(&mut self, index: usize) {
-        let slot = self.ring.swap_remove(index);
-        self.bytes -= slot.bytes();
-        self.indices.remove(&slot.place);
-        if let Some(moved) = self.ring.get(index) {
-            self.indices.insert(moved.place, index);
+    /// The index of a block; [`END`] where it is not there.
+    fn find(&self, place: Place) -> usize {
+        let mut index = self.chains.get(self.chain(place)).copied().unwrap_or(END);
+        while let Some(slot) = self.ring.get(index)
+            && slot.place != place
+        {
+            index = slot.next;
+        }
+        index
+    }
+
+    /// The chain of a place; the places are not chosen by anyone who gains from long chains.
+    fn chain(&self, (table, offset): Place) -> usize {
+        let mixed = (table.rotate_left(32) ^ offset).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 32) as usize & self.chains.len().wrapping_sub(1)
+    }
+
+    fn push(&mut self, slot: Slot) {
+        self.ring.push(slot);
+        if self.ring.len() <= self.chains.len() {
+            return self.link(self.ring.len() - 1);
+        }
+        self.chains = vec![END; self.ring.len().next_power_of_two()];
+        for index in 0..self.ring.len() {
+            self.link(index);
         }
     }
-}
 
-/// Mixes the two numbers of a place; they are not chosen by anyone who gains from collisions.
-#[derive(Default)]
-struct PlaceHasher(u64);
-
-impl Hasher for PlaceHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    /// Puts a slot at the beginning of its chain.
+    fn link(&mut self, index: usize) {
+        let Some(place) = self.ring.get(index).map(|slot| slot.place) else { return };
+        let chain = self.chain(place);
+        if let (Some(first), Some(slot)) = (self.chains.get_mut(chain), self.ring.get_mut(index)) {
+            slot.next = std::mem::replace(first, index);
+        }
     }
 
-    fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0.rotate_left(23) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    /// Takes a slot out of its chain.
+    fn unlink(&mut self, index: usize) {
+        let Some(Slot { place, next, .. }) = self.ring.get(index) else { return };
+        let (chain, next) = (self.chain(*place), *next);
+        let mut link = self.chains.get_mut(chain);
+        while let Some(&other) = link.as_deref()
+            && other != index
+        {
+            link = self.ring.get_mut(other).map(|slot| &mut slot.next);
+        }
+        if let Some(link) = link {
+            *link = next;
+        }
     }
 
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
+    /// Removes a slot; the last one takes its index.
+    fn remove(&mut self, index: usize) {
+        let last = self.ring.len() - 1;
+        self.unlink(index);
+        if index != last {
+            self.unlink(last);
+        }
+        self.bytes -= self.ring.swap_remove(index).bytes();
+        self.link(index);
     }
 }
 
