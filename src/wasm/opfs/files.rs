@@ -54,6 +54,10 @@ struct Entry {
     spare: bool,
 }
 
+/// What is done with an open file, and the number that comes of it: one type for all, so that
+/// waiting for a handle is compiled once.
+pub type Run<'a> = &'a mut dyn FnMut(&mut OpenFile) -> Result<u64>;
+
 /// A file whose handle is open.
 pub struct OpenFile {
     pub handle: SyncHandle,
@@ -251,11 +255,7 @@ impl Files {
     }
 
     /// Runs `run` on `file`, opening its handle first where it is not open.
-    pub async fn with<T>(
-        &self,
-        file: FileNo,
-        run: impl FnOnce(&mut OpenFile) -> Result<T>,
-    ) -> Result<T> {
+    pub async fn with(&self, file: FileNo, run: Run<'_>) -> Result<u64> {
         if self.state.borrow_mut().owned(file)?.open.is_none() {
             // Boxed, to keep the future of the usual case small.
             Box::pin(self.reopen(file)).await?;

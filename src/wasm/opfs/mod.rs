@@ -17,7 +17,7 @@ use crate::error::{Code, Error, Result};
 use crate::storage::{Durability, FileNo, MANIFEST_SLOTS, Storage};
 use crate::wasm::js::{self, Exception};
 use bindings::{Directory, Options};
-use files::Files;
+use files::{Files, OpenFile};
 use std::rc::Rc;
 use wasm_bindgen::{JsCast, JsValue};
 
@@ -135,17 +135,16 @@ impl Storage for Opfs {
     }
 
     async fn len(&self, file: FileNo) -> Result<u64> {
-        self.files.with(file, |file| file.len()).await
+        self.files.with(file, &mut OpenFile::len).await
     }
 
     async fn read(&self, file: FileNo, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        self.files
-            .with(file, |file| {
-                let read = file.handle.read(buffer, self.at(offset)).map_err(failed("reading"));
-                Ok(read? as usize)
-            })
-            .await
-            .map_err(|error| error.at(file, offset))
+        let read = &mut |file: &mut OpenFile| {
+            let read = file.handle.read(buffer, self.at(offset)).map_err(failed("reading"));
+            Ok(read? as u64)
+        };
+        let read = self.files.with(file, read).await.map_err(|error| error.at(file, offset));
+        Ok(read? as usize)
     }
 
     async fn write(
@@ -155,32 +154,35 @@ impl Storage for Opfs {
         data: &[u8],
         durability: Durability,
     ) -> Result<()> {
-        self.files
-            .with(file, |file| {
-                if offset > file.len()? {
-                    return Err(Error::io("a write past the end of the file"));
-                }
-                file.write(data, offset, self.at(offset))?;
-                if durability == Durability::Strict { file.flush() } else { Ok(()) }
-            })
-            .await
-            .map_err(|error| error.at(file, offset))
+        let write = &mut |file: &mut OpenFile| {
+            if offset > file.len()? {
+                return Err(Error::io("a write past the end of the file"));
+            }
+            file.write(data, offset, self.at(offset))?;
+            if durability == Durability::Strict {
+                file.flush()?;
+            }
+            Ok(offset)
+        };
+        self.files.with(file, write).await.map_err(|error| error.at(file, offset))?;
+        Ok(())
     }
 
     async fn sync(&self, file: FileNo) -> Result<()> {
-        self.files.with(file, |file| file.flush()).await
+        self.files.with(file, &mut |file| file.flush().map(|()| 0)).await?;
+        Ok(())
     }
 
     async fn truncate(&self, file: FileNo, len: u64) -> Result<()> {
-        self.files
-            .with(file, |file| {
-                if len > file.len()? {
-                    return Err(Error::io("a cut past the end of the file"));
-                }
-                file.truncate(len)
-            })
-            .await
-            .map_err(|error| error.at(file, len))
+        let cut = &mut |file: &mut OpenFile| {
+            if len > file.len()? {
+                return Err(Error::io("a cut past the end of the file"));
+            }
+            file.truncate(len)?;
+            Ok(len)
+        };
+        self.files.with(file, cut).await.map_err(|error| error.at(file, len))?;
+        Ok(())
     }
 
     async fn remove(&self, file: FileNo) -> Result<()> {
