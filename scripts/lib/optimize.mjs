@@ -3,6 +3,7 @@
  * as small as it gets when compressed, since that is what a page downloads.
  */
 import { readFileSync, writeFileSync } from "node:fs";
+import { nameByLikeness } from "./likeness.mjs";
 
 /**
  * The functions that Rust ends in when the engine has a bug or no memory is left. All that they
@@ -38,17 +39,29 @@ const PASSES = [
 export async function optimize(input, output) {
   const { default: binaryen } = await import("binaryen");
   const module = binaryen.readBinary(readFileSync(input));
-  for (let index = 0; index < module.getNumFunctions(); index += 1) {
-    const func = module.getFunctionByIndex(index);
-    const { name, module: importedFrom } = binaryen.getFunctionInfo(func);
-    if (!importedFrom && PANICS.test(name)) {
-      binaryen.Function.setBody(func, module.unreachable());
-    }
+  for (const { func, name, imported } of functionsOf(binaryen, module)) {
+    if (!imported && PANICS.test(name)) binaryen.Function.setBody(func, module.unreachable());
   }
   binaryen.setOptimizeLevel(1);
   binaryen.setShrinkLevel(0);
   module.optimize();
   module.runPasses(PASSES);
-  writeFileSync(output, module.emitBinary());
-  module.dispose();
+  const imports = functionsOf(binaryen, module).filter(({ imported }) => imported).length;
+  const named = binaryen.readBinary(nameByLikeness(module.emitBinary(), imports));
+  // Without its list of features: what the module uses is decided by now.
+  named.setFeatures(module.getFeatures());
+  named.runPasses(["reorder-functions-by-name", "strip-debug"]);
+  writeFileSync(output, named.emitBinary());
+}
+
+/**
+ * @param {import("binaryen").default} binaryen
+ * @param {import("binaryen").default.Module} module
+ */
+function functionsOf(binaryen, module) {
+  return Array.from({ length: module.getNumFunctions() }, (_, index) => {
+    const func = module.getFunctionByIndex(index);
+    const { name, module: imported } = binaryen.getFunctionInfo(func);
+    return { func, name, imported: Boolean(imported) };
+  });
 }
