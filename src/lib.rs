@@ -22,6 +22,7 @@ pub mod memtable;
 pub mod merge;
 #[cfg(test)]
 mod model;
+pub mod reader;
 pub mod record;
 pub mod rng;
 pub mod signal;

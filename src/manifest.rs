@@ -18,11 +18,12 @@
 
 use crate::error::{Code, Error, Result};
 use crate::hash::xxh3_64;
+use crate::reader::Reader;
 use crate::stamp::Stamp;
 use crate::storage::{Durability, FileNo, MANIFEST_SLOTS, Storage};
 use crate::table::TableMeta;
 use crate::wal::LogRef;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// The version of all formats on disk that this build writes, and the newest it reads.
 pub const FORMAT: u16 = 1;
@@ -31,7 +32,7 @@ const MAGIC: &[u8; 8] = b"kvassman";
 const HEADER_BYTES: usize = 24;
 
 /// All that an open needs to find the rest.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Manifest {
     /// Counts the manifests; 0 for one that was never stored.
     #[serde(skip)]
@@ -78,6 +79,22 @@ impl Manifest {
     pub fn files(&self) -> Vec<FileNo> {
         let tables = self.levels.iter().flatten().map(|table| table.file);
         self.logs.iter().map(|log| log.file).chain(tables).collect()
+    }
+
+    /// Reads the body of a manifest; None unless all of it is used up.
+    fn decode(generation: u64, body: &[u8]) -> Option<Manifest> {
+        let mut rest = Reader::new(body, body.len());
+        let manifest = Manifest {
+            generation,
+            epoch: rest.u32()?,
+            next_id: rest.u64()?,
+            logs: rest.many(LogRef::decode)?,
+            levels: rest.many(|rest| rest.many(TableMeta::decode))?,
+            oldest_retained: rest.stamp()?,
+            uuid: rest.array()?,
+            created_ms: rest.u64()?,
+        };
+        rest.is_at_end().then_some(manifest)
     }
 
     fn encode(&self) -> Result<Vec<u8>> {
@@ -171,10 +188,8 @@ fn decode(bytes: &[u8], slot: FileNo) -> Result<Manifest> {
     if slot_of(checked.generation) != slot {
         return Err(damaged("the manifest stands in the wrong slot"));
     }
-    match postcard::take_from_bytes::<Manifest>(body) {
-        Ok((manifest, [])) => Ok(Manifest { generation: checked.generation, ..manifest }),
-        _ => Err(damaged("a manifest with a valid checksum that cannot be read")),
-    }
+    Manifest::decode(checked.generation, body)
+        .ok_or_else(|| damaged("a manifest with a valid checksum that cannot be read"))
 }
 
 struct Header {
@@ -206,6 +221,7 @@ mod tests {
     use crate::storage::simulated::{Call, Fault};
     use crate::storage::{MemoryStorage, SimulatedStorage};
     use proptest::prelude::*;
+    use xxhash_rust::xxh3::xxh3_64;
 
     fn table(id: u64) -> TableMeta {
         TableMeta {

@@ -16,19 +16,7 @@ use core::fmt;
 pub const COUNTER_MAX: u64 = (1 << 48) - 1;
 
 /// A versionstamp. Strictly increasing over the life of a database.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    serde::Serialize,
-    serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct Stamp {
     /// Which open of the database made the commit; 1 for the first one.
     pub epoch: u32,

@@ -7,6 +7,7 @@
 use crate::bytes::{Bytes, zeroed};
 use crate::cache::Cache;
 use crate::error::{Error, Result};
+use crate::reader::Reader;
 use crate::record::Found;
 use crate::stamp::Stamp;
 use crate::storage::{FileNo, Storage};
@@ -32,7 +33,7 @@ pub use cursor::TableCursor;
 const TAIL_BYTES: u64 = 4 * 1024;
 
 /// What the manifest keeps of a table.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct TableMeta {
     /// Its number, never given to another table.
     pub id: u64,
@@ -57,6 +58,22 @@ pub struct TableMeta {
 }
 
 impl TableMeta {
+    /// Reads what serde wrote; None where it is something else.
+    pub(crate) fn decode(rest: &mut Reader<'_>) -> Option<TableMeta> {
+        Some(TableMeta {
+            id: rest.u64()?,
+            file: rest.u32()?,
+            salt: rest.u64()?,
+            bytes: rest.u64()?,
+            sets: rest.u64()?,
+            deletes: rest.u64()?,
+            smallest: rest.bytes()?.into(),
+            largest: rest.bytes()?.into(),
+            oldest: rest.stamp()?,
+            newest: rest.stamp()?,
+        })
+    }
+
     /// Whether the table may hold keys in `start..end`; no `end` is no bound.
     pub fn overlaps(&self, start: &[u8], end: Option<&[u8]>) -> bool {
         *self.largest >= *start && end.is_none_or(|end| *self.smallest < *end)

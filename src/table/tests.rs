@@ -100,7 +100,9 @@ proptest! {
         prop_assert_eq!(Some(&*meta.largest), model.keys().last().map(|(key, _)| &key[..]));
         prop_assert_eq!((Some(meta.oldest), Some(meta.newest)), (stamps().min(), stamps().max()));
         let encoded = postcard::to_allocvec(&meta).unwrap();
-        prop_assert_eq!(postcard::from_bytes::<TableMeta>(&encoded).unwrap(), meta);
+        let mut rest = crate::reader::Reader::new(&encoded, 0);
+        prop_assert_eq!(TableMeta::decode(&mut rest), Some(meta));
+        prop_assert!(rest.is_at_end());
     }
 }
 

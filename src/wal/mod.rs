@@ -34,8 +34,9 @@
 use crate::error::{Code, Error, Result};
 use crate::hash::{xxh3_64, xxh3_64_with_seed};
 use crate::manifest::FORMAT;
+use crate::reader::Reader;
 use crate::storage::FileNo;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 #[cfg(test)]
 mod crash_tests;
@@ -57,7 +58,7 @@ const MAGIC: &[u8; 8] = b"kvasslog";
 const CHECKED_FROM: usize = 12;
 
 /// A log, as the manifest names it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LogRef {
     /// Unique over the life of the database.
     pub id: u64,
@@ -68,6 +69,11 @@ pub struct LogRef {
 }
 
 impl LogRef {
+    /// Reads what serde wrote; None where it is something else.
+    pub(crate) fn decode(rest: &mut Reader<'_>) -> Option<LogRef> {
+        Some(LogRef { id: rest.u64()?, file: rest.u32()?, salt: rest.array()? })
+    }
+
     fn marker(&self) -> [u8; 4] {
         let [a, b, c, d, ..] = self.salt;
         [a, b, c, d]
