@@ -16,7 +16,7 @@ const PANICS = new RegExp(
 );
 
 /**
- * Passes that leave the compressed module smaller. Those of -O2 and up make it larger: the more
+ * Passes that leave the compressed module smaller. Those of -O2 or -Oz make it larger: the more
  * the code of two functions differs, in the order of their locals say, the less is there to
  * share.
  */
@@ -43,7 +43,7 @@ export async function optimize(input, output) {
     if (!imported && PANICS.test(name)) binaryen.Function.setBody(func, module.unreachable());
   }
   binaryen.setOptimizeLevel(1);
-  binaryen.setShrinkLevel(0);
+  binaryen.setShrinkLevel(1);
   module.optimize();
   module.runPasses(PASSES);
   const imports = functionsOf(binaryen, module).filter(({ imported }) => imported).length;
