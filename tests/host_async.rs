@@ -11,8 +11,9 @@ use kvass::env::manual::{ManualEnv, block_on};
 use kvass::error::Result;
 use kvass::host::Host;
 use kvass::signal::join_all;
+use kvass::storage::Durability;
 use kvass::storage::simulated::SimulatedStorage;
-use kvass::wire::{Blob, Event, Request, RequestFrame, Response, ResponseFrame, Watch};
+use kvass::wire::{Blob, Commit, Event, Request, RequestFrame, Response, ResponseFrame, Watch};
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -33,27 +34,37 @@ impl Harness {
     fn new(seed: u64) -> Harness {
         let disk = SimulatedStorage::new(seed);
         let env = ManualEnv::new(Rc::new(disk.clone()), START_MS, seed);
+        env.set_turn_polls(2);
         let db = block_on(Db::open(env, Options::default())).expect("a new database opens");
         disk.set_polls_max(5);
         let frames: Rc<RefCell<Vec<Vec<u8>>>> = Rc::default();
         let sink = frames.clone();
         let host = Host::new(db, "memory", Box::new(move |_, frame| sink.borrow_mut().push(frame)));
-        let mut hello = b"KVSH\x01\0\x01\0\x01\0\x01\0".to_vec();
-        hello.extend_from_slice(&CLIENT);
-        hello.push(0);
-        host.connect(1, &hello).expect("a fair hello");
-        Harness { host, frames, sequence: 0 }
+        let harness = Harness { host, frames, sequence: 0 };
+        harness.connect(1);
+        harness
     }
 
     /// Begins a frame, as a message that arrives does: polls it once.
     fn begin(&mut self, requests: Vec<Request<'_>>) -> Answer {
+        self.begin_as(1, requests)
+    }
+
+    fn connect(&self, id: u32) {
+        let mut hello = b"KVSH\x01\0\x01\0\x01\0\x01\0".to_vec();
+        hello.extend_from_slice(&CLIENT);
+        hello.push(0);
+        self.host.connect(id, &hello).expect("a fair hello");
+    }
+
+    fn begin_as(&mut self, id: u32, requests: Vec<Request<'_>>) -> Answer {
         let first = self.sequence + 1;
         self.sequence += requests.len() as u64;
         let (epoch, deadline_ms, acked_through) = (0, 0, 0);
         let client = CLIENT;
         let frame = RequestFrame { client, epoch, deadline_ms, acked_through, first, requests };
         let bytes = postcard::to_allocvec(&frame).expect("it encodes");
-        let mut answer: Answer = Box::pin(self.host.clone().frame(1, bytes));
+        let mut answer: Answer = Box::pin(self.host.clone().frame(id, bytes));
         let polled = answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         if polled.is_ready() { Box::pin(async { Ok(()) }) } else { answer }
     }
@@ -99,6 +110,26 @@ fn a_watch_that_begins_while_a_commit_is_on_its_way_misses_nothing() {
         assert_eq!(states.last(), Some(&Some(two)), "seed {seed}");
         assert!(!states.contains(&None), "seed {seed}: the first write came first");
     }
+}
+
+#[test]
+fn strict_commits_that_wait_together_share_a_flush() {
+    let mut harness = Harness::new(1);
+    let keys: Vec<_> = (0..8).map(|index| key(&[&index.to_string()])).collect();
+    let one = number(1.0);
+    let strict = || {
+        let strict = Some(Durability::Strict);
+        let commits = keys.iter().map(|key| commit(vec![], vec![set(key, &one)]));
+        commits.map(|commit| Request::Commit(Commit { durability: strict, ..commit })).collect()
+    };
+    harness.connect(2);
+    // Two clients, because one client's frames wait for each other.
+    let first = harness.begin(strict());
+    let second = harness.begin_as(2, strict());
+    harness.finish(vec![first, second]);
+    let stats = block_on(harness.host.db().stats()).expect("it has a size");
+    assert_eq!((stats.commits, stats.flushes), (16, 1));
+    assert!(!harness.host.db().unflushed());
 }
 
 #[test]
