@@ -95,7 +95,7 @@ async function answer(page: Page): Promise<number> {
 }
 
 /** The middle of some numbers; the mean of the two in the middle of an even count. */
-export function median(numbers: readonly number[]): number {
+function median(numbers: readonly number[]): number {
   const sorted = numbers.toSorted((a, b) => a - b);
   const [low, high] = [(sorted.length - 1) >> 1, sorted.length >> 1];
   return ((sorted[low] ?? Number.NaN) + (sorted[high] ?? Number.NaN)) / 2;
