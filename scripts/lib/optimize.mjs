@@ -31,6 +31,11 @@ const PASSES = [
 ];
 
 /**
+ * What binaryen's own types leave out.
+ * @typedef {{ Function: { setBody(func: number, body: number): void } }} Bodies
+ */
+
+/**
  * Optimizes the module at `input`. A panic becomes the `unreachable` instruction that it ends in
  * anyway, a WebAssembly.RuntimeError to JavaScript.
  * @param {string} input
@@ -38,9 +43,10 @@ const PASSES = [
  */
 export async function optimize(input, output) {
   const { default: binaryen } = await import("binaryen");
+  const { setBody } = /** @type {Bodies} */ (/** @type {unknown} */ (binaryen)).Function;
   const module = binaryen.readBinary(readFileSync(input));
   for (const { func, name, imported } of functionsOf(binaryen, module)) {
-    if (!imported && PANICS.test(name)) binaryen.Function.setBody(func, module.unreachable());
+    if (!imported && PANICS.test(name)) setBody(func, module.unreachable());
   }
   binaryen.setOptimizeLevel(1);
   binaryen.setShrinkLevel(1);
@@ -55,8 +61,8 @@ export async function optimize(input, output) {
 }
 
 /**
- * @param {import("binaryen").default} binaryen
- * @param {import("binaryen").default.Module} module
+ * @param {typeof import("binaryen")["default"]} binaryen
+ * @param {InstanceType<typeof import("binaryen")["default"]["Module"]>} module
  */
 function functionsOf(binaryen, module) {
   return Array.from({ length: module.getNumFunctions() }, (_, index) => {
