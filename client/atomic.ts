@@ -139,21 +139,32 @@ export class Atomic implements AtomicOperation {
 class Fields {
   count = 0;
   #w: ByteWriter | undefined;
+  #isBusy = false;
 
   /** Adds the item that `write` writes; nothing if it throws. */
   add(write: (w: ByteWriter) => void): void {
+    this.#checkIdle();
     this.#w ??= new ByteWriter(256);
     const start = this.#w.position;
+    this.#isBusy = true;
     try {
       write(this.#w);
     } catch (error) {
       this.#w.position = start;
       throw error;
+    } finally {
+      this.#isBusy = false;
     }
     this.count++;
   }
 
+  /** A getter of a key or a value could add to or send the item that is half written. */
+  #checkIdle(): void {
+    if (this.#isBusy) throw new TypeError("a getter of an argument used the operation");
+  }
+
   appendTo(w: ByteWriter): void {
+    this.#checkIdle();
     w.varint(this.count);
     if (this.#w !== undefined) w.raw(this.#w.bytes.subarray(0, this.#w.position));
   }

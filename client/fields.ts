@@ -33,7 +33,7 @@ export function checkReadKey(size: number, max: number): void {
 
 /** Writes a key that may not be empty. @throws TypeError */
 export function writeFullKey(w: ByteWriter, key: KvKey, limits: Limits): void {
-  if (key.length === 0) throw emptyKey();
+  if (Array.isArray(key) && key.length === 0) throw emptyKey();
   writeReadKey(w, key, limits);
 }
 

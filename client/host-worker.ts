@@ -13,6 +13,9 @@ import type { KvDurability, KvStorage } from "./types.ts";
 import { decodeWelcome, encodeHello, type Welcome } from "./wire/hello.ts";
 import type { RawFailure } from "./wire/response.ts";
 
+/** The longest that a timer can wait; one asked for more than that fires at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
 /** What a worker needs to be told. */
 export interface HostOptions {
   readonly name: string;
@@ -66,9 +69,12 @@ export class HostWorker {
       const { name, storage, durability, wasm, openTimeout } = options;
       const worker = startWorker(options.worker);
       let host: HostWorker | undefined;
-      const timer = setTimeout(() => {
-        lose(new KvassError("Timeout", `opening "${name}" took over ${openTimeout} ms`));
-      }, openTimeout);
+      const timer = setTimeout(
+        () => {
+          lose(new KvassError("Timeout", `opening "${name}" took over ${openTimeout} ms`));
+        },
+        Math.min(openTimeout, TIMER_MS_MAX),
+      );
       const lose = (error: Error) => {
         clearTimeout(timer);
         signal.onabort = null;

@@ -60,7 +60,7 @@ export class Handle implements Kv {
   }
 
   get<T = unknown>(key: KvKey, options?: ReadOptions): Promise<KvEntryMaybe<T>> {
-    if (Array.isArray(key) && key.length === 0 && !this.#isClosed) {
+    if (isEmpty(key) && !this.#isClosed) {
       return Promise.resolve(entryOf(key, null));
     }
     let copy: KvKey = key;
@@ -90,7 +90,7 @@ export class Handle implements Kv {
       if (copies.length > getManyKeys) throw tooLarge(`Too many ranges (max ${getManyKeys})`);
       w.u8(REQUEST.getMany);
       // The empty key is never there; the host is not asked for it.
-      const asked = copies.filter((key) => key.length !== 0);
+      const asked = copies.filter((key) => !isEmpty(key));
       w.varint(asked.length);
       for (const key of asked) writeReadKey(w, key, this.#limits);
     };
@@ -98,7 +98,7 @@ export class Handle implements Kv {
       if (response.type !== "entries") throw unexpected(response);
       let next = 0;
       return copies.map((key) => {
-        return entryOf(key, key.length === 0 ? null : (response.entries[next++] ?? null));
+        return entryOf(key, isEmpty(key) ? null : (response.entries[next++] ?? null));
       }) as KvEntries<T>;
     });
   }
@@ -249,6 +249,10 @@ export class Handle implements Kv {
     };
     return this.#connection.call(checked, read, isWrite);
   }
+}
+
+function isEmpty(key: KvKey): boolean {
+  return Array.isArray(key) && key.length === 0;
 }
 
 function committed(response: Response): KvCommitResult {

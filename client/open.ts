@@ -13,6 +13,8 @@ import type { Kv, OpenOptions } from "./types.ts";
 const OPEN_TIMEOUT_MS = 30_000;
 const STORAGES = ["auto", "opfs", "indexeddb", "memory"];
 const DURABILITIES = ["relaxed", "strict"];
+/** In UTF-8 all of them would be U+FFFD, and databases of two names one. */
+const LONE_SURROGATE = /\p{Surrogate}/u;
 
 /** A database that is open in this page, or being opened or closed. */
 class Shared {
@@ -73,8 +75,9 @@ const databases = /* @__PURE__ */ new Map<string, Shared>();
  * Opens a database, and makes it if it is not there. Every name is a database of its own in this
  * origin; several handles of one name in a page share it.
  *
- * @param name any string; "default" if there is none
- * @throws TypeError for an option that can't be. KvassError: `Busy` if another tab or worker holds
+ * @param name any well-formed string; "default" if there is none. OPFS takes up to 255 bytes of
+ * it, where all of its UTF-8 but a to z, 0 to 9, - and _ counts three times
+ * @throws TypeError for an option or a name that can't be. KvassError: `Busy` if another tab or worker holds
  * the database, `Unsupported` if a storage or the platform can't do what is asked for,
  * `Corruption`, `NewerFormat`, `QuotaExceeded` or `Io` if its files can't be opened, `HostLost` if
  * the worker crashed again and again, `Timeout` if it takes too long
@@ -114,6 +117,9 @@ function askToPersist(): void {
 function checkArguments(name: string, options: OpenOptions): void {
   if (typeof name !== "string") {
     throw new TypeError(`the name of a database must be a string: received ${typeof name}`);
+  }
+  if (LONE_SURROGATE.test(name)) {
+    throw new TypeError("the name of a database must be well-formed Unicode: no lone surrogates");
   }
   const { storage, durability, limits, openTimeout } = options;
   checkChoice("storage", storage, STORAGES);

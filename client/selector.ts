@@ -32,9 +32,9 @@ export function checkSelector(selector: KvListSelector): void {
 /** Encodes a selector that `checkSelector` let pass. @throws TypeError for its keys */
 export function encodeSelector(selector: KvListSelector, limits: Limits): Selection {
   const { prefix, start, end } = selector as Parts;
-  const common = prefix && encodeKey(prefix);
-  const first = start && encodeKey(start);
-  const last = end && encodeKey(end);
+  const common = prefix === undefined ? undefined : encodeKey(prefix);
+  const first = start === undefined ? undefined : encodeKey(start);
+  const last = end === undefined ? undefined : encodeKey(end);
   if (common !== undefined) {
     if (first !== undefined) checkWithin(common, first, "Start");
     if (last !== undefined) checkWithin(common, last, "End");

@@ -41,11 +41,13 @@ describe("get and getMany", () => {
       await assert.rejects(kv.get([part as never]), { name: "TypeError", message });
       await assert.rejects(kv.set(["a", part as never], 1), { name: "TypeError", message });
     }
-    for (const key of [undefined, null, "a", 1, {}]) {
-      await assert.rejects(kv.get(key as never), TypeError);
-      await assert.rejects(kv.getMany([key as never]), TypeError);
-      await assert.rejects(kv.delete(key as never), TypeError);
-      assert.throws(() => kv.watch([key as never]), TypeError);
+    const noKey = /a key must be an array of key parts/;
+    for (const key of [undefined, null, "", "a", 1, {}]) {
+      await assert.rejects(kv.get(key as never), noKey);
+      await assert.rejects(kv.getMany([key as never]), noKey);
+      await assert.rejects(kv.delete(key as never), noKey);
+      assert.throws(() => kv.watch([key as never]), noKey);
+      assert.throws(() => kv.atomic().check({ key: key as never, versionstamp: null }), noKey);
     }
     await assert.rejects(kv.getMany(undefined as never), TypeError);
     await assert.rejects(kv.get(["a"], { consistency: "weak" as never }), TypeError);
@@ -111,6 +113,30 @@ describe("an atomic operation", () => {
     const op = kv.atomic().sum(["n"], 1n);
     await Promise.all([op.commit(), op.commit()]);
     assert.equal((await kv.get<KvU64>(["n"])).value?.value, 2n);
+  });
+
+  test("is not sent or added to by a getter of what is being added", async (t) => {
+    const { kv } = await openFake(t);
+    const message = "a getter of an argument used the operation";
+    const op = kv.atomic();
+    let commit: Promise<unknown> | undefined;
+    const value = {
+      get x() {
+        commit = op.commit();
+        return 1;
+      },
+    };
+    const key = new Proxy(["b"], {
+      get(parts, name) {
+        if (name === "0") assert.throws(() => op.delete(["d"]), { name: "TypeError", message });
+        return Reflect.get(parts, name);
+      },
+    });
+    op.set(["a"], value).set(key, 2);
+    await assert.rejects(commit as Promise<unknown>, { name: "TypeError", message });
+    assert.ok((await op.commit()).ok);
+    const [a, b] = await kv.getMany<[unknown, unknown]>([["a"], ["b"]]);
+    assert.deepEqual([a.value, b.value], [{ x: 1 }, 2]);
   });
 
   test("of nothing is a commit", async (t) => {

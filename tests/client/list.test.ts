@@ -207,6 +207,17 @@ describe("what Deno KV refuses is refused where it does", () => {
     });
   }
 
+  for (const key of ["", 0, false, null]) {
+    test(`rejected by next: ${JSON.stringify(key)} for a key`, async (t) => {
+      const { kv } = await openFake(t);
+      const selectors = [{ prefix: key }, { prefix: [], start: key }, { start: [], end: key }];
+      for (const selector of selectors as never[]) {
+        await assert.rejects(kv.list(selector).next(), /a key must be an array of key parts/);
+        assert.throws(() => kv.changes(selector), /a key must be an array of key parts/);
+      }
+    });
+  }
+
   test("an empty range is no error and asks nobody", async (t) => {
     const { kv, workers } = await openFake(t);
     assert.deepEqual(await collect(kv.list({ start: ["a"], end: ["a"] })), []);

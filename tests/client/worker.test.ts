@@ -38,6 +38,13 @@ describe("opening", () => {
     assert.ok(workers.last.isTerminated);
   });
 
+  test("is not given up where openTimeout is more than a timer can wait", async (t) => {
+    for (const openTimeout of [2 ** 31, Number.POSITIVE_INFINITY]) {
+      const { kv } = await openFake(t, { openTimeout });
+      assert.equal((await kv.set(["a"], 1)).ok, true);
+    }
+  });
+
   test("is tried again after a crash, three times in all", async () => {
     const workers = new FakeWorkers();
     workers.behaviour.open = (worker) => worker.crash();
@@ -75,6 +82,7 @@ describe("opening", () => {
     await assert.rejects(openKv("x", { storage: "disk" as never }), /storage must be one of/);
     await assert.rejects(openKv("x", { durability: "no" as never }), /durability must be one of/);
     await assert.rejects(openKv("x", { limits: "no" as never }), /limits must be one of/);
+    await assert.rejects(openKv("\ud800"), /the name of a database must be well-formed/);
     await assert.rejects(openKv("x", { openTimeout: -1 }), /openTimeout must be/);
   });
 
