@@ -423,3 +423,55 @@ fn a_store_that_was_closed_opens_again() {
     let store = Store::open(Rc::new(disk), options(), 9).expect("it opens");
     assert_eq!(store.get(&k), Some(one), "closing flushes");
 }
+
+#[test]
+fn a_commit_that_makes_room_while_another_fails_does_not_come_back() {
+    for seed in 0..200 {
+        let (rng, disk) = (Rng::new(seed), Disk::new(seed));
+        let db = open(&disk, seed).expect("a new database opens");
+        disk.set_polls_max(5);
+        disk.inject(Some(Call::Write), rng.below(12), Fault::Fail(Code::Io));
+        let keys: Vec<_> = (0..24).map(|n| key(&["k", &n.to_string()])).collect();
+        let value = [&[3][..], &[7; 1024]].concat();
+        let writes = keys.iter().map(|key| {
+            let commit = commit(vec![], vec![set(key, &value)]);
+            let db = &db;
+            async move { db.commit(&[&commit]).await.pop().expect("one answer a commit") }
+        });
+        let answers = block_on(join_all(writes));
+        // Repairs, and publishes a stamp that is later than all of those.
+        for _ in 0..2 {
+            let _ = block_on(write(&db, 1, Durability::Strict));
+        }
+        for (key, answer) in keys.iter().zip(answers) {
+            let found = block_on(db.get(key, db.snapshot())).expect("it reads");
+            assert_eq!(found.is_some(), answer.is_ok(), "seed {seed}: {key:?}");
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_commits_after_a_failed_write_leaves_the_log_alone() {
+    let disk = Disk::new(1);
+    let db = open(&disk, 1).expect("a new database opens");
+    block_on(write(&db, 1, Durability::Strict)).expect("it is written");
+    disk.inject(Some(Call::Write), 0, Fault::Fail(Code::Io));
+    block_on(write(&db, 2, Durability::Strict)).expect_err("the write fails");
+    disk.inject(Some(Call::Sync), 0, Fault::Fail(Code::Io));
+    block_on(db.settle_all());
+    let db = open(&disk.restart(), 2).expect("it reopens");
+    assert_same(&state_of(&db).expect("it lists"), &state_after(1), "after the restart");
+}
+
+#[test]
+fn an_expiry_that_repairs_leaves_a_failed_flush_to_be_told_by_the_next_commit() {
+    let disk = Disk::new(1);
+    let db = open(&disk, 1).expect("a new database opens");
+    block_on(write(&db, 1, Durability::Relaxed)).expect("it is written");
+    disk.inject(Some(Call::Sync), 0, Fault::Fail(Code::Io));
+    block_on(db.flush_in_background());
+    block_on(db.expire_in_background());
+    assert!(db.failure().is_none(), "it is repaired");
+    block_on(write(&db, 2, Durability::Relaxed)).expect_err("the flush had failed");
+    block_on(write(&db, 3, Durability::Relaxed)).expect("it was told");
+}

@@ -13,7 +13,8 @@ use kvass::host::Host;
 use kvass::signal::join_all;
 use kvass::storage::Durability;
 use kvass::storage::simulated::SimulatedStorage;
-use kvass::wire::{Blob, Commit, Event, Request, RequestFrame, Response, ResponseFrame, Watch};
+use kvass::wire::Watch;
+use kvass::wire::{Blob, Changes, Commit, Event, Request, RequestFrame, Response, ResponseFrame};
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -158,5 +159,40 @@ fn the_frames_of_one_client_take_effect_in_order() {
             assert!(found >= written, "seed {seed}: a read before the write it follows");
         }
         assert_eq!(read.len(), values.len());
+    }
+}
+
+#[test]
+fn changes_tell_of_the_commits_after_the_one_that_they_begin_with_and_of_no_other() {
+    for seed in 0..40 {
+        let mut harness = Harness::new(seed);
+        let (k, one) = (key(&["k"]), number(1.0));
+        let changes = |id| {
+            let ranges = vec![(Blob(&[1][..]), Blob(&[0xff][..]))];
+            vec![Request::Changes(Changes { id, ranges })]
+        };
+        let first = harness.begin(changes(1));
+        harness.finish(vec![first]);
+        let write = harness.begin(vec![put(&k, &one)]);
+        // As another client, which does not wait for the write.
+        harness.connect(2);
+        let second = harness.begin_as(2, changes(2));
+        let later = harness.begin(vec![put(&k, &one)]);
+        harness.finish(vec![second, write, later]);
+        let (mut begins, mut told) = (None, vec![]);
+        for frame in harness.frames.borrow().iter() {
+            let frame = decode(frame);
+            for reply in frame.replies.into_iter().filter(|reply| reply.sequence == 3) {
+                let Response::Committed(stamp) = reply.response else { panic!("{reply:?}") };
+                begins = Some(stamp);
+            }
+            for event in frame.events {
+                let Event::Changes { id, versionstamp, .. } = event else { panic!("{event:?}") };
+                told.extend((id == 2).then_some(versionstamp));
+            }
+        }
+        let begins = begins.expect("it was answered");
+        assert!(told.iter().all(|stamp| *stamp > begins), "seed {seed}");
+        assert_eq!(told.len(), 1, "seed {seed}: the later commit");
     }
 }

@@ -32,7 +32,7 @@ impl<E: Env> Db<E> {
     /// As committing. What has expired stays invisible all the same.
     pub async fn expire(&self) -> Result<()> {
         let turn = self.entrance.enter().await;
-        self.ready_to_write().await?;
+        self.repair_if_needed().await?;
         self.make_room().await?;
         let generation = self.generation();
         let now_ms = self.now_ms();

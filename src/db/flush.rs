@@ -22,13 +22,21 @@ const STALL_FACTOR: usize = 3;
 
 impl<E: Env> Db<E> {
     /// Sees to it that the active memtable takes another commit.
+    ///
+    /// # Errors
+    /// Those of the storage; that of another commit's write that failed meanwhile, for nothing
+    /// may be added before that is repaired.
     pub(super) async fn make_room(&self) -> Result<()> {
+        let generation = self.generation();
         while self.is_full() {
             if self.view.borrow().frozen.is_some() {
                 self.flush_frozen().await?;
             } else {
                 self.relieve_level0().await;
-                self.freeze().await?;
+                self.freeze(generation).await?;
+            }
+            if let Some(error) = self.undone_since(generation) {
+                return Err(error);
             }
         }
         Ok(())
@@ -54,9 +62,8 @@ impl<E: Env> Db<E> {
     }
 
     /// Freezes the active memtable and moves on to the next log. The old log is flushed first:
-    /// the new one's header says that it is whole.
-    async fn freeze(&self) -> Result<()> {
-        let generation = self.generation();
+    /// the new one's header says that it is whole. Fails where a write has since `generation`.
+    async fn freeze(&self, generation: usize) -> Result<()> {
         self.settle(generation, self.assigned.get(), false).await?;
         let _turn = self.appending.enter().await;
         if let Some(error) = self.undone_since(generation) {

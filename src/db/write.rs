@@ -74,7 +74,10 @@ impl<E: Env> Db<E> {
         self.check_open()?;
         if self.poisoned.get() {
             let _turn = self.entrance.enter().await;
-            return if self.poisoned.get() { self.repair().await } else { Ok(()) };
+            self.repair_if_needed().await?;
+            // The caller hears that all is durable by now: nothing is left to be told.
+            self.unreported();
+            return Ok(());
         }
         self.settle(self.generation(), self.assigned.get(), true).await?;
         self.mark_flushed().await;
@@ -95,6 +98,10 @@ impl<E: Env> Db<E> {
     /// Waits until every commit that has been decided is published, or undone by a failure that
     /// its own caller hears of.
     pub async fn settle_all(&self) {
+        if self.poisoned.get() {
+            // All that was on its way is undone, and the log is not to be touched.
+            return;
+        }
         let _ = self.settle(self.generation(), self.assigned.get(), false).await;
     }
 
@@ -110,16 +117,23 @@ impl<E: Env> Db<E> {
         }
     }
 
-    pub(super) async fn ready_to_write(&self) -> Result<()> {
+    async fn ready_to_write(&self) -> Result<()> {
+        self.repair_if_needed().await?;
+        self.unreported().map_or(Ok(()), Err)
+    }
+
+    /// The failure that nobody has heard of, which the caller is to tell of.
+    fn unreported(&self) -> Option<Error> {
+        let poisonings = self.poisonings.borrow();
+        let last = poisonings.last().filter(|last| !last.reported.replace(true))?;
+        Some(last.error.clone())
+    }
+
+    /// Makes the log fit to be written to, and leaves it to the next commit to tell of a failure
+    /// that nobody has heard of.
+    pub(super) async fn repair_if_needed(&self) -> Result<()> {
         self.check_open()?;
-        if !self.poisoned.get() {
-            return Ok(());
-        }
-        self.repair().await?;
-        match self.poisonings.borrow().last() {
-            Some(last) if !last.reported.replace(true) => Err(last.error.clone()),
-            _ => Ok(()),
-        }
+        if self.poisoned.get() { self.repair().await } else { Ok(()) }
     }
 
     /// Decides one commit and applies it to the memtable and the group buffer.

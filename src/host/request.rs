@@ -204,6 +204,10 @@ impl<E: Env> Requests<'_, E> {
     /// that to be sent. Commits on their way at that moment tell nobody, so they are waited for
     /// and belong to the first state.
     async fn watch(&self, sequence: u64, watch: &Watch<'_>) {
+        if watch.keys.len() > limits::WATCH_KEYS_MAX {
+            let message = format!("Too many keys (max {})", limits::WATCH_KEYS_MAX);
+            return self.reply(sequence, Err(Error::new(Code::TooLarge, message)));
+        }
         let subscription = Rc::new(Subscription::watch(watch.id, &watch.keys));
         if let Err(error) = self.subscribe(&subscription) {
             return self.reply(sequence, Err(error));
@@ -232,9 +236,10 @@ impl<E: Env> Requests<'_, E> {
             let message = format!("Too many ranges (max {})", limits::RANGES_MAX);
             return self.reply(sequence, Err(Error::new(Code::TooLarge, message)));
         }
-        let subscription = Rc::new(Subscription::changes(changes.id, &changes.ranges));
-        let subscribed = self.subscribe(&subscription);
+        // Commits that are on their way are not told of, also where another subscriber hears.
         let last = self.host.db.assigned();
+        let subscription = Rc::new(Subscription::changes(changes.id, &changes.ranges, last));
+        let subscribed = self.subscribe(&subscription);
         self.host.db.settle_all().await;
         self.reply(sequence, subscribed.map(|()| Response::Committed(last.to_bytes())));
     }

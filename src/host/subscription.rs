@@ -13,6 +13,8 @@ pub(super) struct Subscription {
     kind: Kind,
     /// While the first state of a watch is being read, the commits that follow it wait here.
     held: RefCell<Option<Vec<Rc<CommitEvent>>>>,
+    /// The subscriber hears of commits after this one.
+    since: Stamp,
 }
 
 enum Kind {
@@ -29,12 +31,14 @@ impl Subscription {
             let at = places.partition_point(|(other, _)| **other <= **key);
             places.insert(at, (key.to_vec(), place));
         }
-        Subscription { id, kind: Kind::Watch(places), held: RefCell::new(Some(Vec::new())) }
+        let held = RefCell::new(Some(Vec::new()));
+        Subscription { id, kind: Kind::Watch(places), held, since: Stamp::ZERO }
     }
 
-    pub(super) fn changes(id: u32, ranges: &[(Blob<'_>, Blob<'_>)]) -> Subscription {
+    /// The commits after `since` that touch `ranges`.
+    pub(super) fn changes(id: u32, ranges: &[(Blob<'_>, Blob<'_>)], since: Stamp) -> Subscription {
         let ranges = ranges.iter().map(|(start, end)| (start.to_vec(), end.to_vec())).collect();
-        Subscription { id, kind: Kind::Changes(ranges), held: RefCell::new(None) }
+        Subscription { id, kind: Kind::Changes(ranges), held: RefCell::new(None), since }
     }
 
     /// Sends on the commits after `since` that were held back, and all later ones at once.
@@ -55,6 +59,9 @@ impl Subscription {
     }
 
     fn send(&self, event: &CommitEvent, outbox: &mut Outbox) {
+        if event.stamp <= self.since {
+            return;
+        }
         match &self.kind {
             Kind::Watch(places) => self.send_states(places, event, outbox),
             Kind::Changes(ranges) => self.send_changes(ranges, event, outbox),
