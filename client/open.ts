@@ -77,10 +77,10 @@ const databases = /* @__PURE__ */ new Map<string, Shared>();
  *
  * @param name any well-formed string; "default" if there is none. OPFS takes up to 255 bytes of
  * it, where all of its UTF-8 but a to z, 0 to 9, - and _ counts three times
- * @throws TypeError for an option or a name that can't be. KvassError: `Busy` if another tab or worker holds
- * the database, `Unsupported` if a storage or the platform can't do what is asked for,
- * `Corruption`, `NewerFormat`, `QuotaExceeded` or `Io` if its files can't be opened, `HostLost` if
- * the worker crashed again and again, `Timeout` if it takes too long
+ * @throws TypeError for an option or a name that can't be, or one too long for OPFS. KvassError:
+ * `Busy` if another tab or worker holds the database, `Unsupported` if a storage or the platform
+ * can't do what is asked for, `Corruption`, `NewerFormat`, `QuotaExceeded` or `Io` if its files
+ * can't be opened, `HostLost` if the worker crashed again and again, `Timeout` if it takes too long
  */
 export async function openKv(name = "default", options: OpenOptions = {}): Promise<Kv> {
   checkArguments(name, options);
