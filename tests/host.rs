@@ -267,6 +267,7 @@ fn an_entry_is_gone_at_its_millisecond_and_watchers_are_told() {
     let [Event::Changes { changes, .. }] = &events[..] else { panic!("{events:?}") };
     assert_eq!(changes, &[Change::Expire { key: Blob(&k) }]);
     assert_eq!(harness.host.db().next_expiry_ms(), u64::MAX);
+    assert!(harness.host.next_tick_ms() <= START_MS + 100 + FLUSH_DELAY_MS, "flushed soon too");
 }
 
 #[test]

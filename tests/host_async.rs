@@ -8,11 +8,11 @@ mod common;
 use common::{START_MS, commit, key, number, set};
 use kvass::db::{Db, Options};
 use kvass::env::manual::{ManualEnv, block_on};
-use kvass::error::Result;
+use kvass::error::{Code, Result};
 use kvass::host::Host;
 use kvass::signal::join_all;
 use kvass::storage::Durability;
-use kvass::storage::simulated::SimulatedStorage;
+use kvass::storage::simulated::{Call, Fault, SimulatedStorage};
 use kvass::wire::Watch;
 use kvass::wire::{Blob, Changes, Commit, Event, Request, RequestFrame, Response, ResponseFrame};
 use std::cell::RefCell;
@@ -25,6 +25,7 @@ const CLIENT: [u8; 16] = [7; 16];
 type Answer = Pin<Box<dyn Future<Output = Result<()>>>>;
 
 struct Harness {
+    disk: SimulatedStorage,
     host: Rc<Host<ManualEnv<SimulatedStorage>>>,
     frames: Rc<RefCell<Vec<Vec<u8>>>>,
     sequence: u64,
@@ -41,7 +42,7 @@ impl Harness {
         let frames: Rc<RefCell<Vec<Vec<u8>>>> = Rc::default();
         let sink = frames.clone();
         let host = Host::new(db, "memory", Box::new(move |_, frame| sink.borrow_mut().push(frame)));
-        let harness = Harness { host, frames, sequence: 0 };
+        let harness = Harness { disk, host, frames, sequence: 0 };
         harness.connect(1);
         harness
     }
@@ -131,6 +132,21 @@ fn strict_commits_that_wait_together_share_a_flush() {
     let stats = block_on(harness.host.db().stats()).expect("it has a size");
     assert_eq!((stats.commits, stats.flushes), (16, 1));
     assert!(!harness.host.db().unflushed());
+}
+
+#[test]
+fn the_commits_of_many_frames_share_appends() {
+    let mut harness = Harness::new(1);
+    let keys: Vec<_> = (0..100).map(|index| key(&[&index.to_string()])).collect();
+    let one = number(1.0);
+    harness.disk.inject(Some(Call::Write), 10, Fault::Fail(Code::Io));
+    let answers = keys.iter().map(|key| harness.begin(vec![put(key, &one)])).collect();
+    harness.finish(answers);
+    for reply in harness.frames.borrow().iter().flat_map(|frame| decode(frame).replies) {
+        let committed = matches!(reply.response, Response::Committed(_));
+        assert!(committed, "{reply:?}: there were more than ten writes for 100 commits");
+    }
+    assert_eq!(harness.host.db().visible().counter, 100);
 }
 
 #[test]

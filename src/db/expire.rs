@@ -48,9 +48,9 @@ impl<E: Env> Db<E> {
             self.apply(self.next_stamp()?, now_ms, &staged)?;
         }
         let through = self.assigned.get();
-        self.look_ahead(now_ms).await?;
+        let ahead = self.look_ahead(now_ms).await;
         drop(turn);
-        self.settle(generation, through, false).await
+        self.settle(generation, through, false).await.and(ahead)
     }
 
     /// As [`Db::expire`], for a caller that has nobody to tell: a failure is kept for

@@ -95,6 +95,12 @@ impl<E: Env> Db<E> {
         }
     }
 
+    /// Waits until every commit handed in so far is published or has failed.
+    pub async fn barrier(&self) {
+        drop(self.entrance.enter().await);
+        self.settle_all().await;
+    }
+
     /// Waits until every commit that has been decided is published, or undone by a failure that
     /// its own caller hears of.
     pub async fn settle_all(&self) {

@@ -36,7 +36,30 @@ pub(crate) struct Connection {
     client: [u8; 16],
     outbox: RefCell<Outbox>,
     subscriptions: RefCell<Vec<Rc<Subscription>>>,
+    /// Frames begin in their order; one that both reads and writes is over before the next.
     writing: Turnstile,
+    /// Frames of commits that have begun and are not answered.
+    commits_under_way: Cell<u32>,
+}
+
+/// Counts a frame for as long as it runs, also when its future is dropped.
+struct UnderWay<'a>(&'a Cell<u32>);
+
+impl<'a> UnderWay<'a> {
+    fn new(count: &'a Cell<u32>) -> UnderWay<'a> {
+        count.set(count.get() + 1);
+        UnderWay(count)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+fn is_commit(request: &Request<'_>) -> bool {
+    matches!(request, Request::Commit(_))
 }
 
 /// An open database and its clients.
@@ -79,6 +102,7 @@ impl<E: Env> Host<E> {
             outbox: RefCell::default(),
             subscriptions: RefCell::default(),
             writing: Turnstile::default(),
+            commits_under_way: Cell::new(0),
         };
         self.disconnect(id);
         self.connections.borrow_mut().push(Rc::new(connection));
@@ -166,6 +190,7 @@ impl<E: Env> Host<E> {
         }
         if self.db.next_expiry_ms() <= now_ms {
             self.db.expire_in_background().await;
+            self.expect_flush();
         }
         self.post_all();
     }
@@ -180,13 +205,26 @@ impl<E: Env> Host<E> {
             requests.refuse(&frame.requests, &Error::new(Code::Timeout, "the deadline has passed"));
             return;
         }
-        let mut turn = Some(connection.writing.enter().await);
-        if !frame.requests.iter().any(|request| matches!(request, Request::Commit(_))) {
-            // A frame that only reads waits for the writes before it, and holds up nobody.
-            turn = None;
+        let turn = connection.writing.enter().await;
+        if frame.requests.iter().all(is_commit) {
+            // The next frame may come in once these stand in the line of the database, which is
+            // when this future is polled next: so the commits of many frames share an append.
+            drop(turn);
+            let _under_way = UnderWay::new(&connection.commits_under_way);
+            requests.run(&frame.requests).await;
+        } else {
+            if connection.commits_under_way.get() > 0 {
+                self.db.barrier().await;
+            }
+            // A frame that only reads holds up nobody.
+            let _turn = frame.requests.iter().any(is_commit).then_some(turn);
+            requests.run(&frame.requests).await;
         }
-        requests.run(&frame.requests).await;
-        drop(turn);
+        self.expect_flush();
+    }
+
+    /// Has what was committed relaxed flushed a moment later.
+    fn expect_flush(&self) {
         if self.db.unflushed() {
             let due = self.db.now_ms() + FLUSH_DELAY_MS;
             self.flush_due_ms.set(self.flush_due_ms.get().min(due));

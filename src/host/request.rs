@@ -1,6 +1,6 @@
 //! Carrying out the requests of a frame.
 
-use super::{Connection, Host};
+use super::{Connection, Host, is_commit};
 use crate::commit::{self, Outcome};
 use crate::db::Range;
 use crate::env::Env;
@@ -19,6 +19,9 @@ use std::rc::Rc;
 /// An outbox is posted before its frame is done once it holds this many bytes.
 const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Keys of a `getMany` that are read side by side: each that comes in has all others looked at.
+const SIDE_BY_SIDE: usize = 64;
+
 /// The requests of one frame, on their way.
 pub(super) struct Requests<'a, E: Env> {
     pub(super) host: &'a Rc<Host<E>>,
@@ -36,7 +39,6 @@ impl<E: Env> Requests<'_, E> {
 
     /// Runs the requests: neighbouring commits as one batch, neighbouring reads side by side.
     pub(super) async fn run(&self, requests: &[Request<'_>]) {
-        let is_commit = |request: &Request<'_>| matches!(request, Request::Commit(_));
         let mut sequence = self.first;
         for run in requests.chunk_by(|a, b| is_commit(a) == is_commit(b)) {
             match run {
@@ -145,8 +147,13 @@ impl<E: Env> Requests<'_, E> {
         }
         let db = &self.host.db;
         let _pin = db.snapshots().pin(snapshot.stamp);
-        let reads = join_all(keys.iter().map(|key| db.get(key, snapshot))).await;
-        reads.into_iter().collect()
+        let mut found = Vec::with_capacity(keys.len());
+        for some in keys.chunks(SIDE_BY_SIDE) {
+            for read in join_all(some.iter().map(|key| db.get(key, snapshot))).await {
+                found.push(read?);
+            }
+        }
+        Ok(found)
     }
 
     async fn list(&self, sequence: u64, list: &List<'_>) {
