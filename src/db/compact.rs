@@ -4,20 +4,24 @@ use super::{Db, View};
 use crate::compaction::{self, Choice};
 use crate::env::Env;
 use crate::error::Result;
+use crate::limits::Budgets;
 use crate::snapshot::Snapshot;
 use crate::storage::Storage;
 use crate::table::{Table, TableMeta};
 use std::rc::Rc;
 
+impl<E: Env> View<E> {
+    /// Whether there is a memtable to write out or a level to compact.
+    pub(super) fn wants_upkeep(&self, budgets: &Budgets) -> bool {
+        self.frozen.is_some() || compaction::choose(&self.version.shape(), budgets).is_some()
+    }
+}
+
 impl<E: Env> Db<E> {
     /// Whether [`Db::upkeep`] has something to do.
     pub fn wants_upkeep(&self) -> bool {
-        if self.closed.get() || self.poisoned.get() || self.failure.borrow().is_some() {
-            return false;
-        }
-        let view = self.view.borrow();
-        let shape = view.version.shape();
-        view.frozen.is_some() || compaction::choose(&shape, &self.options.budgets).is_some()
+        let can = !self.closed.get() && !self.poisoned.get() && self.failure.borrow().is_none();
+        can && self.upkeep_due.get()
     }
 
     /// Writes the frozen memtable to a table and compacts, until there is nothing left to do or
@@ -72,11 +76,6 @@ impl<E: Env> Db<E> {
     async fn replace_tables(&self, choice: &Choice, outputs: Vec<TableMeta>) -> Result<()> {
         let target = choice.level + 1;
         let removed: Vec<u64> = choice.upper.iter().chain(&choice.lower).copied().collect();
-        let next = |version: &crate::version::Version<E::Storage>| {
-            let added =
-                outputs.iter().map(|meta| (target, Table::new(self.tables.clone(), meta.clone())));
-            version.apply(added.collect(), &removed)
-        };
         self.edit(|manifest| {
             for level in &mut manifest.levels {
                 level.retain(|meta| !removed.contains(&meta.id));
@@ -98,7 +97,8 @@ impl<E: Env> Db<E> {
                 table.retire();
             }
         }
-        let version = Rc::new(next(&view.version));
+        let open = |meta: &TableMeta| (target, Table::new(self.tables.clone(), meta.clone()));
+        let version = Rc::new(view.version.apply(outputs.iter().map(open).collect(), &removed));
         self.replace_view(View {
             active: view.active.clone(),
             frozen: view.frozen.clone(),

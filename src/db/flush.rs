@@ -181,9 +181,9 @@ impl<E: Env> Db<E> {
     async fn logs_from(&self, current: Option<LogRef>) -> Result<[LogRef; 2]> {
         let first = match current {
             Some(log) => log,
-            None => self.new_log().await?,
+            None => new_log(&self.env, self.new_id()).await?,
         };
-        Ok([first, self.new_log().await?])
+        Ok([first, new_log(&self.env, self.new_id()).await?])
     }
 
     async fn write_table(&self, memtable: &Memtable) -> Result<Option<TableMeta>> {
@@ -223,27 +223,14 @@ impl<E: Env> Db<E> {
         }
     }
 
-    /// A log for the manifest to name. Its file is made durable first, so that one that is
-    /// missing later was lost, not never there.
-    async fn new_log(&self) -> Result<LogRef> {
-        let file = self.env.storage().create().await?;
-        self.env.storage().sync(file).await?;
-        Ok(LogRef { id: self.new_id(), file, salt: self.salt() })
-    }
-
     pub(super) fn new_id(&self) -> u64 {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         id
     }
 
-    fn salt(&self) -> [u8; 8] {
-        let mut salt = [0; 8];
-        self.env.fill_random(&mut salt);
-        salt
-    }
-
     pub(super) fn replace_view(&self, view: View<E>) {
+        self.upkeep_due.set(view.wants_upkeep(&self.options.budgets));
         *self.view.borrow_mut() = Rc::new(view);
     }
 
@@ -257,4 +244,14 @@ impl<E: Env> Db<E> {
             _ => {}
         }
     }
+}
+
+/// A log for the manifest to name. Its file is made durable first, so that one that is missing
+/// later was lost, not never there.
+pub(super) async fn new_log<E: Env>(env: &E, id: u64) -> Result<LogRef> {
+    let file = env.storage().create().await?;
+    env.storage().sync(file).await?;
+    let mut salt = [0; 8];
+    env.fill_random(&mut salt);
+    Ok(LogRef { id, file, salt })
 }

@@ -111,6 +111,8 @@ pub struct Db<E: Env> {
     tables: Rc<Tables<E::Storage>>,
 
     view: RefCell<Rc<View<E>>>,
+    /// Found out once for each view: it is asked for after every frame.
+    upkeep_due: Cell<bool>,
     manifest: RefCell<Manifest>,
     next_id: Cell<u64>,
     log: RefCell<LogWriter>,

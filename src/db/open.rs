@@ -1,6 +1,7 @@
 //! Opening: manifest, logs, a new epoch. Tables are not touched, so the time it takes depends on
 //! the logs, which the memtable's budget bounds, and not on the data.
 
+use super::flush::new_log;
 use super::write::insert;
 use super::{Counters, Db, Options, View};
 use crate::bytes::Bytes;
@@ -15,7 +16,7 @@ use crate::storage::{FileNo, Storage};
 use crate::table::{Table, Tables};
 use crate::version::Version;
 use crate::wal::payload::{Commit, LoggedOp};
-use crate::wal::{self, HEADER_BYTES, LogRef, LogWriter, Previous, Recovered};
+use crate::wal::{self, HEADER_BYTES, LogWriter, Previous, Recovered};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -84,6 +85,7 @@ impl<E: Env> Db<E> {
         let start = Stamp { epoch: manifest.epoch, counter: 0 };
         Db {
             tables,
+            upkeep_due: Cell::new(view.wants_upkeep(&options.budgets)),
             view: RefCell::new(Rc::new(view)),
             next_id: Cell::new(manifest.next_id),
             manifest: RefCell::new(manifest),
@@ -184,19 +186,11 @@ async fn renew_logs<E: Env>(
             unused.push(log.file);
         }
     }
-    let active = new_log(env, manifest).await?;
+    let id = manifest.next_id;
+    manifest.next_id += 2;
+    let active = new_log(env, id).await?;
     logs.push(active.clone());
-    logs.push(new_log(env, manifest).await?);
+    logs.push(new_log(env, id + 1).await?);
     manifest.logs = logs;
     Ok(LogWriter::new(active, previous))
-}
-
-async fn new_log<E: Env>(env: &E, manifest: &mut Manifest) -> Result<LogRef> {
-    let file = env.storage().create().await?;
-    env.storage().sync(file).await?;
-    let mut salt = [0; 8];
-    env.fill_random(&mut salt);
-    let id = manifest.next_id;
-    manifest.next_id += 1;
-    Ok(LogRef { id, file, salt })
 }
