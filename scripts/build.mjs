@@ -53,7 +53,7 @@ export async function build({ dev = false } = {}) {
 
 /** @param {boolean} dev */
 async function buildWasm(dev) {
-  const profile = dev ? "quick" : "release";
+  const profile = dev ? "quick" : "web";
   await wasmCargo("build", ["--lib", "--locked", "--profile", profile], { published: !dev });
   const compiled = at("target", TARGET, profile, "kvass.wasm");
   const bindgen = findWasmBindgen("wasm-bindgen");

@@ -13,8 +13,12 @@
 //!
 //! - Generations count up by one; generation g stands in slot g mod 2.
 //! - Checksum: XXH3-64 of all bytes before it. Bytes behind it are left from a longer manifest.
-//! - The body is [`Manifest`] in postcard. Another shape of it is another format; magic, format,
-//!   length and the checksum's place stay in every format, so that a newer one is known as such.
+//! - The body is, since format 2, 20 zero bytes with room for the number of an encryption key (u32)
+//!   and a salt (16 bytes), then [`Manifest`] in postcard. Another shape of it is another format;
+//!   magic, format, length and the checksum's place stay in every format, so that a newer one is
+//!   known as such.
+//! - An older format is read, and written again as the newest: an open stores a manifest before
+//!   anything else, and with it the database is of this format. Logs and tables say their own.
 
 use crate::error::{Code, Error, Result};
 use crate::hash::xxh3_64;
@@ -26,10 +30,12 @@ use crate::wal::LogRef;
 use serde::Serialize;
 
 /// The version of all formats on disk that this build writes, and the newest it reads.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u16 = 2;
 
 const MAGIC: &[u8; 8] = b"kvassman";
 const HEADER_BYTES: usize = 24;
+/// The bytes of a body before its fields.
+const RESERVED_BYTES: usize = 20;
 
 /// All that an open needs to find the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -81,15 +87,18 @@ impl Manifest {
         self.logs.iter().map(|log| log.file).chain(tables).collect()
     }
 
-    /// Reads the body of a manifest; None unless all of it is used up.
-    fn decode(generation: u64, body: &[u8]) -> Option<Manifest> {
+    /// Reads the body of a manifest of this format; None unless all of it is used up.
+    fn decode(format: u16, generation: u64, body: &[u8]) -> Option<Manifest> {
         let mut rest = Reader::new(body, body.len());
+        if format >= 2 {
+            rest.array::<RESERVED_BYTES>()?;
+        }
         let manifest = Manifest {
             generation,
             epoch: rest.u32()?,
             next_id: rest.u64()?,
             logs: rest.many(LogRef::decode)?,
-            levels: rest.many(|rest| rest.many(TableMeta::decode))?,
+            levels: rest.many(|rest| rest.many(|rest| TableMeta::decode(rest, format)))?,
             oldest_retained: rest.stamp()?,
             uuid: rest.array()?,
             created_ms: rest.u64()?,
@@ -100,7 +109,7 @@ impl Manifest {
     fn encode(&self) -> Result<Vec<u8>> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&FORMAT.to_le_bytes());
-        bytes.resize(HEADER_BYTES, 0);
+        bytes.resize(HEADER_BYTES + RESERVED_BYTES, 0);
         let failed = |_| Error::new(Code::TooLarge, "the manifest could not be encoded");
         let mut bytes = postcard::to_extend(self, bytes).map_err(failed)?;
         let length = u32::try_from(bytes.len() - HEADER_BYTES);
@@ -188,7 +197,7 @@ fn decode(bytes: &[u8], slot: FileNo) -> Result<Manifest> {
     if slot_of(checked.generation) != slot {
         return Err(damaged("the manifest stands in the wrong slot"));
     }
-    Manifest::decode(checked.generation, body)
+    Manifest::decode(checked.format, checked.generation, body)
         .ok_or_else(|| damaged("a manifest with a valid checksum that cannot be read"))
 }
 

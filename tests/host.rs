@@ -9,12 +9,13 @@ use kvass::db::{Db, Options};
 use kvass::env::manual::{ManualEnv, block_on};
 use kvass::error::Code;
 use kvass::host::{FLUSH_DELAY_MS, Host};
+use kvass::manifest::FORMAT;
 use kvass::rng::Rng;
 use kvass::stamp::Stamp;
 use kvass::storage::memory::MemoryStorage;
 use kvass::wire::{
-    Blob, Change, Changes, Entry, Event, Failure, List, Page, Request, RequestFrame, Response,
-    ResponseFrame, Watch,
+    Blob, Change, Changes, Entry, Event, Failure, List, PROTOCOL, Page, Request, RequestFrame,
+    Response, ResponseFrame, Watch,
 };
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -44,7 +45,7 @@ impl Harness {
     }
 
     fn connect(&mut self, id: u32) {
-        self.host.connect(id, &hello(1, 1)).expect("a fair hello");
+        self.host.connect(id, &hello(PROTOCOL, PROTOCOL)).expect("a fair hello");
     }
 
     /// Sends requests in one frame; returns the frame of answers.
@@ -67,7 +68,7 @@ impl Harness {
 
 fn hello(oldest: u16, newest: u16) -> Vec<u8> {
     let mut hello = b"KVSH".to_vec();
-    for version in [oldest, newest, 1, 1] {
+    for version in [oldest, newest, FORMAT, FORMAT] {
         hello.extend_from_slice(&version.to_le_bytes());
     }
     hello.extend_from_slice(&CLIENT);
@@ -458,13 +459,15 @@ fn a_request_past_its_deadline_is_not_carried_out() {
 #[test]
 fn client_and_host_without_a_common_protocol_say_so() {
     let harness = Harness::new();
-    let error = harness.host.connect(9, &hello(2, 3)).expect_err("protocol 1 is not among them");
+    let error =
+        harness.host.connect(9, &hello(PROTOCOL + 1, PROTOCOL + 2)).expect_err("a newer client");
     assert_eq!(error.code(), Code::VersionMismatch);
-    for length in 0..hello(1, 1).len() {
-        let error = harness.host.connect(9, &hello(1, 1)[..length]).expect_err("cut short");
+    for length in 0..hello(PROTOCOL, PROTOCOL).len() {
+        let error =
+            harness.host.connect(9, &hello(PROTOCOL, PROTOCOL)[..length]).expect_err("cut short");
         assert_eq!(error.code(), Code::MalformedFrame);
     }
-    harness.host.connect(9, &hello(1, 1)).expect("a fair hello");
+    harness.host.connect(9, &hello(PROTOCOL, PROTOCOL)).expect("a fair hello");
 }
 
 #[test]

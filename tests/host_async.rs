@@ -10,11 +10,12 @@ use kvass::db::{Db, Options};
 use kvass::env::manual::{ManualEnv, block_on};
 use kvass::error::{Code, Result};
 use kvass::host::Host;
+use kvass::manifest::FORMAT;
 use kvass::signal::join_all;
 use kvass::storage::Durability;
 use kvass::storage::simulated::{Call, Fault, SimulatedStorage};
-use kvass::wire::Watch;
 use kvass::wire::{Blob, Changes, Commit, Event, Request, RequestFrame, Response, ResponseFrame};
+use kvass::wire::{PROTOCOL, Watch};
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -53,7 +54,10 @@ impl Harness {
     }
 
     fn connect(&self, id: u32) {
-        let mut hello = b"KVSH\x01\0\x01\0\x01\0\x01\0".to_vec();
+        let mut hello = b"KVSH".to_vec();
+        for version in [PROTOCOL, PROTOCOL, FORMAT, FORMAT] {
+            hello.extend_from_slice(&version.to_le_bytes());
+        }
         hello.extend_from_slice(&CLIENT);
         hello.push(0);
         self.host.connect(id, &hello).expect("a fair hello");

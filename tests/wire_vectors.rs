@@ -283,9 +283,9 @@ fn frames_have_the_bytes_that_the_page_reads_and_writes() {
 #[test]
 fn the_host_reads_the_hello_of_the_page() {
     // As client/wire/hello.ts writes it.
-    let mut bytes = b"KVSH\x01\x00\x01\x00\x01\x00\x01\x00".to_vec();
+    let mut bytes = b"KVSH\x02\x00\x02\x00\x02\x00\x02\x00".to_vec();
     bytes.extend_from_slice(&CLIENT);
     bytes.extend_from_slice(b"\x050.1.0");
-    let expected = Hello { protocol: (1, 1), format: (1, 1), client: CLIENT };
+    let expected = Hello { protocol: (2, 2), format: (2, 2), client: CLIENT };
     assert_eq!(Hello::decode(&bytes).expect("a hello"), expected);
 }

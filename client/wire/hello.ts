@@ -12,9 +12,9 @@
 import { ByteReader, ByteWriter, DecodeError } from "../codec/bytes.ts";
 
 /** The protocol that this client speaks. */
-const PROTOCOL = 1;
+const PROTOCOL = 2;
 /** The file format that this client was made for; the page itself never sees files. */
-const FORMAT = 1;
+const FORMAT = 2;
 /** Written for people who look at frames. */
 const BUILD = "0.1.0";
 

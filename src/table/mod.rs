@@ -58,8 +58,8 @@ pub struct TableMeta {
 }
 
 impl TableMeta {
-    /// Reads what serde wrote; None where it is something else.
-    pub(crate) fn decode(rest: &mut Reader<'_>) -> Option<TableMeta> {
+    /// Reads what serde wrote in a manifest of this format; None where it is something else.
+    pub(crate) fn decode(rest: &mut Reader<'_>, _format: u16) -> Option<TableMeta> {
         Some(TableMeta {
             id: rest.u64()?,
             file: rest.u32()?,

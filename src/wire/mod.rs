@@ -21,7 +21,7 @@ pub mod hello;
 pub use blob::Blob;
 
 /// The protocol that this build speaks, and the oldest it understands.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
 /// All that a client asked for in one microtask.
 #[derive(Debug, PartialEq, Serialize)]
