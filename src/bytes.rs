@@ -60,3 +60,18 @@ impl PartialEq for Bytes {
 pub fn zeroed(len: usize) -> Rc<[u8]> {
     std::iter::repeat_n(0u8, len).collect()
 }
+
+/// How many bytes the two have in common at the front.
+pub fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let mut common = 0;
+    // Eight at a time: the first bit that differs says in which byte.
+    for (a, b) in a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0) {
+        let differing = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+        if differing != 0 {
+            return common + differing.trailing_zeros() as usize / 8;
+        }
+        common += 8;
+    }
+    let (a, b) = (a.get(common..).unwrap_or_default(), b.get(common..).unwrap_or_default());
+    common + a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}

@@ -17,6 +17,7 @@ pub mod hash;
 pub mod host;
 pub mod key;
 pub mod limits;
+pub mod lz4;
 pub mod manifest;
 pub mod memtable;
 pub mod merge;

@@ -49,6 +49,8 @@ pub struct Budgets {
     pub level_growth: u64,
     /// Bits of Bloom filter per key.
     pub filter_bits: usize,
+    /// Whether blocks are compressed where that saves an eighth or more.
+    pub compression: bool,
 }
 
 impl Default for Budgets {
@@ -62,6 +64,7 @@ impl Default for Budgets {
             level1_bytes: 32 * 1024 * 1024,
             level_growth: 10,
             filter_bits: 10,
+            compression: true,
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::record::Found;
 use crate::stamp::Stamp;
 use crate::storage::Storage;
-use crate::table::{Table, TableMeta};
+use crate::table::{Table, TableMeta, hash};
 use std::rc::Rc;
 
 /// The tables of a database, by level. Level 0 is ordered by age, newest first, and its tables
@@ -64,15 +64,16 @@ impl<S: Storage> Version<S> {
     /// Those of [`Table::get`].
     pub async fn get(&self, key: &[u8], at: Stamp) -> Result<Option<Found>> {
         let Some((level0, deeper)) = self.levels.split_first() else { return Ok(None) };
+        let hash = hash(key);
         for table in level0 {
-            if let Some(found) = get_from(table, key, at).await? {
+            if let Some(found) = get_from(table, key, hash, at).await? {
                 return Ok(Some(found));
             }
         }
         for level in deeper {
             let place = level.partition_point(|table| *table.meta().largest < *key);
             let Some(table) = level.get(place) else { continue };
-            if let Some(found) = get_from(table, key, at).await? {
+            if let Some(found) = get_from(table, key, hash, at).await? {
                 return Ok(Some(found));
             }
         }
@@ -103,11 +104,16 @@ impl<S: Storage> Version<S> {
     }
 }
 
-async fn get_from<S: Storage>(table: &Table<S>, key: &[u8], at: Stamp) -> Result<Option<Found>> {
+async fn get_from<S: Storage>(
+    table: &Table<S>,
+    key: &[u8],
+    hash: u64,
+    at: Stamp,
+) -> Result<Option<Found>> {
     if !table.meta().spans(key) || table.meta().oldest > at {
         return Ok(None);
     }
-    table.get(key, at).await
+    table.get(key, hash, at).await
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Data blocks and both levels of the index have the same form. An index entry is a version too:
 //! its key and stamp lie at or past the last one of the block it points to and before the first
-//! one of the next, and its value is that block's [`Handle`].
+//! one of the next, and its value is that block's [`Handle`], or its [`Part`] in the top.
 //!
 //! ```text
 //! +-------+-------+-----+---------------------+----------+------+------------+
@@ -18,22 +18,32 @@
 //! [`RESTART_INTERVAL`]th entry is a restart, which shares none. The checksum covers kind and
 //! stored bytes, and its seed is the table's salt plus the block's offset, so that a block in the
 //! wrong place or of another table is damage. What passed the checksum is still decoded checked.
+//!
+//! Kind 0 is stored as it is. Kind 1 is stored as its length (a varint) and one block of LZ4,
+//! where that saves an eighth or more.
 
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, common_prefix, zeroed};
 use crate::error::{Code, Error, Result};
 use crate::hash::xxh3_64_with_seed;
+use crate::lz4;
 use crate::memtable::OwnedOp;
 use crate::record::{Found, Op, order};
 use crate::stamp::{COUNTER_MAX, Stamp};
 use crate::storage::FileNo;
 use crate::varint;
 use core::cmp::Ordering;
+use core::ops::Range;
+use std::rc::Rc;
 
 /// A restart comes this many entries after the one before it.
 pub(super) const RESTART_INTERVAL: usize = 16;
 
 /// The kind of a block that is stored as it is.
-const PLAIN: u8 = 0;
+pub(super) const PLAIN: u8 = 0;
+/// The kind of a block that is stored compressed.
+pub(super) const LZ4: u8 = 1;
+/// No block is longer than this, in bytes: it has one entry, or is not much over the budget.
+const LEN_MAX: usize = 32 * 1024 * 1024;
 
 pub(super) const TAG_DELETE: u8 = 0;
 pub(super) const TAG_SET: u8 = 1;
@@ -55,10 +65,38 @@ impl Handle {
         varint::put(out, u64::from(self.len));
     }
 
-    fn take(mut bytes: &[u8]) -> Option<Handle> {
-        let offset = varint::take(&mut bytes)?;
-        let len = u32::try_from(varint::take(&mut bytes)?).ok()?;
-        bytes.is_empty().then_some(Handle { offset, len })
+    fn take(bytes: &mut &[u8]) -> Option<Handle> {
+        let offset = varint::take(bytes)?;
+        let len = u32::try_from(varint::take(bytes)?).ok()?;
+        Some(Handle { offset, len })
+    }
+}
+
+/// What an entry of the top of the index points to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// An index leaf.
+    pub leaf: Handle,
+    /// The filter of the keys below it, right behind it. Format 1 has none.
+    pub filter: Option<Handle>,
+}
+
+impl Part {
+    /// Appends the part to `out`.
+    pub fn put(self, out: &mut Vec<u8>) {
+        self.leaf.put(out);
+        varint::put(out, self.filter.map_or(0, |filter| u64::from(filter.len)));
+    }
+
+    fn take(mut bytes: &[u8]) -> Option<Part> {
+        let leaf = Handle::take(&mut bytes)?;
+        let filter = if bytes.is_empty() {
+            None
+        } else {
+            let len = u32::try_from(varint::take(&mut bytes)?).ok()?;
+            Some(Handle { offset: leaf.offset.checked_add(u64::from(leaf.len))?, len })
+        };
+        bytes.is_empty().then_some(Part { leaf, filter })
     }
 }
 
@@ -68,28 +106,52 @@ pub fn checksum(salt: u64, offset: u64, bytes: &[u8]) -> u64 {
 }
 
 /// Appends the trailer of the block that starts at `start` in `out` and at `offset` in its file.
-pub fn seal(out: &mut Vec<u8>, start: usize, salt: u64, offset: u64) {
-    out.push(PLAIN);
+pub fn seal(out: &mut Vec<u8>, start: usize, kind: u8, salt: u64, offset: u64) {
+    out.push(kind);
     let sum = checksum(salt, offset, out.get(start..).unwrap_or_default());
     out.extend_from_slice(&sum.to_le_bytes());
 }
 
-/// The length of the stored bytes in a block read from `offset` of `file`, trailer included.
+/// The bytes of the block at `range` of `buffer` and at `offset` of `file`, decompressed. They
+/// share `buffer` where they are stored as they are.
 ///
 /// # Errors
-/// `Corruption` where the checksum does not hold, `NewerFormat` for an unknown kind of block.
-pub fn verify(block: &[u8], salt: u64, file: FileNo, offset: u64) -> Result<usize> {
+/// `Corruption` where it lies outside or the checksum does not hold, `NewerFormat` for an unknown
+/// kind of block.
+pub fn open(
+    buffer: &Rc<[u8]>,
+    range: Range<usize>,
+    salt: u64,
+    file: FileNo,
+    offset: u64,
+) -> Result<Bytes> {
     let damaged = || Error::corruption(file, offset, "a block of a table is damaged");
+    let block = buffer.get(range.clone()).ok_or_else(damaged)?;
     let (covered, sum) = block.split_last_chunk::<8>().ok_or_else(damaged)?;
     let (kind, stored) = covered.split_last().ok_or_else(damaged)?;
     if u64::from_le_bytes(*sum) != checksum(salt, offset, covered) {
         return Err(damaged());
     }
-    if *kind != PLAIN {
-        let message = "a block was compressed by a newer version of kvass: update the page";
-        return Err(Error::new(Code::NewerFormat, message).at(file, offset));
+    match *kind {
+        PLAIN => Bytes::slice(buffer, range.start..range.start + stored.len()),
+        LZ4 => decompress(stored),
+        _ => {
+            let message = "a block was compressed by a newer version of kvass: update the page";
+            return Err(Error::new(Code::NewerFormat, message).at(file, offset));
+        }
     }
-    Ok(stored.len())
+    .ok_or_else(damaged)
+}
+
+/// The bytes of a compressed block, in a buffer of their own.
+fn decompress(mut stored: &[u8]) -> Option<Bytes> {
+    let len = usize::try_from(varint::take(&mut stored)?).ok()?;
+    if len > LEN_MAX || !lz4::can_hold(stored.len(), len) {
+        return None;
+    }
+    let mut buffer = zeroed(len);
+    lz4::decompress(stored, Rc::get_mut(&mut buffer)?)?;
+    Bytes::slice(&buffer, 0..len)
 }
 
 /// A verified block.
@@ -142,6 +204,14 @@ impl Hit<'_> {
     /// `Corruption` where the value is no handle.
     pub fn handle(&self) -> Result<Handle> {
         self.block.handle(&self.entry)
+    }
+
+    /// What an entry of the top of the index points to.
+    ///
+    /// # Errors
+    /// `Corruption` where the value is no such thing.
+    pub fn part(&self) -> Result<Part> {
+        self.block.part(&self.entry)
     }
 }
 
@@ -298,10 +368,12 @@ impl Block {
     }
 
     pub(super) fn handle(&self, entry: &Entry) -> Result<Handle> {
-        Handle::take(self.value(entry)).ok_or_else(|| self.damaged())
+        let mut value = self.value(entry);
+        let handle = Handle::take(&mut value).filter(|_| value.is_empty());
+        handle.ok_or_else(|| self.damaged())
     }
-}
 
-pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+    pub(super) fn part(&self, entry: &Entry) -> Result<Part> {
+        Part::take(self.value(entry)).ok_or_else(|| self.damaged())
+    }
 }

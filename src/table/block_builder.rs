@@ -1,8 +1,10 @@
 //! Puts blocks together; see [`super::block`] for their form.
 
 use super::block::{
-    Handle, RESTART_INTERVAL, TAG_DELETE, TAG_SET, TAG_SET_EXPIRING, common_prefix, seal,
+    Handle, LZ4, PLAIN, RESTART_INTERVAL, TAG_DELETE, TAG_SET, TAG_SET_EXPIRING, seal,
 };
+use crate::bytes::common_prefix;
+use crate::lz4;
 use crate::record::{Op, Record};
 use crate::stamp::Stamp;
 use crate::varint;
@@ -67,12 +69,13 @@ impl BlockBuilder {
     }
 
     /// Closes the open block, which begins at `offset` of the table with this salt.
-    pub fn close(&mut self, salt: u64, offset: u64) -> Handle {
+    pub fn close(&mut self, salt: u64, offset: u64, compressor: &mut Compressor) -> Handle {
         for restart in &self.restarts {
             self.bytes.extend_from_slice(&restart.to_le_bytes());
         }
         self.bytes.extend_from_slice(&(self.restarts.len() as u32).to_le_bytes());
-        seal(&mut self.bytes, self.start, salt, offset);
+        let kind = compressor.compress(&mut self.bytes, self.start);
+        seal(&mut self.bytes, self.start, kind, salt, offset);
         let len = (self.bytes.len() - self.start) as u32;
         self.restarts.clear();
         self.entries = 0;
@@ -95,5 +98,35 @@ impl BlockBuilder {
     pub fn clear_closed(&mut self) {
         self.bytes.drain(..self.start);
         self.start = 0;
+    }
+}
+
+/// Compresses blocks, or leaves them as they are.
+pub struct Compressor {
+    encoder: Option<lz4::Encoder>,
+    compressed: Vec<u8>,
+}
+
+impl Compressor {
+    /// One that compresses, or does not.
+    pub fn new(compression: bool) -> Compressor {
+        let encoder = compression.then(lz4::Encoder::default);
+        Compressor { encoder, compressed: Vec::new() }
+    }
+
+    /// Compresses what begins at `start` of `block` where that saves at least an eighth; returns
+    /// the kind of the block.
+    fn compress(&mut self, block: &mut Vec<u8>, start: usize) -> u8 {
+        let Some(encoder) = &mut self.encoder else { return PLAIN };
+        let (out, plain) = (&mut self.compressed, block.get(start..).unwrap_or_default());
+        out.clear();
+        varint::put(out, plain.len() as u64);
+        let limit = (plain.len() - plain.len() / 8).saturating_sub(out.len());
+        if !encoder.compress(plain, limit, out) {
+            return PLAIN;
+        }
+        block.truncate(start);
+        block.extend_from_slice(out);
+        LZ4
     }
 }

@@ -4,7 +4,7 @@
 //! so the interval of entries after a restart is put together as a whole and then taken from its
 //! end. Both reuse their buffers: a step allocates nothing.
 
-use super::block::{Block, Entry, Handle, RESTART_INTERVAL};
+use super::block::{Block, Entry, Handle, Part, RESTART_INTERVAL};
 use crate::error::Result;
 use crate::memtable::OwnedOp;
 use crate::record::{Op, Record, order};
@@ -220,5 +220,11 @@ impl BlockCursor {
     /// The block that the current index entry points to.
     pub fn handle(&self) -> Result<Handle> {
         self.block.as_ref().map_or(Ok(Handle::default()), |block| block.handle(&self.entry))
+    }
+
+    /// What the current entry of the top of the index points to.
+    pub fn part(&self) -> Result<Part> {
+        let nowhere = Part { leaf: Handle::default(), filter: None };
+        self.block.as_ref().map_or(Ok(nowhere), |block| block.part(&self.entry))
     }
 }

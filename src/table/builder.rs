@@ -1,11 +1,12 @@
-//! Writes a table, front to back: data blocks, with an index leaf after as many as it points to,
-//! then the filter, the top of the index and the footer.
+//! Writes a table, front to back: data blocks, with an index leaf and a filter after as many as
+//! the leaf points to, then the top of the index and the footer.
 
 use super::TableMeta;
-use super::block::{Handle, common_prefix, seal};
-use super::block_builder::BlockBuilder;
-use super::filter;
+use super::block::{Handle, PLAIN, Part, seal};
+use super::block_builder::{BlockBuilder, Compressor};
+use super::filter::{self, hash};
 use super::footer::{self, Footer};
+use crate::bytes::common_prefix;
 use crate::error::{Error, Result};
 use crate::limits::Budgets;
 use crate::record::{Op, Record, order};
@@ -18,7 +19,7 @@ use std::rc::Rc;
 const WRITE_BYTES: usize = 64 * 1024;
 
 /// Writes one table into a file that holds no bytes yet. It holds the open block, the index of
-/// the open leaf, a hash for every key, and what waits to be written.
+/// the open leaf, a hash for every key below it, and what waits to be written.
 pub struct TableBuilder<S: Storage> {
     storage: Rc<S>,
     block_bytes: usize,
@@ -29,6 +30,8 @@ pub struct TableBuilder<S: Storage> {
     written: u64,
     leaf: BlockBuilder,
     top: BlockBuilder,
+    compressor: Compressor,
+    /// Of the keys below the open leaf.
     hashes: Vec<u64>,
     last: (Vec<u8>, Stamp),
 }
@@ -64,6 +67,7 @@ impl<S: Storage> TableBuilder<S> {
             written: 0,
             leaf: BlockBuilder::default(),
             top: BlockBuilder::default(),
+            compressor: Compressor::new(budgets.compression),
             hashes: Vec::new(),
             last: (Vec::new(), Stamp::ZERO),
         }
@@ -71,7 +75,7 @@ impl<S: Storage> TableBuilder<S> {
 
     /// Whether there are no versions yet.
     pub fn is_empty(&self) -> bool {
-        self.hashes.is_empty()
+        self.meta.sets + self.meta.deletes == 0
     }
 
     /// The last key added.
@@ -110,8 +114,11 @@ impl<S: Storage> TableBuilder<S> {
         if first {
             self.meta.smallest = record.key.into();
         }
+        // The versions of a key may go on below the next leaf.
+        if new_key || self.hashes.is_empty() {
+            self.hashes.push(hash(record.key));
+        }
         if new_key {
-            self.hashes.push(filter::hash(record.key));
             self.last.0.clear();
             self.last.0.extend_from_slice(record.key);
         }
@@ -132,7 +139,7 @@ impl<S: Storage> TableBuilder<S> {
     fn close_block(&mut self, next: Option<&[u8]>) {
         let mut handle = Vec::new();
         let offset = self.offset();
-        self.data.close(self.meta.salt, offset).put(&mut handle);
+        self.data.close(self.meta.salt, offset, &mut self.compressor).put(&mut handle);
         let op = Op::Set { value: &handle, expires_at: 0 };
         let (key, stamp) = &self.last;
         let shorter = next.and_then(|next| separator(key, next));
@@ -145,14 +152,16 @@ impl<S: Storage> TableBuilder<S> {
         }
     }
 
-    /// Closes the index leaf, behind the data block that was closed just before.
+    /// Closes the index leaf, behind the data block that was closed just before, and its filter.
     fn close_leaf(&mut self) {
-        let mut handle = Vec::new();
         let offset = self.offset();
-        self.leaf.close(self.meta.salt, offset).put(&mut handle);
+        let leaf = self.leaf.close(self.meta.salt, offset, &mut self.compressor);
         self.data.append(self.leaf.closed());
         self.leaf.clear_closed();
-        let op = Op::Set { value: &handle, expires_at: 0 };
+        let part = Part { leaf, filter: Some(self.append_filter()) };
+        let mut value = Vec::new();
+        part.put(&mut value);
+        let op = Op::Set { value: &value, expires_at: 0 };
         let (key, stamp) = self.leaf.last();
         self.top.add(Record { key, stamp, op });
     }
@@ -186,13 +195,12 @@ impl<S: Storage> TableBuilder<S> {
         if self.data.open_bytes() > 0 {
             self.close_block(None);
         }
-        let filter = self.append_filter();
         let top_offset = self.offset();
-        let top = self.top.close(self.meta.salt, top_offset);
+        let top = self.top.close(self.meta.salt, top_offset, &mut self.compressor);
         self.data.append(self.top.closed());
         let footer = Footer {
-            filter,
             top,
+            ranges: Handle::default(),
             sets: self.meta.sets,
             deletes: self.meta.deletes,
             id: self.meta.id,
@@ -210,7 +218,8 @@ impl<S: Storage> TableBuilder<S> {
         let offset = self.offset();
         let mut block = Vec::new();
         filter::build(&mut block, &self.hashes, self.filter_bits);
-        seal(&mut block, 0, self.meta.salt, offset);
+        seal(&mut block, 0, PLAIN, self.meta.salt, offset);
+        self.hashes.clear();
         self.data.append(&block);
         Handle { offset, len: block.len() as u32 }
     }

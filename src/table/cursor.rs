@@ -55,7 +55,7 @@ impl<S: Storage> TableCursor<S> {
     /// # Errors
     /// Those of [`Table::get`], here and below.
     pub async fn enter(&mut self) -> Result<bool> {
-        let top = self.table.ends().await?.top.clone();
+        let top = self.table.top().await?;
         if !self.top.enter(top)? {
             return Ok(false);
         }
@@ -70,7 +70,7 @@ impl<S: Storage> TableCursor<S> {
     /// Goes to the first entry at or past (`key`, `stamp`), in reverse to the last one before it;
     /// false where there is none.
     pub async fn seek(&mut self, key: &[u8], stamp: Stamp) -> Result<bool> {
-        let top = self.table.ends().await?.top.clone();
+        let top = self.table.top().await?;
         if !self.top.seek(top, key, stamp, true)? {
             return Ok(false);
         }
@@ -147,7 +147,7 @@ impl<S: Storage> TableCursor<S> {
     }
 
     async fn leaf_block(&self) -> Result<Block> {
-        self.table.cached_block(self.top.handle()?).await
+        self.table.cached_block(self.top.part()?.leaf).await
     }
 
     async fn data_block(&mut self) -> Result<Block> {

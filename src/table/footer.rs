@@ -1,25 +1,31 @@
 //! The two ends of a table file.
 //!
 //! ```text
-//! header (32 bytes)                         footer (80 bytes)
-//!  0  8  magic "kvasstbl"                    0  8  offset of the filter
+//! header (48 bytes)                         footer (104 bytes)
+//!  0  8  magic "kvasstbl"                    0  8  offset of the block of deleted ranges
 //!  8  2  format                              8  8  offset of the top of the index
-//! 10  2  flags: zero                        16  4  length of the filter, trailer included
-//! 12  4  zero                               20  4  length of the top, trailer included
+//! 10  2  flags: zero                        16  4  length of the ranges, trailer included
+//! 12  4  key id: zero                       20  4  length of the top, trailer included
 //! 16  8  table id                           24  8  versions that set
 //! 24  8  salt                               32  8  versions that delete
-//!                                           40  8  table id
-//! All numbers are little-endian.            48  8  zero
-//!                                           56  4  length of the footer
-//!                                           60  2  format
-//!                                           62  2  flags: zero
-//!                                           64  8  xxh3-64 of the bytes before
-//!                                           72  8  magic "kvasstbl"
+//! 32 16  nonce salt: zeros                  40  8  table id
+//!                                           48  8  deleted ranges
+//! All numbers are little-endian.            56  4  key id: zero
+//! Without deleted ranges the footer         60 16  nonce salt: zeros
+//! says zeros where they would lie.          76  4  zero
+//!                                           80  4  length of the footer
+//!                                           84  2  format
+//!                                           86  2  flags: zero
+//!                                           88  8  xxh3-64 of the bytes before
+//!                                           96  8  magic "kvasstbl"
 //! ```
 //!
 //! Readers use the footer, and the header only names the file to whoever finds it without a
 //! manifest. The last 24 bytes keep their form in every format. The checksum is
 //! seeded as those of blocks are.
+//!
+//! In format 1 the header ends before the nonce salt. The footer has 80 bytes, without those from
+//! 56 to 79, and a filter of the whole table where the ranges are now; it is not used.
 
 use super::block::{Handle, checksum};
 use crate::error::{Code, Error, Result};
@@ -28,25 +34,25 @@ use crate::storage::FileNo;
 
 const MAGIC: [u8; 8] = *b"kvasstbl";
 /// The length of the header, in bytes.
-pub const HEADER_BYTES: usize = 32;
+pub const HEADER_BYTES: usize = 48;
 /// The length of the footer, in bytes.
-pub const FOOTER_BYTES: usize = 80;
+pub const FOOTER_BYTES: usize = 104;
 
 /// The header of a table.
 pub fn header(id: u64, salt: u64) -> [u8; HEADER_BYTES] {
     let mut out = [0; HEADER_BYTES];
-    let fields = [&MAGIC[..], &FORMAT.to_le_bytes(), &[0; 6], &id.to_le_bytes()];
-    fill(&mut out, fields.into_iter().chain([&salt.to_le_bytes()[..]]));
+    let (id, salt) = (id.to_le_bytes(), salt.to_le_bytes());
+    fill(&mut out, [&MAGIC[..], &FORMAT.to_le_bytes(), &[0; 6], &id, &salt]);
     out
 }
 
 /// What the footer says of the rest of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footer {
-    /// The block that holds the filter.
-    pub filter: Handle,
     /// The block at the top of the index.
     pub top: Handle,
+    /// The block of deleted ranges; of no length where there are none.
+    pub ranges: Handle,
     /// As in `TableMeta`.
     pub sets: u64,
     /// As in `TableMeta`.
@@ -62,14 +68,14 @@ impl Footer {
         fill(
             &mut out,
             [
-                &self.filter.offset.to_le_bytes()[..],
+                &self.ranges.offset.to_le_bytes()[..],
                 &self.top.offset.to_le_bytes(),
-                &self.filter.len.to_le_bytes(),
+                &self.ranges.len.to_le_bytes(),
                 &self.top.len.to_le_bytes(),
                 &self.sets.to_le_bytes(),
                 &self.deletes.to_le_bytes(),
                 &self.id.to_le_bytes(),
-                &[0; 8],
+                &[0; 32],
                 &(FOOTER_BYTES as u32).to_le_bytes(),
                 &FORMAT.to_le_bytes(),
                 &[0; 2],
@@ -107,12 +113,15 @@ impl Footer {
             let message = "a table was written by a newer version of kvass: update the page";
             return Err(Error::new(Code::NewerFormat, message).at(file, offset));
         }
-        let footer = Footer::parse(covered).ok_or_else(damaged)?;
+        let mut footer = Footer::parse(covered).ok_or_else(damaged)?;
+        if format < 2 {
+            footer.ranges = Handle::default();
+        }
         let in_file = |handle: Handle| {
             let end = handle.offset.checked_add(u64::from(handle.len));
             end.is_some_and(|end| end <= offset)
         };
-        if !in_file(footer.filter) || !in_file(footer.top) {
+        if !in_file(footer.ranges) || !in_file(footer.top) {
             return Err(damaged());
         }
         Ok(footer)
@@ -120,11 +129,11 @@ impl Footer {
 
     fn parse(mut bytes: &[u8]) -> Option<Footer> {
         let rest = &mut bytes;
-        let (filter_offset, top_offset) = (take_u64(rest)?, take_u64(rest)?);
-        let (filter_len, top_len) = (take_u32(rest)?, take_u32(rest)?);
+        let (ranges_offset, top_offset) = (take_u64(rest)?, take_u64(rest)?);
+        let (ranges_len, top_len) = (take_u32(rest)?, take_u32(rest)?);
         Some(Footer {
-            filter: Handle { offset: filter_offset, len: filter_len },
             top: Handle { offset: top_offset, len: top_len },
+            ranges: Handle { offset: ranges_offset, len: ranges_len },
             sets: take_u64(rest)?,
             deletes: take_u64(rest)?,
             id: take_u64(rest)?,

@@ -2,7 +2,7 @@
 //!
 //! docs/FORMAT.md has the bytes. A [`builder::TableBuilder`] writes one, front to back; a
 //! [`Table`] reads it: the footer and the top of the index when it is first used, index leaves,
-//! filter and data blocks through the block cache, so that memory does not grow with the data.
+//! filters and data blocks through the block cache, so that memory does not grow with the data.
 
 use crate::bytes::{Bytes, zeroed};
 use crate::cache::Cache;
@@ -11,7 +11,7 @@ use crate::reader::Reader;
 use crate::record::Found;
 use crate::stamp::Stamp;
 use crate::storage::{FileNo, Storage};
-use block::{Block, Handle};
+use block::{Block, Handle, Part};
 use footer::{FOOTER_BYTES, Footer};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -28,9 +28,12 @@ mod tests;
 
 pub use builder::TableBuilder;
 pub use cursor::TableCursor;
+pub use filter::hash;
 
 /// Opening a table reads this much of its end: the footer, and the top of the index with it.
 const TAIL_BYTES: u64 = 4 * 1024;
+/// An open table keeps a top of the index of up to so many bytes; a larger one is cached.
+const TOP_BYTES_MAX: usize = 1024;
 
 /// What the manifest keeps of a table.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -105,8 +108,9 @@ pub struct Table<S: Storage> {
 
 /// What is read from the end of the file on first use, and stays.
 struct Ends {
-    top: Block,
-    filter: Handle,
+    footer: Footer,
+    /// The top of the index, if it is small.
+    top: Option<Block>,
 }
 
 impl<S: Storage> Table<S> {
@@ -121,18 +125,20 @@ impl<S: Storage> Table<S> {
         &self.meta
     }
 
-    /// The newest version of `key` at or below `at`.
+    /// The newest version of `key` at or below `at`; `hash` is the key's.
     ///
     /// # Errors
     /// `Corruption` where a block it needs is damaged, `NewerFormat`, and those of the storage.
-    pub async fn get(&self, key: &[u8], at: Stamp) -> Result<Option<Found>> {
-        let Ends { top, filter } = self.ends().await?;
-        let filter = self.cached(*filter).await?;
-        if !filter::may_contain(&filter, filter::hash(key)) {
+    pub async fn get(&self, key: &[u8], hash: u64, at: Stamp) -> Result<Option<Found>> {
+        let top = self.top().await?;
+        let Some(hit) = top.search(key, at)? else { return Ok(None) };
+        let Part { leaf, filter } = hit.part()?;
+        if let Some(filter) = filter
+            && !filter::may_contain(&self.cached(filter).await?, hash)
+        {
             return Ok(None);
         }
-        let Some(hit) = top.search(key, at)? else { return Ok(None) };
-        let leaf = self.cached_block(hit.handle()?).await?;
+        let leaf = self.cached_block(leaf).await?;
         let Some(hit) = leaf.search(key, at)? else { return Ok(None) };
         let data = self.cached_block(hit.handle()?).await?;
         let hit = data.search(key, at)?;
@@ -154,6 +160,15 @@ impl<S: Storage> Table<S> {
         }
     }
 
+    /// The top of the index.
+    async fn top(&self) -> Result<Block> {
+        let ends = self.ends().await?;
+        match &ends.top {
+            Some(top) => Ok(top.clone()),
+            None => self.cached_block(ends.footer.top).await,
+        }
+    }
+
     async fn read_ends(&self) -> Result<Ends> {
         let TableMeta { file, bytes, salt, id, .. } = self.meta;
         let tail_bytes = bytes.min(TAIL_BYTES);
@@ -168,8 +183,11 @@ impl<S: Storage> Table<S> {
             Some(start) => self.verified(&tail, start as usize, footer.top)?,
             None => self.uncached(footer.top).await?,
         };
-        let top = Block::new(top, file, footer.top.offset)?;
-        Ok(Ends { top, filter: footer.filter })
+        let top = match top.len() {
+            0..=TOP_BYTES_MAX => Some(Block::new(Bytes::copy(&top), file, footer.top.offset)?),
+            _ => None,
+        };
+        Ok(Ends { footer, top })
     }
 
     /// A verified block, through the cache.
@@ -205,14 +223,11 @@ impl<S: Storage> Table<S> {
         if read < len { Err(cut_short()) } else { Ok(buffer) }
     }
 
-    /// The stored bytes of a block that lies at `start` of `buffer`, once its checksum holds.
+    /// The bytes of a block that lies at `start` of `buffer`, once its checksum holds.
     fn verified(&self, buffer: &Rc<[u8]>, start: usize, handle: Handle) -> Result<Bytes> {
         let TableMeta { file, salt, .. } = self.meta;
-        let damaged = || Error::corruption(file, handle.offset, "a block lies outside its table");
-        let end = start.checked_add(handle.len as usize).ok_or_else(damaged)?;
-        let block = buffer.get(start..end).ok_or_else(damaged)?;
-        let stored = block::verify(block, salt, file, handle.offset)?;
-        Bytes::slice(buffer, start..start + stored).ok_or_else(damaged)
+        let range = start..start.saturating_add(handle.len as usize);
+        block::open(buffer, range, salt, file, handle.offset)
     }
 }
 

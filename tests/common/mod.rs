@@ -27,6 +27,7 @@ pub fn tiny() -> Budgets {
         level1_bytes: 8 * 1024,
         level_growth: 4,
         filter_bits: 10,
+        compression: true,
     }
 }
 
