@@ -1,10 +1,13 @@
 //! Developer tools: `cargo run --release -p xtask -- COMMAND`.
 
+mod golden;
+
+use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo run --release -p xtask -- COMMAND
 
-There are no commands yet.";
+golden [FOLDER]   writes the golden files of this format (tests/golden/README.md)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -14,8 +17,20 @@ fn main() -> ExitCode {
             println!("{USAGE}");
             ExitCode::SUCCESS
         }
+        ["golden"] => done(golden::write(&golden::folder())),
+        ["golden", folder] => done(golden::write(Path::new(folder))),
         [command, ..] => {
             eprintln!("no command {command:?}\n{USAGE}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn done(outcome: std::io::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
             ExitCode::FAILURE
         }
     }
