@@ -17,7 +17,7 @@ use kvass::stamp::Stamp;
 use kvass::storage::MemoryStorage;
 use kvass::table::{Table, Tables};
 use kvass::version::Version;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Instant;
@@ -31,7 +31,7 @@ type Store = Version<MemoryStorage>;
 struct Bench {
     env: ManualEnv<MemoryStorage>,
     budgets: Budgets,
-    ids: u64,
+    ids: Cell<u64>,
 }
 
 fn key(index: u64) -> [u8; KEY] {
@@ -65,13 +65,9 @@ impl Bench {
                 let op = OwnedOp::Set { value, expires_at: 0 };
                 memtable.insert(Rc::from(&key(index)[..]), stamp, op, stamp);
             }
-            let (env, budgets, ids) = (&self.env, &self.budgets, &mut self.ids);
-            let mut next_id = || {
-                *ids += 1;
-                *ids
-            };
+            let (env, budgets, ids) = (&self.env, &self.budgets, &self.ids);
             let written = measure("flush, an entry", ENTRIES / parts, || {
-                block_on(compaction::flush(env, budgets, &memtable, &mut next_id))
+                block_on(compaction::flush(env, budgets, &memtable, ids))
             });
             tables.push((0, Table::new(shared.clone(), written.ok().flatten().unwrap())));
         }
@@ -82,15 +78,11 @@ impl Bench {
     fn compacted(&mut self, store: &Store, cache_bytes: usize) -> Store {
         let tables = store.levels().iter().flatten();
         let upper: Vec<u64> = tables.map(|table| table.meta().id).collect();
-        let choice = Choice { level: 0, upper: upper.clone(), lower: Vec::new() };
-        let (env, budgets, ids) = (&self.env, &self.budgets, &mut self.ids);
-        let mut next_id = || {
-            *ids += 1;
-            *ids
-        };
+        let choice = Choice { level: 0, target: 1, upper: upper.clone(), lower: Vec::new() };
+        let (env, budgets, ids) = (&self.env, &self.budgets, &self.ids);
         let retained = Snapshot { stamp: Stamp::MAX, time_ms: 0 };
         let written = measure("compaction, an entry", ENTRIES, || {
-            block_on(compaction::run(env, budgets, store, &choice, retained, &mut next_id))
+            block_on(compaction::run(env, budgets, store, &choice, retained, ids))
         });
         let storage = kvass::env::Env::storage(&self.env).clone();
         let garbage = RefCell::default();
@@ -141,7 +133,7 @@ fn scan(title: &str, store: &Store, reverse: bool, limit: u64) {
 fn main() {
     let storage = Rc::new(MemoryStorage::new());
     let env = ManualEnv::new(storage, 0, 1);
-    let mut bench = Bench { env, budgets: Budgets::default(), ids: 0 };
+    let mut bench = Bench { env, budgets: Budgets::default(), ids: Cell::new(0) };
     let large = 64 << 20;
     let level0 = bench.store(4, large);
     let level1 = bench.compacted(&level0, large);

@@ -39,7 +39,8 @@ pub struct Budgets {
     pub cache_bytes: usize,
     /// A data block is closed once it holds this many bytes before its trailer.
     pub block_bytes: usize,
-    /// Compaction starts a new table past this many bytes.
+    /// Compaction starts a new table in level 1 past this many bytes; in deeper levels tables are
+    /// larger, see [`Budgets::table_bytes_at`].
     pub table_bytes: u64,
     /// Level 0 is compacted once it holds this many tables.
     pub level0_tables: usize,
@@ -51,6 +52,18 @@ pub struct Budgets {
     pub filter_bits: usize,
     /// Whether blocks are compressed where that saves an eighth or more.
     pub compression: bool,
+}
+
+/// The tables of deep levels are at most this many times as large as those of level 1.
+const TABLE_GROWTH_MAX: u64 = 4;
+
+impl Budgets {
+    /// The size past which compaction starts a new table in a level: twice that of the level
+    /// above, up to four times that of level 1, so that much data takes no great number of files.
+    pub fn table_bytes_at(&self, level: usize) -> u64 {
+        let growth = 1 << level.saturating_sub(1).min(8);
+        self.table_bytes.saturating_mul(TABLE_GROWTH_MAX.min(growth))
+    }
 }
 
 impl Default for Budgets {

@@ -90,6 +90,11 @@ impl Snapshots {
         self.pins.borrow().iter().fold(leased, |oldest, pin| oldest.min(*pin))
     }
 
+    /// Whether nobody needs more than what reads begin with now.
+    pub fn is_unused(&self) -> bool {
+        self.pins.borrow().is_empty() && self.leases.borrow().is_empty()
+    }
+
     fn end_overdue(&self, now_ms: u64) {
         self.leases.borrow_mut().retain(|lease| lease.ends_ms > now_ms);
     }

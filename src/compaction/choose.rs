@@ -1,61 +1,66 @@
 //! The policy: a pure function of what the manifest says of the tables.
 
 use super::Choice;
+use super::levels::{LEVELS_MAX, Levels, bytes_of, hull, meets};
 use crate::limits::Budgets;
+use crate::stamp::Stamp;
 use crate::table::TableMeta;
 
-/// Level 0 and the levels below it: with the default budgets room for petabytes.
-const LEVELS_MAX: usize = 8;
+/// A table is looked at for its tombstones once they are at least one of so many versions.
+const TOMBSTONES_SHARE: u64 = 4;
+/// Tombstones are moved down where that frees at least one of so many bytes that it rewrites.
+const GAIN_SHARE: u64 = 4;
 
-/// What to compact next, if any level is over its size: of the level that is furthest over it,
-/// in level 0 the oldest table and all that overlap with it, in the others the table that costs
-/// least to merge for its size.
-pub fn choose(levels: &[Vec<&TableMeta>], budgets: &Budgets) -> Option<Choice> {
-    let fullness = |level: &usize| fullness_percent(levels, *level, budgets);
-    let level = (0..levels.len().min(LEVELS_MAX - 1))
+/// What to compact next, if anything.
+///
+/// First a level that is over its size, the one that is furthest: of level 0 the oldest table and
+/// all that hang together with it, of the others the table that costs least to merge for its
+/// size, of equals the oldest. Where all are within their size, tables of many tombstones: one
+/// that hides data moves down to it, and one with nothing below is written anew without those that
+/// every reader sees. `retained` is what the oldest reader sees.
+pub fn choose(levels: &[Vec<&TableMeta>], budgets: &Budgets, retained: Stamp) -> Option<Choice> {
+    let levels = Levels { tables: levels, budgets };
+    let fullest = (0..levels.tables.len().min(LEVELS_MAX - 1))
         .rev()
-        .max_by_key(fullness)
-        .filter(|level| fullness(level) >= 100)?;
-    let tables = levels.get(level)?;
-    let below = levels.get(level + 1).map_or(&[][..], Vec::as_slice);
+        .max_by_key(|level| levels.fullness_percent(*level))
+        .filter(|level| levels.fullness_percent(*level) >= 100);
+    match fullest {
+        Some(level) => give_away(&levels, level),
+        None => reclaim(&levels, retained),
+    }
+}
+
+/// How far compaction is behind, in percent of what the levels have room for.
+pub fn pressure_percent(levels: &[Vec<&TableMeta>], budgets: &Budgets) -> u64 {
+    Levels { tables: levels, budgets }.pressure_percent()
+}
+
+fn give_away(levels: &Levels<'_>, level: usize) -> Option<Choice> {
     let upper = match level {
-        0 => oldest_and_overlapping(tables),
-        _ => tables
-            .iter()
-            .min_by_key(|table| cost_permille(table, below))
-            .copied()
-            .into_iter()
-            .collect(),
+        0 => oldest_and_overlapping(levels.level(0)),
+        _ => {
+            let tables = levels.level(level).iter().copied();
+            vec![tables.min_by_key(|table| (cost_permille(levels, level, table), table.id))?]
+        }
     };
-    let (smallest, largest) = hull(&upper)?;
-    let lower = below.iter().filter(|table| meets(table, smallest, largest));
+    move_down(levels, level, &upper)
+}
+
+fn move_down(levels: &Levels<'_>, level: usize, upper: &[&TableMeta]) -> Option<Choice> {
+    let (smallest, largest) = hull(upper)?;
+    let lower = levels.meeting(level + 1, smallest, largest);
     Some(Choice {
         level,
+        target: level + 1,
         upper: upper.iter().map(|table| table.id).collect(),
-        lower: lower.map(|table| table.id).collect(),
+        lower: lower.iter().map(|table| table.id).collect(),
     })
 }
 
-/// How full a level is; from 100 on it gives tables away.
-fn fullness_percent(levels: &[Vec<&TableMeta>], level: usize, budgets: &Budgets) -> u64 {
-    let Some(tables) = levels.get(level) else { return 0 };
-    if level == 0 {
-        return tables.len() as u64 * 100 / budgets.level0_tables.max(1) as u64;
-    }
-    let room = budgets.level_growth.saturating_pow(level as u32 - 1);
-    let room = budgets.level1_bytes.saturating_mul(room).max(1);
-    // Full is not over full: a level may hold what it has room for.
-    bytes_of(tables.iter().copied()).saturating_sub(1).saturating_mul(100) / room
-}
-
-fn bytes_of<'a>(tables: impl Iterator<Item = &'a TableMeta>) -> u64 {
-    tables.fold(0, |sum, table| sum.saturating_add(table.bytes))
-}
-
 /// The bytes that have to be rewritten below for a thousand bytes of this table.
-fn cost_permille(table: &TableMeta, below: &[&TableMeta]) -> u64 {
-    let overlapping = below.iter().filter(|other| meets(other, &table.smallest, &table.largest));
-    bytes_of(overlapping.copied()).saturating_mul(1000) / table.bytes.max(1)
+fn cost_permille(levels: &Levels<'_>, level: usize, table: &TableMeta) -> u64 {
+    let overlapping = levels.meeting(level + 1, &table.smallest, &table.largest);
+    bytes_of(overlapping).saturating_mul(1000) / table.bytes.max(1)
 }
 
 /// The oldest table of level 0 with every one that overlaps with it, or with one that does: what
@@ -73,15 +78,78 @@ fn oldest_and_overlapping<'a>(tables: &[&'a TableMeta]) -> Vec<&'a TableMeta> {
     }
 }
 
-/// The first and the last key of all these tables.
-fn hull<'a>(tables: &[&'a TableMeta]) -> Option<(&'a [u8], &'a [u8])> {
-    let smallest = tables.iter().map(|table| &*table.smallest).min()?;
-    let largest = tables.iter().map(|table| &*table.largest).max()?;
-    Some((smallest, largest))
+/// The compaction that gives most space back for its work, if one is worth it. Deeper levels come
+/// first among equals: what hides data there is freed by it, and need not be merged with.
+fn reclaim(levels: &Levels<'_>, retained: Stamp) -> Option<Choice> {
+    let mut best: Option<(u64, Choice)> = None;
+    let mut offer = |gain_permille: u64, choice: Option<Choice>| {
+        let better = best.as_ref().is_none_or(|(gain, _)| *gain < gain_permille);
+        if let Some(choice) = choice
+            && better
+            && gain_permille >= 1000 / GAIN_SHARE
+        {
+            best = Some((gain_permille, choice));
+        }
+    };
+    for level in (1..levels.tables.len()).rev() {
+        for table in levels.level(level).iter().filter(|table| is_sparse(&[table])) {
+            if levels.lies_deeper(level, &table.smallest, &table.largest) {
+                if level + 1 < LEVELS_MAX {
+                    let gain = gain_permille(levels, level, &[table]);
+                    offer(gain, move_down(levels, level, &[table]));
+                }
+            } else if table.newest <= retained {
+                offer(deletes_permille(table), Some(rewrite(level, table)));
+            }
+        }
+    }
+    let oldest = oldest_and_overlapping(levels.level(0));
+    if is_sparse(&oldest) {
+        offer(gain_permille(levels, 0, &oldest), move_down(levels, 0, &oldest));
+    }
+    best.map(|(_, choice)| choice)
 }
 
-fn meets(table: &TableMeta, smallest: &[u8], largest: &[u8]) -> bool {
-    *table.smallest <= *largest && *smallest <= *table.largest
+/// One table written anew in its level.
+fn rewrite(level: usize, table: &TableMeta) -> Choice {
+    Choice { level, target: level, upper: vec![table.id], lower: Vec::new() }
+}
+
+/// Whether tombstones make up enough of these tables to look at them.
+fn is_sparse(tables: &[&TableMeta]) -> bool {
+    let (versions, deletes) = (versions_of(tables), deletes_of(tables));
+    deletes > 0 && deletes.saturating_mul(TOMBSTONES_SHARE) >= versions
+}
+
+fn deletes_of(tables: &[&TableMeta]) -> u64 {
+    tables.iter().fold(0, |sum, table| sum.saturating_add(table.deletes))
+}
+
+fn versions_of(tables: &[&TableMeta]) -> u64 {
+    tables.iter().fold(deletes_of(tables), |sum, table| sum.saturating_add(table.sets))
+}
+
+fn deletes_permille(table: &TableMeta) -> u64 {
+    table.deletes.saturating_mul(1000) / versions_of(&[table]).max(1)
+}
+
+/// What moving these tables down frees in the end for a thousand bytes that it rewrites: each
+/// tombstone hides one entry of the usual size in each deeper level, as far as there are any. The
+/// tombstones themselves count where nothing is left for them to hide.
+fn gain_permille(levels: &Levels<'_>, level: usize, upper: &[&TableMeta]) -> u64 {
+    let Some((smallest, largest)) = hull(upper) else { return 0 };
+    let deletes = deletes_of(upper);
+    let hidden = |deep: usize| {
+        let met = levels.meeting(deep, smallest, largest);
+        let entry_bytes = bytes_of(met) / versions_of(met).max(1);
+        deletes.saturating_mul(entry_bytes).min(bytes_of(met))
+    };
+    let (own, lower) = (bytes_of(upper), bytes_of(levels.meeting(level + 1, smallest, largest)));
+    let mut gain = (level + 1..levels.tables.len()).map(hidden).fold(0, u64::saturating_add);
+    if !levels.lies_deeper(level + 1, smallest, largest) {
+        gain = gain.saturating_add(own.saturating_mul(deletes) / versions_of(upper).max(1));
+    }
+    gain.saturating_mul(1000) / own.saturating_add(lower).max(1)
 }
 
 #[cfg(test)]
@@ -111,7 +179,8 @@ mod tests {
     fn chosen(levels: &[Vec<TableMeta>]) -> Option<(usize, Vec<u64>, Vec<u64>)> {
         let shape: Vec<Vec<&TableMeta>> =
             levels.iter().map(|level| level.iter().collect()).collect();
-        choose(&shape, &budgets()).map(|choice| (choice.level, choice.upper, choice.lower))
+        choose(&shape, &budgets(), Stamp::MAX)
+            .map(|choice| (choice.level, choice.upper, choice.lower))
     }
 
     #[test]
@@ -141,7 +210,7 @@ mod tests {
         let levels: [Vec<TableMeta>; 2] = [level0, vec![table(1, "a", "f", 10)]];
         let shape: Vec<Vec<&TableMeta>> =
             levels.iter().map(|level| level.iter().collect()).collect();
-        let choice = choose(&shape, &budgets()).unwrap();
+        let choice = choose(&shape, &budgets(), Stamp::MAX).unwrap();
         assert_eq!((choice.upper.as_slice(), choice.is_move()), (&[6][..], true));
     }
 
@@ -150,5 +219,43 @@ mod tests {
         let level1 = vec![table(1, "a", "c", 60), table(2, "d", "f", 60), table(3, "g", "i", 30)];
         let level2 = vec![table(4, "a", "b", 100), table(5, "c", "e", 20), table(6, "h", "h", 50)];
         assert_eq!(chosen(&[vec![], level1, level2]), Some((1, vec![2], vec![5])));
+    }
+
+    /// A table of which so many versions delete.
+    fn sparse(id: u64, span: (&str, &str), bytes: u64, sets: u64, deletes: u64) -> TableMeta {
+        TableMeta { sets, deletes, ..table(id, span.0, span.1, bytes) }
+    }
+
+    #[test]
+    fn tombstones_move_down_to_what_they_hide_where_that_frees_enough() {
+        let data = |id, bytes| TableMeta { sets: 10, ..table(id, "a", "k", bytes) };
+        let level1 = vec![sparse(1, ("a", "k"), 20, 0, 10), table(2, "x", "z", 60)];
+        let levels = [vec![], level1.clone(), vec![data(3, 100)]];
+        assert_eq!(chosen(&levels), Some((1, vec![1], vec![3])));
+        let levels = [vec![], level1.clone(), vec![], vec![data(3, 100)]];
+        assert_eq!(chosen(&levels), Some((1, vec![1], vec![])), "nearer to it, for nothing");
+        let other = sparse(3, ("a", "k"), 900, 10_000, 0);
+        assert_eq!(chosen(&[vec![], level1, vec![other]]), None, "10 of 10,000 entries");
+    }
+
+    #[test]
+    fn tombstones_with_nothing_below_go_once_no_reader_is_older() {
+        let newest = Stamp { epoch: 1, counter: 9 };
+        let bottom = TableMeta { newest, ..sparse(1, ("a", "k"), 50, 5, 5) };
+        let levels = [vec![], vec![&bottom]];
+        let old = Stamp { epoch: 1, counter: 8 };
+        assert_eq!(choose(&levels, &budgets(), old), None);
+        let choice = choose(&levels, &budgets(), newest).unwrap();
+        assert_eq!((choice.level, choice.target, choice.is_move()), (1, 1, false));
+    }
+
+    #[test]
+    fn a_level_above_the_deepest_has_no_more_room_than_bounds_what_is_out_of_date() {
+        let level1 = vec![table(1, "a", "m", 60), table(2, "n", "z", 40)];
+        let level2: Vec<_> = (3..8).map(|id| table(id, "a", "b", 100)).collect();
+        let mut levels = vec![vec![], level1, level2, vec![table(9, "a", "z", 2_000)]];
+        assert_eq!(chosen(&levels).map(|choice| choice.0), Some(2), "500 bytes above 2,000");
+        levels[3][0].bytes = 6_000;
+        assert_eq!(chosen(&levels), None);
     }
 }

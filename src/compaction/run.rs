@@ -2,7 +2,7 @@
 
 use super::survivors::Survivors;
 use super::writer::Writer;
-use super::{Choice, Failure};
+use super::{Choice, Employer, Failure};
 use crate::env::Env;
 use crate::limits::Budgets;
 use crate::memtable::Memtable;
@@ -17,7 +17,7 @@ use std::rc::Rc;
 /// This many keys of a memtable are taken at once.
 const PAGE_KEYS: usize = 256;
 
-/// Merges the tables of `choice` into tables for the level below; returns those, in order.
+/// Merges the tables of `choice` into tables for its target; returns those, in order.
 ///
 /// `retained` is what the oldest reader sees: no reader has an earlier stamp or an earlier time.
 /// Versions that none can see are dropped, and so is what has expired by its time (with 0,
@@ -31,12 +31,12 @@ pub async fn run<E: Env>(
     version: &Version<E::Storage>,
     choice: &Choice,
     retained: Snapshot,
-    next_id: &mut impl FnMut() -> u64,
+    employer: &impl Employer,
 ) -> core::result::Result<Vec<TableMeta>, Failure> {
-    let deeper = version.levels().iter().skip(choice.level + 2).map(Vec::as_slice);
+    let deeper = version.levels().iter().skip(choice.target + 1).map(Vec::as_slice);
     let mut survivors = Survivors::new(retained, deeper);
     let mut merge = Merge::versions(input_runs(version, choice));
-    let mut writer = Writer::new(env, budgets, budgets.table_bytes, next_id);
+    let mut writer = Writer::new(env, budgets, budgets.table_bytes_at(choice.target), employer);
     let written = async {
         loop {
             match merge.step()? {
@@ -86,9 +86,9 @@ pub async fn flush<E: Env>(
     env: &E,
     budgets: &Budgets,
     memtable: &Memtable,
-    next_id: &mut impl FnMut() -> u64,
+    employer: &impl Employer,
 ) -> core::result::Result<Option<TableMeta>, Failure> {
-    let mut writer = Writer::new(env, budgets, u64::MAX, next_id);
+    let mut writer = Writer::new(env, budgets, u64::MAX, employer);
     let written = async {
         let (mut page, mut last) = (Vec::new(), None);
         loop {

@@ -1,6 +1,7 @@
 //! Compaction changes no answer that a reader can still ask for, and drops what none can.
 
 use super::*;
+use crate::env::Env;
 use crate::env::manual::{ManualEnv, block_on};
 use crate::error::Code;
 use crate::limits::Budgets;
@@ -13,6 +14,7 @@ use crate::storage::{MemoryStorage, Storage};
 use crate::table::{Table, Tables};
 use crate::version::Version;
 use proptest::prelude::*;
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -39,8 +41,28 @@ struct Store {
     /// Every version that was ever written.
     model: Model,
     counter: u64,
-    ids: u64,
+    ids: Cell<u64>,
     retained: Snapshot,
+}
+
+/// The employer of its flushes and compactions.
+struct Staff<'a> {
+    env: &'a ManualEnv<MemoryStorage>,
+    ids: &'a Cell<u64>,
+}
+
+impl Employer for Staff<'_> {
+    fn next_id(&self) -> u64 {
+        self.ids.set(self.ids.get() + 1);
+        self.ids.get()
+    }
+
+    async fn breathe(&self, _worked: usize) -> Result<()> {
+        if self.env.slice_used_up() {
+            self.env.turn().await;
+        }
+        Ok(())
+    }
 }
 
 impl Store {
@@ -52,9 +74,13 @@ impl Store {
             version: Version::empty(),
             model: Model::new(),
             counter: 0,
-            ids: 0,
+            ids: Cell::new(0),
             retained: Snapshot { stamp: Stamp::ZERO, time_ms: 0 },
         }
+    }
+
+    fn staff(&self) -> Staff<'_> {
+        Staff { env: &self.env, ids: &self.ids }
     }
 
     fn flush(&mut self, batch: Vec<(Vec<u8>, Said)>) {
@@ -63,12 +89,8 @@ impl Store {
             self.counter += 1;
             new.insert(place(&key, at(self.counter)), said);
         }
-        let (memtable, ids) = (memtable(&new), &mut self.ids);
-        let mut next_id = || {
-            *ids += 1;
-            *ids
-        };
-        let written = block_on(flush(&self.env, &budgets(), &memtable, &mut next_id)).unwrap();
+        let memtable = memtable(&new);
+        let written = block_on(flush(&self.env, &budgets(), &memtable, &self.staff())).unwrap();
         assert_eq!(written.is_some(), !new.is_empty());
         let table = written.map(|meta| (0, Table::new(self.shared.clone(), meta)));
         self.version = self.version.apply(table.into_iter().collect(), &[]);
@@ -76,14 +98,9 @@ impl Store {
     }
 
     fn apply(&mut self, choice: &Choice) -> core::result::Result<(), Failure> {
-        let ids = &mut self.ids;
-        let mut next_id = || {
-            *ids += 1;
-            *ids
-        };
-        let (budgets, retained) = (budgets(), self.retained);
-        let job = run(&self.env, &budgets, &self.version, choice, retained, &mut next_id);
-        let open = |meta| (choice.level + 1, Table::new(self.shared.clone(), meta));
+        let (budgets, retained, staff) = (budgets(), self.retained, self.staff());
+        let job = run(&self.env, &budgets, &self.version, choice, retained, &staff);
+        let open = |meta| (choice.target, Table::new(self.shared.clone(), meta));
         let added = block_on(job)?.into_iter().map(open).collect();
         let removed: Vec<u64> = choice.upper.iter().chain(&choice.lower).copied().collect();
         let tables = self.version.levels().iter().flatten();
@@ -93,7 +110,7 @@ impl Store {
     }
 
     fn compact(&mut self) {
-        while let Some(choice) = choose(&self.version.shape(), &budgets()) {
+        while let Some(choice) = choose(&self.version.shape(), &budgets(), self.retained.stamp) {
             if choice.is_move() {
                 let tables = self.version.levels()[choice.level].iter();
                 let moved = tables.filter(|table| choice.upper.contains(&table.meta().id));
@@ -112,7 +129,8 @@ impl Store {
                 let tables = self.version.levels().get(level).into_iter().flatten();
                 tables.map(|table| table.meta().id).collect()
             };
-            let choice = Choice { level, upper: ids(level), lower: ids(level + 1) };
+            let choice =
+                Choice { level, target: level + 1, upper: ids(level), lower: ids(level + 1) };
             self.apply(&choice).unwrap();
         }
     }
@@ -204,7 +222,7 @@ fn full_store() -> Store {
 #[test]
 fn a_compaction_that_fails_names_its_files_and_leaves_its_inputs_readable() {
     let mut store = full_store();
-    let choice = choose(&store.version.shape(), &budgets()).unwrap();
+    let choice = choose(&store.version.shape(), &budgets(), store.retained.stamp).unwrap();
     let before = block_on(store.shared.storage.list()).unwrap();
     let (file, bytes) = {
         let meta = store.version.levels()[0][1].meta();
@@ -237,11 +255,9 @@ fn a_compaction_lets_requests_run_whenever_its_slice_is_used_up() {
     }
     store.env.set_slice_used_up(true);
     store.env.set_turn_polls(1);
-    let choice = choose(&store.version.shape(), &budgets()).unwrap();
-    let (budgets, mut ids) = (budgets(), 100..);
-    let mut next_id = || ids.next().unwrap();
-    let retained = store.retained;
-    let job = run(&store.env, &budgets, &store.version, &choice, retained, &mut next_id);
+    let choice = choose(&store.version.shape(), &budgets(), store.retained.stamp).unwrap();
+    let (budgets, retained, staff) = (budgets(), store.retained, store.staff());
+    let job = run(&store.env, &budgets, &store.version, &choice, retained, &staff);
     let mut job = pin!(job);
     let mut context = Context::from_waker(Waker::noop());
     let mut turns = 0;
@@ -283,7 +299,7 @@ fn a_tombstone_stays_while_a_deeper_level_may_hold_its_key() {
     let deep: Vec<_> = store.version.levels()[1].iter().map(|table| (2, table.clone())).collect();
     let moved: Vec<u64> = deep.iter().map(|(_, table)| table.meta().id).collect();
     store.version = store.version.apply(deep, &moved);
-    store.apply(&Choice { level: 0, upper, lower: Vec::new() }).unwrap();
+    store.apply(&Choice { level: 0, target: 1, upper, lower: Vec::new() }).unwrap();
     let tombstones = part(&store.all_versions(), |(_, stamp)| stamp.0 > at(2));
     let keys: Vec<u8> = tombstones.keys().map(|(key, _)| key[0]).collect();
     assert_eq!(keys, [1, 5], "10 lies past all that is deeper");

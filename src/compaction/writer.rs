@@ -1,6 +1,6 @@
 //! Writes versions to one table after another, and lets requests run in between.
 
-use super::Failure;
+use super::{Employer, Failure};
 use crate::env::Env;
 use crate::error::Result;
 use crate::limits::Budgets;
@@ -8,28 +8,28 @@ use crate::record::{Op, Record};
 use crate::storage::{FileNo, Storage};
 use crate::table::{TableBuilder, TableMeta};
 
-/// The clock is looked at after this much work, in bytes of keys and values.
-const STRIDE_BYTES: usize = 32 * 1024;
+/// A flush or compaction breathes after this much work, in bytes of keys and values.
+pub const STRIDE_BYTES: usize = 32 * 1024;
 /// What a version costs beside its bytes, in bytes that could be copied meanwhile.
 const VERSION_COST: usize = 64;
 
 /// The tables written so far, and the one that is open.
-pub struct Writer<'a, E: Env, N> {
+pub struct Writer<'a, E: Env, B> {
     env: &'a E,
     budgets: &'a Budgets,
     table_bytes: u64,
-    next_id: N,
+    employer: &'a B,
     open: Option<TableBuilder<E::Storage>>,
     tables: Vec<TableMeta>,
     files: Vec<FileNo>,
     work: usize,
 }
 
-impl<'a, E: Env, N: FnMut() -> u64> Writer<'a, E, N> {
+impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
     /// A writer that begins a new table once one is larger than `table_bytes`.
-    pub fn new(env: &'a E, budgets: &'a Budgets, table_bytes: u64, next_id: N) -> Self {
+    pub fn new(env: &'a E, budgets: &'a Budgets, table_bytes: u64, employer: &'a B) -> Self {
         let (tables, files) = (Vec::new(), Vec::new());
-        Writer { env, budgets, table_bytes, next_id, open: None, tables, files, work: 0 }
+        Writer { env, budgets, table_bytes, employer, open: None, tables, files, work: 0 }
     }
 
     /// Appends a version to the open table. False, and nothing is done, where it is to begin the
@@ -50,7 +50,7 @@ impl<'a, E: Env, N: FnMut() -> u64> Writer<'a, E, N> {
         self.files.push(file);
         let mut salt = [0; 8];
         self.env.fill_random(&mut salt);
-        let (id, salt) = ((self.next_id)(), u64::from_le_bytes(salt));
+        let (id, salt) = (self.employer.next_id(), u64::from_le_bytes(salt));
         let table = TableBuilder::new(storage.clone(), file, id, salt, self.budgets);
         self.open.insert(table).add(first)
     }
@@ -72,16 +72,13 @@ impl<'a, E: Env, N: FnMut() -> u64> Writer<'a, E, N> {
         self.work >= STRIDE_BYTES
     }
 
-    /// Writes what has gathered and, if the slice is used up, lets requests run.
+    /// Writes what has gathered and lets requests run.
     pub async fn breathe(&mut self) -> Result<()> {
-        self.work = 0;
         if let Some(table) = &mut self.open {
             table.flush_if_due().await?;
         }
-        if self.env.slice_used_up() {
-            self.env.turn().await;
-        }
-        Ok(())
+        let worked = std::mem::take(&mut self.work);
+        self.employer.breathe(worked).await
     }
 
     /// Finishes the last table, unless `written` is an error.

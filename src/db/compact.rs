@@ -1,39 +1,90 @@
 //! Upkeep: what keeps reads fast and space bounded, between requests.
 
 use super::{Db, View};
-use crate::compaction::{self, Choice};
+use crate::compaction::{self, Choice, Employer};
 use crate::env::Env;
 use crate::error::Result;
-use crate::limits::Budgets;
 use crate::snapshot::Snapshot;
+use crate::stamp::Stamp;
 use crate::storage::Storage;
 use crate::table::{Table, TableMeta};
+use crate::version::Version;
 use std::rc::Rc;
 
-impl<E: Env> View<E> {
-    /// Whether there is a memtable to write out or a level to compact.
-    pub(super) fn wants_upkeep(&self, budgets: &Budgets) -> bool {
-        self.frozen.is_some() || compaction::choose(&self.version.shape(), budgets).is_some()
-    }
-}
+/// Tombstones that hide less than this part of a memtable's budget are left in memory.
+const HIDDEN_SHARE: u64 = 16;
 
 impl<E: Env> Db<E> {
     /// Whether [`Db::upkeep`] has something to do.
     pub fn wants_upkeep(&self) -> bool {
-        let can = !self.closed.get() && !self.poisoned.get() && self.failure.borrow().is_none();
-        can && self.upkeep_due.get()
+        if self.closed.get() || self.poisoned.get() || self.failure.borrow().is_some() {
+            return false;
+        }
+        if self.held_up.get() && self.snapshots.is_unused() {
+            self.appraise();
+        }
+        self.upkeep_due.get() || self.hides_much()
     }
 
     /// Writes the frozen memtable to a table and compacts, until there is nothing left to do or
     /// something fails; that stands in `failure()` until a later flush succeeds.
     pub async fn upkeep(&self) {
         while self.wants_upkeep() {
-            if self.flush_frozen().await.is_err() {
+            if self.hides_much() && self.freeze_for_space().await.is_err() {
                 return;
             }
-            let compacted = self.compact().await;
-            self.note(&compacted.map(|_| ()));
-            self.env.turn().await;
+            let _working = self.pace.work();
+            while self.upkeep_due.get() && self.wants_upkeep() {
+                if self.flush_frozen().await.is_err() {
+                    return;
+                }
+                let compacted = self.compact().await;
+                self.note(&compacted.map(|_| ()));
+                self.env.turn().await;
+            }
+        }
+    }
+
+    /// Finds out what there is to do about the tables and memtables there are now.
+    pub(super) fn appraise(&self) {
+        let view = self.view();
+        let (shape, budgets) = (view.version.shape(), &self.options.budgets);
+        let retained = self.retained();
+        let flushing = view.frozen.is_some();
+        self.held_up.set(retained < self.visible.get());
+        self.upkeep_due.set(flushing || compaction::choose(&shape, budgets, retained).is_some());
+        self.deletes_due.set(self.deletes_worth_flushing(&shape));
+        self.pace.appraise(flushing, &shape, budgets);
+    }
+
+    fn retained(&self) -> Stamp {
+        self.snapshots.oldest(self.visible.get(), self.now_ms())
+    }
+
+    /// How many tombstones hide so much in tables that it is worth it to write them out before
+    /// the memtable is full: as much as a memtable, or half of all that there is.
+    fn deletes_worth_flushing(&self, shape: &[Vec<&TableMeta>]) -> u64 {
+        let tables = || shape.iter().flatten();
+        let bytes: u64 = tables().map(|table| table.bytes).sum();
+        let sets: u64 = tables().map(|table| table.sets).sum();
+        let memtable = self.options.budgets.memtable_bytes as u64;
+        let worth = (bytes / 2).clamp(memtable / HIDDEN_SHARE, memtable);
+        if bytes < worth { u64::MAX } else { worth / (bytes / sets.max(1)).max(1) + 1 }
+    }
+
+    /// Whether the tombstones of the active memtable hide much.
+    fn hides_much(&self) -> bool {
+        let view = self.view.borrow();
+        view.frozen.is_none() && view.active.counts().1 >= self.deletes_due.get()
+    }
+
+    /// Freezes the active memtable, so that its tombstones get to what they hide.
+    async fn freeze_for_space(&self) -> Result<()> {
+        let _turn = self.entrance.enter().await;
+        self.check_open()?;
+        match self.hides_much() && !self.poisoned.get() {
+            true => self.freeze(self.generation()).await,
+            false => Ok(()),
         }
     }
 
@@ -45,25 +96,18 @@ impl<E: Env> Db<E> {
         let _turn = self.compacting.enter().await;
         self.check_open()?;
         let version = self.view().version.clone();
-        let Some(choice) = compaction::choose(&version.shape(), &self.options.budgets) else {
+        let (budgets, oldest) = (&self.options.budgets, self.retained());
+        let Some(choice) = compaction::choose(&version.shape(), budgets, oldest) else {
+            self.upkeep_due.set(self.view().frozen.is_some());
             return Ok(false);
         };
         let outputs = if choice.is_move() {
-            version
-                .levels()
-                .iter()
-                .flatten()
-                .map(|table| table.meta())
-                .filter(|meta| choice.upper.contains(&meta.id))
-                .cloned()
-                .collect()
+            moved(&version, &choice)
         } else {
-            let oldest = self.snapshots.oldest(self.visible.get(), self.now_ms());
             // At time 0 nothing has expired: an entry goes by the commit that logs its expiry,
             // which must find it to tell watchers, and leases see entries as of an earlier time.
             let retained = Snapshot { stamp: oldest, time_ms: 0 };
-            let (budgets, mut ids) = (&self.options.budgets, || self.new_id());
-            compaction::run(&self.env, budgets, &version, &choice, retained, &mut ids)
+            compaction::run(&self.env, budgets, &version, &choice, retained, &Compacting(self))
                 .await
                 .map_err(|failure| self.give_up(failure))?
         };
@@ -74,7 +118,7 @@ impl<E: Env> Db<E> {
 
     /// Makes the outputs of a compaction the database's, in place of its inputs.
     async fn replace_tables(&self, choice: &Choice, outputs: Vec<TableMeta>) -> Result<()> {
-        let target = choice.level + 1;
+        let target = choice.target;
         let removed: Vec<u64> = choice.upper.iter().chain(&choice.lower).copied().collect();
         self.edit(|manifest| {
             for level in &mut manifest.levels {
@@ -109,6 +153,14 @@ impl<E: Env> Db<E> {
         Ok(())
     }
 
+    /// Counts background work, and lets requests run when they have waited for long enough.
+    pub(super) async fn breathe(&self, worked: usize) {
+        let awaited = self.pace.worked(worked);
+        if awaited || self.env.slice_used_up() {
+            self.env.turn().await;
+        }
+    }
+
     /// Flushes what was committed and lets go of the storage. Calls under way get `Closed`.
     ///
     /// # Errors
@@ -117,9 +169,33 @@ impl<E: Env> Db<E> {
         let flushed = self.flush().await;
         self.closed.set(true);
         let _entrance = self.entrance.enter().await;
-        let _flushing = self.flushing.enter().await;
         let _compacting = self.compacting.enter().await;
+        let _flushing = self.flushing.enter().await;
         let closed = self.env.storage().close().await;
         flushed.and(closed)
+    }
+}
+
+/// What the manifest keeps of the table that moves.
+fn moved<S: Storage>(version: &Version<S>, choice: &Choice) -> Vec<TableMeta> {
+    let tables = version.levels().iter().flatten().map(|table| table.meta());
+    tables.filter(|meta| choice.upper.contains(&meta.id)).cloned().collect()
+}
+
+/// A compaction's employer: a memtable that was frozen meanwhile is written out first, for
+/// writers wait for that.
+struct Compacting<'a, E: Env>(&'a Db<E>);
+
+impl<E: Env> Employer for Compacting<'_, E> {
+    fn next_id(&self) -> u64 {
+        self.0.new_id()
+    }
+
+    async fn breathe(&self, worked: usize) -> Result<()> {
+        self.0.breathe(worked).await;
+        if self.0.view.borrow().frozen.is_some() {
+            Box::pin(self.0.flush_frozen()).await?;
+        }
+        Ok(())
     }
 }

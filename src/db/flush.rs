@@ -5,7 +5,7 @@
 //! changes no manifest: recovery reads the logs in order and finds the later one in use or empty.
 
 use super::{Db, View};
-use crate::compaction::{self, Failure};
+use crate::compaction::{self, Employer, Failure};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::manifest::{self, Manifest};
@@ -17,23 +17,29 @@ use std::rc::Rc;
 
 /// Logs that hold commits of the active memtable, the one that is written and the next.
 const LOGS_MAX: usize = 8;
-/// Level 0 may hold this many times its budget of tables before writers wait for compaction.
-const STALL_FACTOR: usize = 3;
+/// Where nobody else sees to compaction, writers do it themselves once levels are as full as this.
+const PRESSURE_MAX: u64 = 300;
+/// Of work that was done ahead of writers, what counts for them is this part of a memtable.
+const CREDIT_SHARE: u64 = 4;
 
 impl<E: Env> Db<E> {
-    /// Sees to it that the active memtable takes another commit.
+    /// Sees to it that the active memtable takes another commit, and waits for the work that the
+    /// one before has made.
     ///
     /// # Errors
     /// Those of the storage; that of another commit's write that failed meanwhile, for nothing
     /// may be added before that is repaired.
     pub(super) async fn make_room(&self) -> Result<()> {
         let generation = self.generation();
+        self.pay().await;
         while self.is_full() {
-            if self.view.borrow().frozen.is_some() {
-                self.flush_frozen().await?;
-            } else {
-                self.relieve_level0().await;
+            if self.view.borrow().frozen.is_none() {
+                self.relieve_levels().await;
                 self.freeze(generation).await?;
+            } else if self.pace.is_working() {
+                self.pace.until(|| self.view.borrow().frozen.is_none()).await;
+            } else {
+                self.flush_frozen().await?;
             }
             if let Some(error) = self.undone_since(generation) {
                 return Err(error);
@@ -50,11 +56,24 @@ impl<E: Env> Db<E> {
         many_logs || view.active.bytes() >= self.options.budgets.memtable_bytes
     }
 
-    /// Waits for compaction where level 0 has grown far past its budget. A compaction that fails
-    /// does not stop writers: its error stands in `failure()`.
-    async fn relieve_level0(&self) {
-        let most = STALL_FACTOR * self.options.budgets.level0_tables;
-        while self.view.borrow().version.levels().first().map_or(0, Vec::len) >= most {
+    /// Waits for background work in proportion to what was written since the last call.
+    async fn pay(&self) {
+        let bytes = self.view.borrow().active.bytes();
+        let written = bytes.saturating_sub(self.paid_bytes.replace(bytes));
+        if self.pace.burden() > 0 && self.pace.is_working() {
+            self.pace.pay(written, self.options.budgets.memtable_bytes as u64 / CREDIT_SHARE).await;
+        }
+    }
+
+    /// Compacts where the levels have grown far past their sizes and nobody else sees to it. A
+    /// compaction that fails does not stop writers: its error stands in `failure()`.
+    async fn relieve_levels(&self) {
+        let behind = || {
+            let shape = self.view();
+            let shape = shape.version.shape();
+            compaction::pressure_percent(&shape, &self.options.budgets) >= PRESSURE_MAX
+        };
+        while !self.pace.is_working() && behind() {
             if !matches!(self.compact().await, Ok(true)) {
                 return;
             }
@@ -63,7 +82,7 @@ impl<E: Env> Db<E> {
 
     /// Freezes the active memtable and moves on to the next log. The old log is flushed first:
     /// the new one's header says that it is whole. Fails where a write has since `generation`.
-    async fn freeze(&self, generation: usize) -> Result<()> {
+    pub(super) async fn freeze(&self, generation: usize) -> Result<()> {
         self.settle(generation, self.assigned.get(), false).await?;
         let _turn = self.appending.enter().await;
         if let Some(error) = self.undone_since(generation) {
@@ -188,7 +207,7 @@ impl<E: Env> Db<E> {
 
     async fn write_table(&self, memtable: &Memtable) -> Result<Option<TableMeta>> {
         let budgets = &self.options.budgets;
-        let written = compaction::flush(&self.env, budgets, memtable, &mut || self.new_id()).await;
+        let written = compaction::flush(&self.env, budgets, memtable, &Flushing(self)).await;
         written.map_err(|failure| self.give_up(failure))
     }
 
@@ -230,8 +249,8 @@ impl<E: Env> Db<E> {
     }
 
     pub(super) fn replace_view(&self, view: View<E>) {
-        self.upkeep_due.set(view.wants_upkeep(&self.options.budgets));
         *self.view.borrow_mut() = Rc::new(view);
+        self.appraise();
     }
 
     /// Keeps the outcome of background work for `failure()`.
@@ -243,6 +262,20 @@ impl<E: Env> Db<E> {
             Ok(()) if !self.poisoned.get() => *self.failure.borrow_mut() = None,
             _ => {}
         }
+    }
+}
+
+/// A flush's employer.
+struct Flushing<'a, E: Env>(&'a Db<E>);
+
+impl<E: Env> Employer for Flushing<'_, E> {
+    fn next_id(&self) -> u64 {
+        self.0.new_id()
+    }
+
+    async fn breathe(&self, worked: usize) -> Result<()> {
+        self.0.breathe(worked).await;
+        Ok(())
     }
 }
 

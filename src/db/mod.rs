@@ -6,13 +6,14 @@
 //! - The memtables hold every commit that no table holds; those above `visible` are in the group
 //!   buffer of the log or on their way to it, and are rolled back if they don't get there.
 //! - A [`View`] is never changed, only replaced: a reader keeps the one it began with.
-//! - A task that needs several turnstiles takes them in the order entrance, appending, flushing,
-//!   compacting, editing.
+//! - A task that needs several turnstiles takes them in the order entrance, appending, compacting,
+//!   flushing, editing.
 
 mod compact;
 mod expire;
 mod flush;
 mod open;
+mod pace;
 mod read;
 mod write;
 
@@ -30,6 +31,7 @@ use crate::table::Tables;
 use crate::version::Version;
 use crate::wal::LogWriter;
 use crate::wire;
+use pace::Pace;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -113,6 +115,14 @@ pub struct Db<E: Env> {
     view: RefCell<Rc<View<E>>>,
     /// Found out once for each view: it is asked for after every frame.
     upkeep_due: Cell<bool>,
+    /// A reader keeps tombstones from being dropped: whether upkeep is due is asked again once it
+    /// is gone.
+    held_up: Cell<bool>,
+    /// The active memtable is worth writing out at so many tombstones.
+    deletes_due: Cell<u64>,
+    pace: Pace,
+    /// Of the active memtable, how much has been paid for.
+    paid_bytes: Cell<usize>,
     manifest: RefCell<Manifest>,
     next_id: Cell<u64>,
     log: RefCell<LogWriter>,
@@ -127,8 +137,8 @@ pub struct Db<E: Env> {
 
     entrance: Turnstile,
     appending: Turnstile,
-    flushing: Turnstile,
     compacting: Turnstile,
+    flushing: Turnstile,
     editing: Turnstile,
 
     poisonings: RefCell<Vec<Poisoning>>,

@@ -2,6 +2,7 @@
 //! the logs, which the memtable's budget bounds, and not on the data.
 
 use super::flush::new_log;
+use super::pace::Pace;
 use super::write::insert;
 use super::{Counters, Db, Options, View};
 use crate::bytes::Bytes;
@@ -83,9 +84,13 @@ impl<E: Env> Db<E> {
             version: Rc::new(Version::empty().apply(opened.collect(), &[])),
         };
         let start = Stamp { epoch: manifest.epoch, counter: 0 };
-        Db {
+        let db = Db {
             tables,
-            upkeep_due: Cell::new(view.wants_upkeep(&options.budgets)),
+            upkeep_due: Cell::new(false),
+            held_up: Cell::new(false),
+            deletes_due: Cell::new(u64::MAX),
+            pace: Pace::default(),
+            paid_bytes: Cell::new(0),
             view: RefCell::new(Rc::new(view)),
             next_id: Cell::new(manifest.next_id),
             manifest: RefCell::new(manifest),
@@ -112,7 +117,9 @@ impl<E: Env> Db<E> {
             counters: Counters::default(),
             env,
             options,
-        }
+        };
+        db.appraise();
+        db
     }
 }
 

@@ -1,0 +1,98 @@
+//! Flushes and compactions as the one who writes meets them: space that comes back by itself.
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
+
+mod common;
+
+use common::{Store, commit, delete, key, number, set, tiny};
+use kvass::db::Options;
+use kvass::env::manual::block_on;
+use kvass::wire::{Blob, Mutation};
+
+const ENTRIES: usize = 4_000;
+
+fn keys() -> Vec<Vec<u8>> {
+    (0..ENTRIES).map(|index| key(&[&format!("{:04}", index * 7919 % ENTRIES)])).collect()
+}
+
+/// A database of several levels.
+fn filled(expire_in_ms: Option<u64>) -> Store {
+    let mut store = Store::open_in_memory(Options { budgets: tiny(), ..Options::default() }, 7);
+    for key in keys() {
+        let value = number(1.0);
+        let set =
+            Mutation::Set { key: Blob(&key), value: Blob(&value), expire_in_ms, stamp_key: false };
+        store.commit_one(commit(vec![], vec![set])).expect("it commits");
+        block_on(store.db.upkeep());
+    }
+    let levels = bytes_by_level(&store);
+    assert!(levels.iter().filter(|bytes| **bytes > 0).count() >= 3, "{levels:?}");
+    store
+}
+
+fn bytes_by_level(store: &Store) -> Vec<u64> {
+    let stats = block_on(store.db.stats()).expect("memory has a size");
+    stats.levels.iter().map(|(_, bytes)| *bytes).collect()
+}
+
+/// What is left when nothing is: a few tombstones too few to be worth a table.
+fn assert_empty(store: &Store) {
+    let stats = block_on(store.db.stats()).expect("memory has a size");
+    assert_eq!(store.count(), 0);
+    assert!(bytes_by_level(store).iter().sum::<u64>() < 3_000, "{stats:?}");
+    assert!(stats.disk_bytes < 10_000, "{stats:?}");
+}
+
+#[test]
+fn what_was_deleted_gives_its_space_back_without_another_write() {
+    let mut store = filled(None);
+    for key in keys() {
+        store.commit_one(commit(vec![], vec![delete(&key)])).expect("it commits");
+    }
+    block_on(store.db.upkeep());
+    assert_empty(&store);
+}
+
+#[test]
+fn what_has_expired_gives_its_space_back_without_another_write() {
+    let mut store = filled(Some(1_000_000));
+    store.advance(1_000_000);
+    while store.db.next_expiry_ms() <= store.now_ms() {
+        block_on(store.db.expire()).expect("it commits");
+    }
+    block_on(store.db.upkeep());
+    assert_empty(&store);
+}
+
+#[test]
+fn what_a_list_still_reads_gives_its_space_back_when_it_ends() {
+    let mut store = filled(None);
+    let before = store.db.snapshot();
+    let lease = store.db.snapshots().lease(1, before, store.now_ms());
+    for key in keys() {
+        store.commit_one(commit(vec![], vec![delete(&key)])).expect("it commits");
+    }
+    block_on(store.db.upkeep());
+    assert!(!store.db.wants_upkeep(), "nothing more can be done for now");
+    for key in keys() {
+        assert!(block_on(store.db.get(&key, before)).expect("it reads").is_some());
+    }
+    store.db.snapshots().release(1, lease);
+    assert!(store.db.wants_upkeep());
+    block_on(store.db.upkeep());
+    assert_empty(&store);
+}
+
+#[test]
+fn a_few_deletes_of_a_large_database_wait_for_the_memtable_to_be_full() {
+    let mut store = filled(None);
+    block_on(store.db.upkeep());
+    let before = bytes_by_level(&store);
+    for index in 0..3 {
+        let key = key(&[&format!("{index:04}")]);
+        store.commit_one(commit(vec![], vec![delete(&key)])).expect("it commits");
+        store.commit_one(commit(vec![], vec![set(&key, &number(2.0))])).expect("it commits");
+        store.commit_one(commit(vec![], vec![delete(&key)])).expect("it commits");
+        assert!(!store.db.wants_upkeep());
+    }
+    assert_eq!(before, bytes_by_level(&store));
+}
