@@ -1,12 +1,16 @@
-//! The suite of the storage back ends, on the two that need no browser.
+//! The suite of the storage back ends, on those that need no browser.
 #![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::expect_used, reason = "a test that fails may panic")]
 
 #[path = "common/storage_suite.rs"]
 mod storage_suite;
 
 use kvass::env::manual::block_on;
-use kvass::storage::{MemoryStorage, SimulatedStorage};
+use kvass::error::Code;
+use kvass::storage::{DirectoryStorage, MemoryStorage, SimulatedStorage, Storage};
 use std::cell::RefCell;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 struct Memory;
 
@@ -40,6 +44,29 @@ impl storage_suite::Opener for Simulated {
     }
 }
 
+/// A directory of its own below `target`, empty at first.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Directory {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("directory").join(name);
+        let _ = fs::remove_dir_all(&path);
+        Directory(path)
+    }
+}
+
+impl storage_suite::Opener for Directory {
+    type Storage = DirectoryStorage;
+
+    async fn open(&self) -> DirectoryStorage {
+        DirectoryStorage::open(&self.0).expect("the directory opens")
+    }
+
+    fn persists(&self) -> bool {
+        true
+    }
+}
+
 #[test]
 fn memory_does_what_every_storage_has_to_do() {
     block_on(storage_suite::run(|_| Memory));
@@ -48,4 +75,19 @@ fn memory_does_what_every_storage_has_to_do() {
 #[test]
 fn the_simulated_disk_does_what_every_storage_has_to_do() {
     block_on(storage_suite::run(|_| Simulated(RefCell::new(SimulatedStorage::new(1)))));
+}
+
+#[test]
+fn a_directory_does_what_every_storage_has_to_do() {
+    block_on(storage_suite::run(Directory::new));
+}
+
+#[test]
+fn a_directory_that_is_open_is_busy_until_it_is_closed() {
+    let Directory(path) = Directory::new("busy");
+    let storage = DirectoryStorage::open(&path).expect("the directory opens");
+    let second = DirectoryStorage::open(&path).expect_err("it is locked");
+    assert_eq!(second.code(), Code::Busy);
+    block_on(storage.close()).expect("it closes");
+    DirectoryStorage::open(&path).expect("the lock is free");
 }

@@ -80,7 +80,7 @@ const NO_LOCATIONS = { flags: ["-Zlocation-detail=none"], env: { RUSTC_BOOTSTRAP
 export async function wasmCargo(command, args, { published = false } = {}) {
   const toolchain = findWasmToolchain() ?? defaultToolchain;
   const runner = JSON.stringify([process.execPath, at("scripts/wasm-test-runner.mjs")]);
-  const target = ["--target", TARGET, "--target-dir", at("target")];
+  const target = ["--package", "kvass", "--target", TARGET, "--target-dir", at("target")];
   const config = ["--config", `target.${TARGET}.runner=${runner}`];
   const { flags, env } = published ? NO_LOCATIONS : { flags: [], env: {} };
   const encoded = [...rustflags(), ...flags].join("\x1f");

@@ -7,10 +7,14 @@
 
 use crate::error::Result;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod directory;
 pub mod file_map;
 pub mod memory;
 pub mod simulated;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use directory::DirectoryStorage;
 pub use memory::MemoryStorage;
 pub use simulated::SimulatedStorage;
 

@@ -1,0 +1,247 @@
+//! Files in a directory of the operating system: what benchmarks and tools run on natively.
+//!
+//! File `n` of the database is the file named `n`. A file named `lock`, which is locked for as
+//! long as the value lives, keeps a second process out.
+
+use super::{Durability, FileNo, MANIFEST_SLOTS, Storage};
+use crate::error::{Code, Error, Result};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A [`Storage`] in a directory. Every call is done when it returns.
+#[derive(Debug)]
+pub struct DirectoryStorage {
+    directory: PathBuf,
+    /// None once it was closed.
+    open: RefCell<Option<Files>>,
+    /// A file was made or removed and the directory not flushed since.
+    renamed: Cell<bool>,
+}
+
+#[derive(Debug)]
+struct Files {
+    by_number: BTreeMap<FileNo, OpenFile>,
+    /// Held for its lock.
+    _lock: File,
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    file: File,
+    len: u64,
+}
+
+impl DirectoryStorage {
+    /// The database in `directory`, which is made where it is missing.
+    ///
+    /// # Errors
+    /// `Busy` where another process has it open, `Io` where it can't be opened.
+    pub fn open(directory: &Path) -> Result<DirectoryStorage> {
+        fs::create_dir_all(directory).map_err(failed)?;
+        let lock = File::create(directory.join("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::new(Code::Busy, "another process has the database open"));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let mut by_number = BTreeMap::new();
+        for entry in fs::read_dir(directory).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            if let Some(number) = name.to_str().and_then(|name| name.parse().ok()) {
+                by_number.insert(number, OpenFile::open(directory, number)?);
+            }
+        }
+        for slot in MANIFEST_SLOTS {
+            by_number.insert(slot, OpenFile::open(directory, slot)?);
+        }
+        let open = RefCell::new(Some(Files { by_number, _lock: lock }));
+        Ok(DirectoryStorage { directory: directory.into(), open, renamed: Cell::new(true) })
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<FileNo, OpenFile>) -> Result<T>) -> Result<T> {
+        match &mut *self.open.borrow_mut() {
+            Some(files) => f(&mut files.by_number),
+            None => Err(Error::new(Code::Closed, "the storage was closed")),
+        }
+    }
+
+    fn with_file<T>(
+        &self,
+        file: FileNo,
+        f: impl FnOnce(&mut OpenFile) -> io::Result<T>,
+    ) -> Result<T> {
+        self.with(|files| match files.get_mut(&file) {
+            Some(open) => f(open).map_err(failed),
+            None => Err(Error::corruption(file, 0, "the file is missing")),
+        })
+    }
+
+    fn delete(&self, file: FileNo) -> Result<()> {
+        self.renamed.set(true);
+        fs::remove_file(self.directory.join(file.to_string())).map_err(failed)
+    }
+
+    /// A file is only as durable as its name.
+    fn sync_names(&self) -> io::Result<()> {
+        if cfg!(unix) && self.renamed.replace(false) {
+            let synced = File::open(&self.directory).and_then(|directory| directory.sync_all());
+            self.renamed.set(synced.is_err());
+            return synced;
+        }
+        Ok(())
+    }
+}
+
+impl OpenFile {
+    fn open(directory: &Path, number: FileNo) -> Result<OpenFile> {
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(directory.join(number.to_string())).map_err(failed)?;
+        let len = file.metadata().map_err(failed)?.len();
+        Ok(OpenFile { file, len })
+    }
+
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let rest = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let len = buffer.len().min(rest);
+        read_at(&self.file, offset, buffer.split_at_mut(len).0)?;
+        Ok(len)
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, offset: u64, data: &[u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, data, offset)
+}
+
+#[cfg(not(unix))]
+fn read_at(mut file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+    use std::io::{Read, Seek, SeekFrom};
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_exact(buffer)
+}
+
+#[cfg(not(unix))]
+fn write_at(mut file: &File, offset: u64, data: &[u8]) -> io::Result<()> {
+    use std::io::{Seek, SeekFrom, Write};
+    file.seek(SeekFrom::Start(offset))?;
+    file.write_all(data)
+}
+
+fn failed(error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::new(Code::QuotaExceeded, "the disk is full: free some space")
+        }
+        _ => Error::io(error.to_string()),
+    }
+}
+
+impl Storage for DirectoryStorage {
+    async fn list(&self) -> Result<Vec<FileNo>> {
+        self.with(|files| {
+            let holding = files.iter().filter(|(_, open)| open.len > 0);
+            let numbers = holding.map(|(number, _)| *number);
+            Ok(numbers.filter(|number| !MANIFEST_SLOTS.contains(number)).collect())
+        })
+    }
+
+    async fn adopt(&self, live: &[FileNo]) -> Result<()> {
+        self.with(|files| {
+            let kept = |number| MANIFEST_SLOTS.contains(number) || live.contains(number);
+            let spare: Vec<FileNo> = files.keys().filter(|number| !kept(number)).copied().collect();
+            for number in spare {
+                files.remove(&number);
+                self.delete(number)?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn create(&self) -> Result<FileNo> {
+        self.with(|files| {
+            let taken = |number: &FileNo| files.contains_key(number);
+            let unused = (MANIFEST_SLOTS.len() as FileNo..).find(|number| !taken(number));
+            let number = unused.ok_or_else(|| Error::io("all file numbers are in use"))?;
+            files.insert(number, OpenFile::open(&self.directory, number)?);
+            self.renamed.set(true);
+            Ok(number)
+        })
+    }
+
+    async fn len(&self, file: FileNo) -> Result<u64> {
+        self.with_file(file, |open| Ok(open.len))
+    }
+
+    async fn read(&self, file: FileNo, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        self.with_file(file, |open| open.read(offset, buffer))
+    }
+
+    async fn write(
+        &self,
+        file: FileNo,
+        offset: u64,
+        data: &[u8],
+        durability: Durability,
+    ) -> Result<()> {
+        self.with_file(file, |open| {
+            if offset > open.len {
+                return Err(io::Error::other("a write past the end of the file"));
+            }
+            write_at(&open.file, offset, data)?;
+            open.len = open.len.max(offset + data.len() as u64);
+            Ok(())
+        })
+        .map_err(|error| error.at(file, offset))?;
+        match durability {
+            Durability::Relaxed => Ok(()),
+            Durability::Strict => self.sync(file).await,
+        }
+    }
+
+    async fn sync(&self, file: FileNo) -> Result<()> {
+        self.with_file(file, |open| {
+            open.file.sync_data()?;
+            self.sync_names()
+        })
+    }
+
+    async fn truncate(&self, file: FileNo, len: u64) -> Result<()> {
+        self.with_file(file, |open| {
+            if len > open.len {
+                return Err(io::Error::other("a cut past the end of the file"));
+            }
+            open.file.set_len(len)?;
+            open.len = len;
+            Ok(())
+        })
+    }
+
+    async fn remove(&self, file: FileNo) -> Result<()> {
+        self.with_file(file, |_| Ok(()))?;
+        self.with(|files| {
+            files.remove(&file);
+            self.delete(file)
+        })
+    }
+
+    async fn usage(&self) -> Result<u64> {
+        self.with(|files| Ok(files.values().map(|open| open.len).sum()))
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.with(|_| Ok(()))?;
+        *self.open.borrow_mut() = None;
+        Ok(())
+    }
+}
