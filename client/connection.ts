@@ -134,7 +134,8 @@ export class Connection {
     if (this.#frame.count === 0) return;
     const first = this.#calls.next - this.#frame.count;
     const { ackedThrough } = this.#calls;
-    const header = { client: this.#client, epoch: this.#epoch, ackedThrough, first };
+    const resendOf = 0;
+    const header = { client: this.#client, epoch: this.#epoch, ackedThrough, resendOf, first };
     if (this.#host !== undefined) {
       this.#posted = this.#calls.next;
       this.#host.post(this.#frame.take(header));

@@ -26,6 +26,7 @@ mod model;
 pub mod reader;
 pub mod record;
 pub mod rng;
+pub mod sessions;
 pub mod signal;
 pub mod snapshot;
 pub mod stamp;

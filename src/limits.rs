@@ -29,6 +29,12 @@ pub const PAGE_ENTRIES_MAX: u32 = 10_000;
 pub const PAGE_BYTES: usize = 512 * 1024;
 /// How long a list may go without asking for its next page before its snapshot is let go.
 pub const SNAPSHOT_LEASE_MS: u64 = 60_000;
+/// Clients whose answers are kept until they have heard them.
+pub const SESSIONS_MAX: usize = 256;
+/// Answers kept for all clients together, where those of commits that follow on count as one.
+pub const RUNS_MAX: usize = 16 * 1024;
+/// How long the answers of a client that is not heard of are kept: a day, in milliseconds.
+pub const SESSION_AGE_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Budgets of one open database; tests make them small.
 #[derive(Clone, Debug)]

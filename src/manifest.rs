@@ -23,6 +23,7 @@
 use crate::error::{Code, Error, Result};
 use crate::hash::xxh3_64;
 use crate::reader::Reader;
+use crate::sessions::Session;
 use crate::stamp::Stamp;
 use crate::storage::{Durability, FileNo, MANIFEST_SLOTS, Storage};
 use crate::table::TableMeta;
@@ -57,6 +58,13 @@ pub struct Manifest {
     pub uuid: [u8; 16],
     /// When the database was made, in milliseconds since the Unix epoch.
     pub created_ms: u64,
+    /// The last commit that is in tables and in no log that an open reads. Since format 2, as all
+    /// that follows.
+    pub flushed: Stamp,
+    /// What came of the commits through `flushed` that their clients may not have heard.
+    pub sessions: Vec<Session>,
+    /// See [`crate::sessions`]: the last epoch of answers that went for want of room.
+    pub forgotten: u32,
 }
 
 /// What the slots held.
@@ -93,7 +101,7 @@ impl Manifest {
         if format >= 2 {
             rest.array::<RESERVED_BYTES>()?;
         }
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             generation,
             epoch: rest.u32()?,
             next_id: rest.u64()?,
@@ -102,7 +110,13 @@ impl Manifest {
             oldest_retained: rest.stamp()?,
             uuid: rest.array()?,
             created_ms: rest.u64()?,
+            ..Manifest::default()
         };
+        if format >= 2 {
+            manifest.flushed = rest.stamp()?;
+            manifest.sessions = rest.many(Session::decode)?;
+            manifest.forgotten = rest.u32()?;
+        }
         rest.is_at_end().then_some(manifest)
     }
 
@@ -227,6 +241,7 @@ mod tests {
     use super::*;
     use crate::env::manual::block_on;
     use crate::rng::Rng;
+    use crate::sessions::{Sessions, Verdict};
     use crate::storage::simulated::{Call, Fault};
     use crate::storage::{MemoryStorage, SimulatedStorage};
     use proptest::prelude::*;
@@ -247,6 +262,14 @@ mod tests {
         }
     }
 
+    fn sessions() -> Vec<Session> {
+        let (sessions, stamp) = (Sessions::default(), Stamp { epoch: 6, counter: 1 });
+        sessions.record(&[7; 16], 300, stamp, Verdict::CheckFailed(2), 1_700_000_000_000);
+        sessions.record(&[7; 16], 301, stamp.next(), Verdict::Mismatch("no".into()), 0);
+        sessions.record(&[8; 16], 9, stamp, Verdict::Applied, 1_700_000_000_000);
+        sessions.through(Stamp::MAX, 0)
+    }
+
     fn manifest(generation: u64, tables: u64) -> Manifest {
         Manifest {
             generation,
@@ -257,6 +280,9 @@ mod tests {
             oldest_retained: Stamp { epoch: 6, counter: 1 },
             uuid: [5; 16],
             created_ms: 1_700_000_000_000,
+            flushed: Stamp { epoch: 6, counter: 2 },
+            sessions: sessions(),
+            forgotten: 3,
         }
     }
 

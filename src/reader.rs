@@ -25,6 +25,11 @@ impl<'a> Reader<'a> {
         self.bytes.is_empty()
     }
 
+    /// The bytes that were not read.
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// A byte.
     pub fn byte(&mut self) -> Option<u8> {
         let (byte, rest) = self.bytes.split_first()?;

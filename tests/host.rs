@@ -57,6 +57,7 @@ impl Harness {
             epoch: 0,
             deadline_ms: 0,
             acked_through: 0,
+            resend_of: 0,
             first,
             requests,
         };
@@ -323,6 +324,7 @@ fn a_malformed_frame_is_a_typed_error_and_changes_nothing() {
         epoch: 0,
         deadline_ms: 0,
         acked_through: 0,
+        resend_of: 0,
         first: 1,
         requests: vec![put(&k, &one), put(&k, &one)],
     };
@@ -378,6 +380,7 @@ fn random_bytes_and_flipped_frames_never_panic() {
             epoch: 0,
             deadline_ms: 0,
             acked_through: 0,
+            resend_of: 0,
             first: round,
             requests: vec![put(&k, &one), Request::List(list), Request::Get(Blob(&k))],
         };
@@ -444,6 +447,7 @@ fn a_request_past_its_deadline_is_not_carried_out() {
         epoch: 0,
         deadline_ms: START_MS - 1,
         acked_through: 0,
+        resend_of: 0,
         first: 1,
         requests: vec![put(&k, &one)],
     };

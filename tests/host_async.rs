@@ -66,9 +66,10 @@ impl Harness {
     fn begin_as(&mut self, id: u32, requests: Vec<Request<'_>>) -> Answer {
         let first = self.sequence + 1;
         self.sequence += requests.len() as u64;
-        let (epoch, deadline_ms, acked_through) = (0, 0, 0);
+        let (epoch, deadline_ms, acked_through, resend_of) = (0, 0, 0, 0);
         let client = CLIENT;
-        let frame = RequestFrame { client, epoch, deadline_ms, acked_through, first, requests };
+        let frame =
+            RequestFrame { client, epoch, deadline_ms, acked_through, resend_of, first, requests };
         let bytes = postcard::to_allocvec(&frame).expect("it encodes");
         let mut answer: Answer = Box::pin(self.host.clone().frame(id, bytes));
         let polled = answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));

@@ -37,6 +37,7 @@ fn request(name: &str, first: u64, requests: Vec<Request<'_>>) -> Value {
         epoch: EPOCH,
         deadline_ms: 0,
         acked_through: first - 1,
+        resend_of: 0,
         first,
         requests,
     };

@@ -3,8 +3,8 @@
  * numbered in the order they have there. What a frame begins with is only known when it is sent,
  * so room is left for it:
  *
- *     | room | client: 16 bytes | epoch | deadline | acked through | first | count | requests … |
- *                                 varint  varint     varint          varint  varint
+ *     | room | client: 16 bytes | epoch | deadline | acked through | resend of | first | count | …
+ *                                 varint  varint     varint          varint      varint  varint
  */
 
 import { ByteWriter } from "../codec/bytes.ts";
@@ -38,12 +38,14 @@ export interface RequestHeader {
   epoch: number;
   /** The highest sequence for which it and all below are answered. */
   ackedThrough: number;
+  /** The epoch of the host that the requests were first sent to; 0 if this is the first time. */
+  resendOf: number;
   /** The sequence of the first request. */
   first: number;
 }
 
-/** A client id, and five varints of at most 8 bytes. */
-const HEADER_BYTES_MAX = 16 + 5 * 8;
+/** A client id, and six varints of at most 8 bytes. */
+const HEADER_BYTES_MAX = 16 + 6 * 8;
 
 /** The frame that is being put together. */
 export class RequestFrame {
@@ -83,12 +85,13 @@ export class RequestFrame {
   }
 
   /** The frame in a buffer of its own, to be transferred; begins the next one. */
-  take({ client, epoch, ackedThrough, first }: RequestHeader): ArrayBuffer {
+  take({ client, epoch, ackedThrough, resendOf, first }: RequestHeader): ArrayBuffer {
     const header = this.#header;
     header.raw(client);
     header.varint(epoch);
     header.varint(0); // No deadline.
     header.varint(ackedThrough);
+    header.varint(resendOf);
     header.varint(first);
     header.varint(this.count);
     const start = HEADER_BYTES_MAX - header.position;

@@ -7,8 +7,10 @@ use crate::env::Env;
 use crate::error::Result;
 use crate::expiry;
 use crate::record::Found;
+use crate::sessions::Verdict;
 use crate::snapshot::Snapshot;
 use crate::stamp::Stamp;
+use crate::wal::payload::Head;
 use std::borrow::Cow;
 
 /// Rows of the index taken by one commit, so that a million keys that expire together don't
@@ -45,7 +47,8 @@ impl<E: Env> Db<E> {
             return Err(error);
         }
         if !staged.is_empty() {
-            self.apply(self.next_stamp()?, now_ms, &staged)?;
+            let (stamp, verdict) = (self.next_stamp()?, Verdict::Applied);
+            self.apply(Head { stamp, time_ms: now_ms, sender: None, verdict }, &staged)?;
         }
         let through = self.assigned.get();
         let ahead = self.look_ahead(now_ms).await;

@@ -17,6 +17,8 @@ use std::rc::Rc;
 
 /// Logs that hold commits of the active memtable, the one that is written and the next.
 const LOGS_MAX: usize = 8;
+/// The log may grow to this many times the budget of the memtable.
+const LOG_FACTOR: u64 = 4;
 /// Where nobody else sees to compaction, writers do it themselves once levels are as full as this.
 const PRESSURE_MAX: u64 = 300;
 /// Of work that was done ahead of writers, what counts for them is this part of a memtable.
@@ -48,10 +50,14 @@ impl<E: Env> Db<E> {
         Ok(())
     }
 
-    /// Whether the active memtable holds its budget, or, after many opens that wrote little, has
-    /// come to rest on more logs than an open should have to read.
+    /// Whether the active memtable holds its budget, or rests on more of the log than an open
+    /// should have to read: keys written again and again, refused commits, opens that wrote little.
     fn is_full(&self) -> bool {
         let view = self.view.borrow();
+        let log_bytes_max = LOG_FACTOR * self.options.budgets.memtable_bytes as u64;
+        if self.log.borrow().len() >= log_bytes_max {
+            return true;
+        }
         let many_logs = self.manifest.borrow().logs.len() > LOGS_MAX && !view.active.is_empty();
         many_logs || view.active.bytes() >= self.options.budgets.memtable_bytes
     }
@@ -104,6 +110,7 @@ impl<E: Env> Db<E> {
             *self.log.borrow_mut() = successor;
         }
         let view = self.view();
+        self.frozen_through.set(self.visible.get());
         self.replace_view(View {
             active: Rc::default(),
             frozen: Some(view.active.clone()),
@@ -136,6 +143,7 @@ impl<E: Env> Db<E> {
         let _appending = self.appending.enter().await;
         let _flushing = self.flushing.enter().await;
         let view = self.view();
+        self.frozen_through.set(self.visible.get());
         self.replace_view(View {
             active: Rc::default(),
             frozen: Some(view.active.clone()),
@@ -177,6 +185,7 @@ impl<E: Env> Db<E> {
         self.edit(|manifest| {
             dropped = std::mem::replace(&mut manifest.logs, logs.to_vec());
             dropped.retain(|log| !logs.contains(log));
+            manifest.flushed = self.frozen_through.get();
             if let Some(meta) = &table {
                 manifest.levels.resize_with(manifest.levels.len().max(1), Vec::new);
                 if let Some(level0) = manifest.levels.first_mut() {
@@ -225,6 +234,8 @@ impl<E: Env> Db<E> {
         change(&mut manifest);
         manifest.next_id = self.next_id.get();
         manifest.oldest_retained = self.snapshots.oldest(self.visible.get(), self.now_ms());
+        manifest.sessions = self.sessions.through(manifest.flushed, self.now_ms());
+        manifest.forgotten = self.sessions.forgotten();
         manifest::store(&**self.env.storage(), &manifest).await?;
         *self.manifest.borrow_mut() = manifest;
         Ok(())

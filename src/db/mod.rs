@@ -23,6 +23,7 @@ use crate::error::{Code, Error, Result};
 use crate::limits::Budgets;
 use crate::manifest::Manifest;
 use crate::memtable::Memtable;
+use crate::sessions::Sessions;
 use crate::signal::Turnstile;
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::stamp::Stamp;
@@ -131,9 +132,12 @@ pub struct Db<E: Env> {
     visible: Cell<Stamp>,
     durable: Cell<Stamp>,
     strict_through: Cell<Stamp>,
+    /// The last commit of the frozen memtable, where there is one.
+    frozen_through: Cell<Stamp>,
     now_ms: Cell<u64>,
     next_expiry_ms: Cell<u64>,
     snapshots: Snapshots,
+    sessions: Sessions,
 
     entrance: Turnstile,
     appending: Turnstile,
@@ -186,6 +190,11 @@ impl<E: Env> Db<E> {
     /// The pins and leases that keep older versions readable.
     pub fn snapshots(&self) -> &Snapshots {
         &self.snapshots
+    }
+
+    /// What is remembered of the commits of each client.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     /// Engine time: the environment's, but never backwards within an open.
@@ -266,6 +275,7 @@ impl<E: Env> Db<E> {
     fn poison(&self, error: &Error, reported: bool) {
         let published = self.visible.get();
         self.view.borrow().active.roll_back(published);
+        self.sessions.roll_back(published);
         // The group goes with the commits; the repair starts on another log.
         let log = self.log.borrow().log().clone();
         *self.log.borrow_mut() = LogWriter::new(log, None);

@@ -11,13 +11,14 @@ use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::manifest::{self, Loaded, Manifest};
 use crate::memtable::{Memtable, OwnedOp};
+use crate::sessions::{ClientId, Sessions};
 use crate::snapshot::Snapshots;
 use crate::stamp::Stamp;
 use crate::storage::{FileNo, Storage};
 use crate::table::{Table, Tables};
 use crate::version::Version;
-use crate::wal::payload::{Commit, LoggedOp};
-use crate::wal::{self, HEADER_BYTES, LogWriter, Previous, Recovered};
+use crate::wal::payload::{Client, Commit, Head, LoggedOp};
+use crate::wal::{self, HEADER_BYTES, LogRef, LogWriter, Previous, Recovered};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -25,6 +26,9 @@ use std::rc::Rc;
 struct Replay {
     memtable: Memtable,
     last: Stamp,
+    sessions: Sessions,
+    /// The clients that the records of a log have named, by their numbers, and which log that is.
+    clients: (u64, Vec<ClientId>),
 }
 
 impl<E: Env> Db<E> {
@@ -38,11 +42,13 @@ impl<E: Env> Db<E> {
         let replay = Replay {
             memtable: Memtable::default(),
             last: Stamp { epoch: manifest.epoch, counter: 0 },
+            sessions: Sessions::new(manifest.sessions.clone(), manifest.forgotten),
+            clients: Default::default(),
         };
         let replay = RefCell::new(replay);
         let storage = env.storage().clone();
-        let recovered = wal::recover(&*storage, &manifest.logs, |_, payload| {
-            replay.borrow_mut().apply(payload)
+        let recovered = wal::recover(&*storage, &manifest.logs, |log, payload| {
+            replay.borrow_mut().apply(log, payload)
         })
         .await?;
         let replay = replay.into_inner();
@@ -102,6 +108,7 @@ impl<E: Env> Db<E> {
             now_ms: Cell::new(env.now_ms()),
             next_expiry_ms: Cell::new(0),
             snapshots: Snapshots::default(),
+            sessions: replay.sessions,
             entrance: Default::default(),
             appending: Default::default(),
             flushing: Default::default(),
@@ -112,6 +119,7 @@ impl<E: Env> Db<E> {
             failure: RefCell::default(),
             closed: Cell::new(false),
             observer: RefCell::default(),
+            frozen_through: Cell::new(Stamp::ZERO),
             unpublished: Cell::new(0),
             unpublished_events: RefCell::default(),
             counters: Counters::default(),
@@ -156,8 +164,14 @@ async fn check_files<S: Storage>(storage: &S, manifest: &Manifest, damage: &Erro
 }
 
 impl Replay {
-    fn apply(&mut self, payload: &[u8]) -> Result<()> {
+    fn apply(&mut self, log: &LogRef, payload: &[u8]) -> Result<()> {
         let commit = Commit::decode(payload)?;
+        let Head { stamp, time_ms, sender, verdict } = commit.head;
+        if let Some(sender) = sender {
+            let client = self.client(log.id, sender.client)?;
+            self.sessions.acknowledge(&client, sender.acked_through);
+            self.sessions.record(&client, sender.sequence, stamp, verdict, time_ms);
+        }
         for op in commit.ops {
             let (key, op) = op?;
             let op = match op {
@@ -166,10 +180,30 @@ impl Replay {
                 }
                 LoggedOp::Delete | LoggedOp::Expire => OwnedOp::Delete,
             };
-            insert(&self.memtable, Rc::from(key), commit.stamp, op, commit.stamp);
+            insert(&self.memtable, Rc::from(key), stamp, op, stamp);
         }
-        self.last = self.last.max(commit.stamp);
+        self.last = self.last.max(stamp);
         Ok(())
+    }
+
+    /// The client that a record of a log names.
+    fn client(&mut self, log: u64, client: Client) -> Result<ClientId> {
+        if self.clients.0 != log {
+            self.clients = (log, Vec::new());
+        }
+        let clients = &mut self.clients.1;
+        match client {
+            Client::New(id) => {
+                clients.push(id);
+                Ok(id)
+            }
+            Client::Known(number) => {
+                let place = number.checked_sub(1).and_then(|place| usize::try_from(place).ok());
+                let known = place.and_then(|place| clients.get(place));
+                let message = "a log record of a client that the log does not name";
+                known.copied().ok_or_else(|| Error::new(Code::Corruption, message))
+            }
+        }
     }
 }
 

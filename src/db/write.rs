@@ -13,10 +13,11 @@ use crate::error::{Code, Error, Result};
 use crate::expiry;
 use crate::memtable::{Memtable, OwnedOp};
 use crate::record::{Found, alive};
+use crate::sessions::{Origin, Verdict};
 use crate::stamp::Stamp;
 use crate::storage::{Durability, FileNo, Storage};
 use crate::wal::Group;
-use crate::wal::payload::{self, LoggedOp};
+use crate::wal::payload::{self, Client, Head, LoggedOp, Sender};
 use crate::wire::Commit;
 use std::rc::Rc;
 
@@ -31,6 +32,22 @@ impl<E: Env> Db<E> {
     /// storage's errors, after which the commit is not applied (it may come back if the process
     /// ends before the next write has repaired the database).
     pub async fn commit(&self, commits: &[&Commit<'_>]) -> Vec<Result<Outcome>> {
+        self.commit_from(None, commits).await
+    }
+
+    /// As [`Db::commit`], for a client: what comes of each commit is remembered until the client
+    /// has acknowledged it. One that was decided before is not applied again but answered as it
+    /// was then, refusals of checks and mismatches included; other errors changed nothing and
+    /// are not remembered.
+    ///
+    /// # Errors
+    /// Per commit: those of [`Db::commit`], and `OutcomeUnknown` for one that was sent before and
+    /// of which nothing is known any more; it is not applied.
+    pub async fn commit_from(
+        &self,
+        origin: Option<&Origin>,
+        commits: &[&Commit<'_>],
+    ) -> Vec<Result<Outcome>> {
         let mut outcomes = Vec::with_capacity(commits.len());
         let turn = self.entrance.enter().await;
         if let Err(error) = self.ready_to_write().await {
@@ -38,13 +55,19 @@ impl<E: Env> Db<E> {
         }
         let generation = self.generation();
         let mut strict = false;
-        for commit in commits {
-            let outcome = match self.undone_since(generation) {
-                Some(error) => Err(error),
-                None => self.evaluate(commit).await,
+        for (place, commit) in (0..).zip(commits) {
+            let sequence = origin.map_or(0, |origin| origin.first.saturating_add(place));
+            let known = origin.and_then(|origin| self.sessions.answer(origin, sequence));
+            let outcome = match (self.undone_since(generation), known) {
+                (Some(error), _) => Err(error),
+                (None, Some(answer)) => answer,
+                (None, None) => {
+                    let sender = origin.map(|origin| origin.sender(sequence));
+                    self.evaluate(sender, commit).await
+                }
             };
             let durability = commit.durability.unwrap_or(self.options.durability);
-            strict |= outcome.is_ok() && durability == Durability::Strict;
+            strict |= durability == Durability::Strict && is_logged(&outcome);
             outcomes.push(outcome);
         }
         let through = self.assigned.get();
@@ -143,23 +166,32 @@ impl<E: Env> Db<E> {
     }
 
     /// Decides one commit and applies it to the memtable and the group buffer.
-    async fn evaluate(&self, commit: &Commit<'_>) -> Result<Outcome> {
+    async fn evaluate(&self, sender: Option<Sender>, commit: &Commit<'_>) -> Result<Outcome> {
         commit::validate(commit)?;
         self.make_room().await?;
         let generation = self.generation();
-        let now_ms = self.now_ms();
-        if let Some(place) = commit::failed_check(commit, self).await? {
-            return Ok(Outcome::CheckFailed(place));
-        }
+        let time_ms = self.now_ms();
+        let (mut verdict, mut staged) = (Verdict::Applied, Vec::new());
         let stamp = self.next_stamp()?;
-        let staged = commit::stage(commit, stamp, now_ms, self).await?;
-        match self.undone_since(generation) {
-            Some(error) => Err(error),
-            None => {
-                self.apply(stamp, now_ms, &staged)?;
-                Ok(Outcome::Committed(stamp))
+        if let Some(place) = commit::failed_check(commit, self).await? {
+            verdict = Verdict::CheckFailed(place);
+        } else {
+            match commit::stage(commit, stamp, time_ms, self).await {
+                Ok(all) => staged = all,
+                Err(error) if error.code() == Code::TypeMismatch => {
+                    verdict = Verdict::Mismatch(error.message().into());
+                }
+                Err(error) => return Err(error),
             }
         }
+        let answer = verdict.answer(stamp);
+        if verdict == Verdict::Applied || sender.is_some() {
+            if let Some(error) = self.undone_since(generation) {
+                return Err(error);
+            }
+            self.apply(Head { stamp, time_ms, sender, verdict }, &staged)?;
+        }
+        answer
     }
 
     pub(super) fn next_stamp(&self) -> Result<Stamp> {
@@ -172,9 +204,20 @@ impl<E: Env> Db<E> {
         }
     }
 
-    /// Logs a staged commit and puts it into the active memtable, not yet visible.
-    pub(super) fn apply(&self, stamp: Stamp, now_ms: u64, staged: &[Staged<'_>]) -> Result<()> {
-        self.log_staged(stamp, now_ms, staged)?;
+    /// Logs what was decided and puts a staged commit into the active memtable, not yet visible.
+    pub(super) fn apply(&self, head: Head, staged: &[Staged<'_>]) -> Result<()> {
+        let Head { stamp, time_ms: now_ms, sender, .. } = head;
+        let verdict = head.verdict.clone();
+        self.log_staged(head, staged)?;
+        self.assigned.set(stamp);
+        let is_applied = verdict == Verdict::Applied;
+        if let Some(Sender { client: Client::New(client), sequence, .. }) = sender {
+            self.sessions.record(&client, sequence, stamp, verdict, now_ms);
+        }
+        if !is_applied {
+            return Ok(());
+        }
+        self.unpublished.set(self.unpublished.get() + 1);
         let view = self.view();
         let observed = self.observer.borrow().is_some();
         let mut changes = Vec::with_capacity(if observed { staged.len() } else { 0 });
@@ -196,17 +239,14 @@ impl<E: Env> Db<E> {
             }
             insert(&view.active, key, stamp, owned, oldest);
         }
-        self.assigned.set(stamp);
-        self.unpublished.set(self.unpublished.get() + 1);
         if observed {
             self.unpublished_events.borrow_mut().push(CommitEvent { stamp, changes });
         }
         Ok(())
     }
 
-    fn log_staged(&self, stamp: Stamp, now_ms: u64, staged: &[Staged<'_>]) -> Result<()> {
-        self.log.borrow_mut().record(|out| {
-            payload::begin(out, stamp, now_ms);
+    fn log_staged(&self, head: Head, staged: &[Staged<'_>]) -> Result<()> {
+        self.log.borrow_mut().commit(head, |out| {
             for Staged { key, op } in staged {
                 let logged = match op {
                     StagedOp::Set { value, expires_at } => {
@@ -217,7 +257,6 @@ impl<E: Env> Db<E> {
                 };
                 payload::op(out, key, logged);
             }
-            Ok(())
         })
     }
 
@@ -329,6 +368,11 @@ impl<E: Env> Db<E> {
             self.next_expiry_ms.set(self.next_expiry_ms.get().min(expires_at));
         }
     }
+}
+
+/// Whether an answer rests on a record of the log, or did when it was first given.
+fn is_logged(answer: &Result<Outcome>) -> bool {
+    answer.as_ref().err().is_none_or(|error| error.code() == Code::TypeMismatch)
 }
 
 /// Puts a version into a memtable, and its row of the expiry index where it expires.

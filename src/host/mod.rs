@@ -13,6 +13,7 @@ use crate::db::{CommitEvent, Db};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::manifest::FORMAT;
+use crate::sessions::Origin;
 use crate::signal::Turnstile;
 use crate::wire::hello::{self, Hello};
 use crate::wire::{Request, RequestFrame};
@@ -200,7 +201,10 @@ impl<E: Env> Host<E> {
     }
 
     async fn answer(self: &Rc<Self>, connection: &Rc<Connection>, frame: &RequestFrame<'_>) {
-        let requests = Requests { host: self, connection, first: frame.first };
+        let &RequestFrame { client, acked_through, resend_of, first, .. } = frame;
+        let origin = Origin { client, first, acked_through, resend_of };
+        let requests = Requests { host: self, connection, origin };
+        self.db.sessions().acknowledge(&client, acked_through);
         if frame.deadline_ms != 0 && frame.deadline_ms < self.db.now_ms() {
             requests.refuse(&frame.requests, &Error::new(Code::Timeout, "the deadline has passed"));
             return;

@@ -9,6 +9,7 @@ use crate::expiry::USER_KEYS_START;
 use crate::host::subscription::Subscription;
 use crate::limits;
 use crate::record::Op;
+use crate::sessions::Origin;
 use crate::signal::join_all;
 use crate::snapshot::Snapshot;
 use crate::varint;
@@ -26,20 +27,21 @@ const SIDE_BY_SIDE: usize = 64;
 pub(super) struct Requests<'a, E: Env> {
     pub(super) host: &'a Rc<Host<E>>,
     pub(super) connection: &'a Rc<Connection>,
-    pub(super) first: u64,
+    /// The client, and the sequence of the first request.
+    pub(super) origin: Origin,
 }
 
 impl<E: Env> Requests<'_, E> {
     /// Answers every request with the same error.
     pub(super) fn refuse(&self, requests: &[Request<'_>], error: &Error) {
-        for (sequence, _) in (self.first..).zip(requests) {
+        for (sequence, _) in (self.origin.first..).zip(requests) {
             self.connection.outbox.borrow_mut().error(sequence, error);
         }
     }
 
     /// Runs the requests: neighbouring commits as one batch, neighbouring reads side by side.
     pub(super) async fn run(&self, requests: &[Request<'_>]) {
-        let mut sequence = self.first;
+        let mut sequence = self.origin.first;
         for run in requests.chunk_by(|a, b| is_commit(a) == is_commit(b)) {
             match run {
                 [Request::Commit(_), ..] => self.commit(sequence, run).await,
@@ -60,7 +62,8 @@ impl<E: Env> Requests<'_, E> {
                 batch.push(commit);
             }
         }
-        let outcomes = self.host.db.commit(&batch).await;
+        let origin = Origin { first, ..self.origin };
+        let outcomes = self.host.db.commit_from(Some(&origin), &batch).await;
         for (sequence, outcome) in (first..).zip(outcomes) {
             self.reply(
                 sequence,
@@ -97,6 +100,7 @@ impl<E: Env> Requests<'_, E> {
             }
             Request::Status => self.status(sequence),
             Request::Close => {
+                self.host.db.sessions().forget(&self.connection.client);
                 let done = self.host.db.close().await;
                 self.reply(sequence, done.map(|()| Response::Done));
             }

@@ -1,23 +1,32 @@
 //! The payload of a log record: one commit.
 //!
 //! ```text
-//! +---------+---------+---------+-------+------+------+-----
-//! | epoch   | counter | time ms | flags | op   | op   | ...   to the end of the payload
-//! | varint  | varint  | varint  | u8    |      |      |
-//! +---------+---------+---------+-------+------+------+-----
+//! +---------+---------+---------+-------+--------+-----------+------+------+-----
+//! | epoch   | counter | time ms | flags | sender | refusal   | op   | op   | ...   to the end
+//! | varint  | varint  | varint  | u8    | bit 0  | bit 1     |      |      |
+//! +---------+---------+---------+-------+--------+-----------+------+------+-----
 //!
+//! sender  | client, varint | sequence, varint | of these unacknowledged, varint |
+//!         | 0 | client id, 16 bytes | sequence | unacknowledged |
+//! refusal | 0 | place of the failed check, varint |
+//!         | 1 | message: a varint length, UTF-8 |
 //! op     delete  | 0 | key           |           key and value: a varint length, then bytes
 //!        set     | 1 | key | value   |
 //!        set     | 2 | key | expires at, varint | value   |
 //!        expire  | 3 | key           |           a delete because its time had come
 //! ```
 //!
-//! Flags are zero; a bit will say that a client's id and sequence follow, for exactly-once
-//! commits. The value stands last, so that a large one can be cut off.
+//! The flags say which of sender and refusal there are; all other bits are zero. A client is
+//! written out in its first record in a log, and is then the next number there, from 1 on: of a
+//! log that is read, all records before this one were. The client has the answers to all commits
+//! before the last `unacknowledged` ones, this one included. A commit that was refused has no ops.
+//! The value stands last, so that a large one can be cut off.
 
 use crate::error::{Code, Error, Result};
+use crate::reader::Reader;
 use crate::record::Op;
-use crate::stamp::{COUNTER_MAX, Stamp};
+use crate::sessions::{ClientId, Verdict};
+use crate::stamp::Stamp;
 use crate::varint;
 
 /// What a commit did to a key.
@@ -51,12 +60,103 @@ const SET: u8 = 1;
 const SET_EXPIRING: u8 = 2;
 const EXPIRE: u8 = 3;
 
-/// Begins the payload of the commit `stamp`, made at `time_ms`; its ops follow.
-pub fn begin(out: &mut Vec<u8>, stamp: Stamp, time_ms: u64) {
-    varint::put(out, u64::from(stamp.epoch));
-    varint::put(out, stamp.counter);
-    varint::put(out, time_ms);
-    out.push(0);
+const SENDER: u8 = 1;
+const REFUSED: u8 = 2;
+
+const CHECK_FAILED: u8 = 0;
+const MISMATCH: u8 = 1;
+
+/// A client as a record names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// For the first time in this log.
+    New(ClientId),
+    /// By its number in this log, from 1 on.
+    Known(u64),
+}
+
+/// Who sent a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// The client.
+    pub client: Client,
+    /// The commit's number there.
+    pub sequence: u64,
+    /// The client has the answers up to this sequence, which is lower.
+    pub acked_through: u64,
+}
+
+/// What a record says beside its ops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The versionstamp of the commit.
+    pub stamp: Stamp,
+    /// The engine's time when it was made, in milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// Who sent it, if a client did.
+    pub sender: Option<Sender>,
+    /// What was decided.
+    pub verdict: Verdict,
+}
+
+impl Head {
+    /// Begins a payload; the ops follow, unless the commit was refused.
+    pub fn begin(&self, out: &mut Vec<u8>) {
+        varint::put(out, u64::from(self.stamp.epoch));
+        varint::put(out, self.stamp.counter);
+        varint::put(out, self.time_ms);
+        let refused = if self.verdict == Verdict::Applied { 0 } else { REFUSED };
+        out.push(refused | if self.sender.is_some() { SENDER } else { 0 });
+        if let Some(Sender { client, sequence, acked_through }) = &self.sender {
+            match client {
+                Client::Known(number) => varint::put(out, *number),
+                Client::New(id) => {
+                    out.push(0);
+                    out.extend_from_slice(id);
+                }
+            }
+            varint::put(out, *sequence);
+            varint::put(out, sequence.saturating_sub(*acked_through));
+        }
+        match &self.verdict {
+            Verdict::Applied => {}
+            Verdict::CheckFailed(place) => {
+                out.push(CHECK_FAILED);
+                varint::put(out, u64::from(*place));
+            }
+            Verdict::Mismatch(message) => {
+                out.push(MISMATCH);
+                varint::put_bytes(out, message.as_bytes());
+            }
+        }
+    }
+
+    fn parse(rest: &mut Reader<'_>) -> Option<Head> {
+        let (stamp, time_ms, flags) = (rest.stamp()?, rest.u64()?, rest.byte()?);
+        let sender = if flags & SENDER == 0 { None } else { Some(Sender::parse(rest)?) };
+        let verdict = match flags & REFUSED {
+            0 => Verdict::Applied,
+            _ => match rest.byte()? {
+                CHECK_FAILED => Verdict::CheckFailed(rest.u32()?),
+                MISMATCH => Verdict::Mismatch(core::str::from_utf8(rest.bytes()?).ok()?.into()),
+                _ => return None,
+            },
+        };
+        let is_known = flags & !(SENDER | REFUSED) == 0;
+        is_known.then_some(Head { stamp, time_ms, sender, verdict })
+    }
+}
+
+impl Sender {
+    fn parse(rest: &mut Reader<'_>) -> Option<Sender> {
+        let client = match rest.u64()? {
+            0 => Client::New(rest.array()?),
+            number => Client::Known(number),
+        };
+        let sequence = rest.u64()?;
+        let acked_through = sequence.checked_sub(rest.u64()?)?;
+        Some(Sender { client, sequence, acked_through })
+    }
 }
 
 /// Appends what the commit does to `key`.
@@ -77,12 +177,10 @@ pub fn op(out: &mut Vec<u8>, key: &[u8], op: LoggedOp<'_>) {
 }
 
 /// A commit as it was logged.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Commit<'a> {
-    /// Its versionstamp.
-    pub stamp: Stamp,
-    /// The engine's time when it was made, in milliseconds since the Unix epoch.
-    pub time_ms: u64,
+    /// All but its ops.
+    pub head: Head,
     /// What it did, in order.
     pub ops: Ops<'a>,
 }
@@ -93,16 +191,13 @@ impl<'a> Commit<'a> {
     /// # Errors
     /// `Corruption`, without a place: the log is asked for it.
     pub fn decode(payload: &'a [u8]) -> Result<Commit<'a>> {
-        let mut rest = payload;
-        let mut parse = || {
-            let epoch = u32::try_from(varint::take(&mut rest)?).ok()?;
-            let counter = varint::take(&mut rest).filter(|counter| *counter <= COUNTER_MAX)?;
-            let time_ms = varint::take(&mut rest)?;
-            let (flags, ops) = rest.split_first()?;
-            let stamp = Stamp { epoch, counter };
-            (*flags == 0).then_some(Commit { stamp, time_ms, ops: Ops { rest: ops } })
-        };
-        parse().ok_or_else(malformed)
+        let mut rest = Reader::new(payload, 0);
+        let head = Head::parse(&mut rest).ok_or_else(malformed)?;
+        let ops = Ops { rest: rest.rest() };
+        match head.verdict == Verdict::Applied || ops.rest.is_empty() {
+            true => Ok(Commit { head, ops }),
+            false => Err(malformed()),
+        }
     }
 }
 
@@ -152,7 +247,9 @@ fn malformed() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stamp::COUNTER_MAX;
     use proptest::collection::vec;
+    use proptest::option;
     use proptest::prelude::*;
 
     type Owned = (Vec<u8>, Option<(Vec<u8>, u64)>, bool);
@@ -165,18 +262,38 @@ mod tests {
         }
     }
 
+    fn sender() -> impl Strategy<Value = Option<Sender>> {
+        let client = prop_oneof![
+            any::<[u8; 16]>().prop_map(Client::New),
+            (1..400u64).prop_map(Client::Known),
+        ];
+        option::of((client, any::<u64>(), any::<u64>()).prop_map(|(client, sequence, acked)| {
+            Sender { client, sequence, acked_through: acked.min(sequence) }
+        }))
+    }
+
+    fn head() -> impl Strategy<Value = Head> {
+        let stamp = (any::<u32>(), 0..=COUNTER_MAX);
+        let verdict = prop_oneof![
+            Just(Verdict::Applied),
+            any::<u32>().prop_map(Verdict::CheckFailed),
+            any::<String>().prop_map(|message| Verdict::Mismatch(message.into())),
+        ];
+        (stamp, any::<u64>(), sender(), verdict).prop_map(|(stamp, time_ms, sender, verdict)| {
+            let stamp = Stamp { epoch: stamp.0, counter: stamp.1 };
+            Head { stamp, time_ms, sender, verdict }
+        })
+    }
+
     proptest! {
         #[test]
-        fn a_commit_comes_back(
-            (epoch, counter, time_ms) in (any::<u32>(), 0..=COUNTER_MAX, any::<u64>()),
-            ops in vec(any::<Owned>(), 0..8),
-        ) {
+        fn a_commit_comes_back(head in head(), ops in vec(any::<Owned>(), 0..8)) {
+            let ops = if head.verdict == Verdict::Applied { ops } else { vec![] };
             let mut out = Vec::new();
-            let stamp = Stamp { epoch, counter };
-            begin(&mut out, stamp, time_ms);
+            head.begin(&mut out);
             ops.iter().for_each(|one| op(&mut out, &one.0, logged(one)));
             let commit = Commit::decode(&out).unwrap();
-            prop_assert_eq!((commit.stamp, commit.time_ms), (stamp, time_ms));
+            prop_assert_eq!(commit.head, head);
             let read: Vec<_> = commit.ops.collect::<Result<_>>().unwrap();
             let wanted: Vec<_> = ops.iter().map(|one| (one.0.as_slice(), logged(one))).collect();
             prop_assert_eq!(read, wanted);
@@ -187,7 +304,7 @@ mod tests {
             let Ok(commit) = Commit::decode(&bytes) else { return Ok(()) };
             let Ok(ops) = commit.ops.collect::<Result<Vec<_>>>() else { return Ok(()) };
             let mut out = Vec::new();
-            begin(&mut out, commit.stamp, commit.time_ms);
+            commit.head.begin(&mut out);
             ops.iter().for_each(|(key, one)| op(&mut out, key, *one));
             prop_assert_eq!(out, bytes);
         }
@@ -196,7 +313,10 @@ mod tests {
     #[test]
     fn a_commit_cut_short_is_an_error() {
         let mut out = Vec::new();
-        begin(&mut out, Stamp { epoch: 1, counter: 300 }, 1_700_000_000_000);
+        let stamp = Stamp { epoch: 1, counter: 300 };
+        let sender = Sender { client: Client::New([7; 16]), sequence: 200, acked_through: 3 };
+        let (time_ms, verdict) = (1_700_000_000_000, Verdict::Applied);
+        Head { stamp, time_ms, sender: Some(sender), verdict }.begin(&mut out);
         let head = out.len();
         op(&mut out, b"key", LoggedOp::Set { value: b"value", expires_at: 9 });
         for len in 0..out.len() {

@@ -5,8 +5,10 @@
 //! group meanwhile, and [`LogWriter::written`] takes the buffer back. One group is under way at
 //! a time. After a write or a flush that failed the writer must not be used again.
 
+use super::payload::{self, Client};
 use super::{CHECKED_FROM, HEADER_BYTES, Head, LogRef, Previous, RECORD_BYTES};
 use crate::error::{Code, Error, Result};
+use crate::sessions::ClientId;
 use crate::storage::{Durability, FileNo};
 use core::mem;
 
@@ -23,6 +25,8 @@ pub struct LogWriter {
     written: u64,
     durable: u64,
     marked: u64,
+    /// The clients that records of this log name, by their numbers.
+    clients: Vec<ClientId>,
 }
 
 /// Bytes to be written at `offset` of `file`.
@@ -40,8 +44,8 @@ impl LogWriter {
     /// A writer of an empty log. `previous` is the last log before it that holds records; it must
     /// be durable to that length before the first group of this one is written.
     pub fn new(log: LogRef, previous: Option<Previous>) -> LogWriter {
-        let (group, spare) = (Vec::new(), Vec::new());
-        LogWriter { log, previous, group, spare, written: 0, durable: 0, marked: 0 }
+        let (group, spare, clients) = (Vec::new(), Vec::new(), Vec::new());
+        LogWriter { log, previous, group, spare, written: 0, durable: 0, marked: 0, clients }
     }
 
     /// A writer of the log after this one, which must be durable by now.
@@ -63,6 +67,34 @@ impl LogWriter {
     /// Whether nothing has been written yet.
     pub fn is_empty(&self) -> bool {
         self.written == 0
+    }
+
+    /// Adds the record of a commit of `sender` (if it has one), the client by its number in this
+    /// log; `ops` appends what it did.
+    ///
+    /// # Errors
+    /// `TooLarge` for a payload of 4 GiB; nothing is added then.
+    pub fn commit(
+        &mut self,
+        mut head: payload::Head,
+        ops: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<()> {
+        let mut new = None;
+        if let Some(payload::Sender { client, .. }) = &mut head.sender
+            && let Client::New(id) = *client
+        {
+            match self.clients.iter().position(|known| *known == id) {
+                Some(place) => *client = Client::Known(place as u64 + 1),
+                None => new = Some(id),
+            }
+        }
+        self.record(|out| {
+            head.begin(out);
+            ops(out);
+            Ok(())
+        })?;
+        self.clients.extend(new);
+        Ok(())
     }
 
     /// Adds a record to the group; `encode` appends its payload (at least a byte) to what is
@@ -162,20 +194,18 @@ fn put(place: &mut [u8], field: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sessions::Verdict;
     use crate::stamp::Stamp;
-    use crate::wal::payload::{self, LoggedOp};
+    use crate::wal::payload::LoggedOp;
 
     #[test]
     fn a_record_has_the_bytes_of_the_format_document() {
         let log = LogRef { id: 1, file: 2, salt: [1, 2, 3, 4, 5, 6, 7, 8] };
         let mut writer = LogWriter::new(log, None);
-        let encode = |out: &mut Vec<u8>| {
-            payload::begin(out, Stamp { epoch: 1, counter: 1 }, 1_700_000_000_000);
-            let op = LoggedOp::Set { value: &[0x01, 0xf5], expires_at: 0 };
-            payload::op(out, b"\x02a\x00", op);
-            Ok(())
-        };
-        writer.record(encode).unwrap();
+        let (stamp, time_ms) = (Stamp { epoch: 1, counter: 1 }, 1_700_000_000_000);
+        let head = payload::Head { stamp, time_ms, sender: None, verdict: Verdict::Applied };
+        let op = LoggedOp::Set { value: &[0x01, 0xf5], expires_at: 0 };
+        writer.commit(head, |out| payload::op(out, b"\x02a\x00", op)).unwrap();
         let group = writer.take_group().unwrap();
         let hex: String = group.bytes[HEADER_BYTES..].iter().map(|b| format!("{b:02x}")).collect();
         let wanted = "010203043277b5f48cb17f17110000000000000000000000\

@@ -13,6 +13,7 @@ pub(super) fn request_frame(bytes: &[u8]) -> Option<RequestFrame<'_>> {
         epoch: rest.u32()?,
         deadline_ms: rest.u64()?,
         acked_through: rest.u64()?,
+        resend_of: rest.u32()?,
         first: rest.u64()?,
         requests: rest.many(request)?,
     };
@@ -169,6 +170,7 @@ mod tests {
                 epoch: rng.next() as u32,
                 deadline_ms: rng.next(),
                 acked_through: rng.next(),
+                resend_of: rng.next() as u32,
                 first: rng.next(),
                 requests: (0..rng.below(5)).map(|_| some_request(&rng, &bytes)).collect(),
             };

@@ -34,6 +34,9 @@ pub struct RequestFrame<'a> {
     pub deadline_ms: u64,
     /// The highest sequence for which it and all below have been answered.
     pub acked_through: u64,
+    /// Where the requests were sent before and not answered: the epoch of the host that they were
+    /// first sent to. 0 where this is the first time.
+    pub resend_of: u32,
     /// The sequence of the first request; the others follow on.
     pub first: u64,
     /// The requests, in the order of the calls. Writes take effect in this order, and a read

@@ -48,6 +48,7 @@ export interface RequestFrame {
   epoch: number;
   deadline: number;
   ackedThrough: number;
+  resendOf: number;
   first: number;
   requests: Request[];
 }
@@ -67,6 +68,7 @@ export function readRequests(buffer: ArrayBuffer): RequestFrame {
     epoch: r.varint(),
     deadline: r.varint(),
     ackedThrough: r.varint(),
+    resendOf: r.varint(),
     first: r.varint(),
     requests: many(r, readRequest),
   };

@@ -1,0 +1,436 @@
+//! Sessions: what came of the commits of each client, kept until the client has heard it, so that
+//! one that is sent again is answered from here and never applied twice.
+//!
+//! - A commit is known by its client and its sequence. Answers of sequences that follow on, under
+//!   stamps that follow on, are one [`Run`]: a client that only writes has one of them.
+//! - What a client has acknowledged is dropped. `through` is the highest sequence that was dropped
+//!   or never will be asked for: a repeat at or below it is `OutcomeUnknown`.
+//! - The log brings back what came after the last flush, the manifest what came before.
+//! - Kept by count and age. Where a session that still had answers went for want of room,
+//!   `forgotten` is the last epoch of them: a client that nothing is known of may have been that
+//!   one if it first sent its commit in that epoch or before, and not otherwise.
+
+use crate::commit::Outcome;
+use crate::error::{Code, Error, Result};
+use crate::limits::{RUNS_MAX, SESSION_AGE_MS, SESSIONS_MAX};
+use crate::reader::Reader;
+use crate::stamp::{COUNTER_MAX, Stamp};
+use crate::wal::payload::{Client, Sender};
+use serde::Serialize;
+use std::cell::{Cell, RefCell};
+
+/// The random number of a client.
+pub type ClientId = [u8; 16];
+
+/// Who sends commits, and which ones they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// The client.
+    pub client: ClientId,
+    /// The sequence of the first commit; the others follow on.
+    pub first: u64,
+    /// The client has the answers up to this sequence.
+    pub acked_through: u64,
+    /// The epoch in which the commits were sent before; 0 where this is the first time.
+    pub resend_of: u32,
+}
+
+impl Origin {
+    /// The sender of the commit `sequence`, for the log.
+    pub fn sender(&self, sequence: u64) -> Sender {
+        let acked_through = self.acked_through.min(sequence);
+        Sender { client: Client::New(self.client), sequence, acked_through }
+    }
+}
+
+/// What was decided of a commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Verdict {
+    /// It was applied.
+    Applied,
+    /// The check at this place did not hold.
+    CheckFailed(u32),
+    /// A mutation did not fit what it met: the message of the `TypeMismatch`.
+    Mismatch(Box<str>),
+}
+
+impl Verdict {
+    /// The answer to a commit with this verdict and stamp.
+    ///
+    /// # Errors
+    /// `TypeMismatch`, if that is the answer.
+    pub fn answer(&self, stamp: Stamp) -> Result<Outcome> {
+        match self {
+            Verdict::Applied => Ok(Outcome::Committed(stamp)),
+            Verdict::CheckFailed(place) => Ok(Outcome::CheckFailed(*place)),
+            Verdict::Mismatch(message) => {
+                Err(Error::new(Code::TypeMismatch, String::from(&**message)))
+            }
+        }
+    }
+
+    fn decode(rest: &mut Reader<'_>) -> Option<Verdict> {
+        Some(match rest.byte()? {
+            0 => Verdict::Applied,
+            1 => Verdict::CheckFailed(rest.u32()?),
+            2 => Verdict::Mismatch(core::str::from_utf8(rest.bytes()?).ok()?.into()),
+            _ => return None,
+        })
+    }
+}
+
+/// Commits whose sequences and stamps follow on and that had the same verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Run {
+    sequence: u64,
+    count: u64,
+    stamp: Stamp,
+    verdict: Verdict,
+}
+
+impl Run {
+    fn end(&self) -> u64 {
+        self.sequence + self.count
+    }
+
+    fn stamp_of(&self, sequence: u64) -> Stamp {
+        let counter = self.stamp.counter + (sequence - self.sequence);
+        Stamp { counter, ..self.stamp }
+    }
+
+    /// Keeps the commits through `stamp`; returns whether there are any.
+    fn cut(&mut self, stamp: Stamp) -> bool {
+        if self.stamp > stamp {
+            return false;
+        }
+        if self.stamp.epoch == stamp.epoch {
+            self.count = self.count.min(stamp.counter - self.stamp.counter + 1);
+        }
+        true
+    }
+
+    /// Keeps the commits behind `sequence`; returns whether there are any.
+    fn drop_through(&mut self, sequence: u64) -> bool {
+        if sequence >= self.sequence {
+            let first = self.end().min(sequence.saturating_add(1));
+            self.stamp = self.stamp_of(first);
+            self.count = self.end() - first;
+            self.sequence = first;
+        }
+        self.count > 0
+    }
+
+    fn decode(rest: &mut Reader<'_>) -> Option<Run> {
+        let (sequence, count, stamp) = (rest.u64()?, rest.u64()?, rest.stamp()?);
+        let last = stamp.counter.checked_add(count.checked_sub(1)?)?;
+        let is_sound = last <= COUNTER_MAX && sequence.checked_add(count).is_some();
+        let verdict = Verdict::decode(rest)?;
+        is_sound.then_some(Run { sequence, count, stamp, verdict })
+    }
+}
+
+/// What is known of one client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Session {
+    client: ClientId,
+    through: u64,
+    used_ms: u64,
+    /// By sequence.
+    runs: Vec<Run>,
+}
+
+impl Session {
+    /// Reads what serde wrote; None where it is something else.
+    pub(crate) fn decode(rest: &mut Reader<'_>) -> Option<Session> {
+        Some(Session {
+            client: rest.array()?,
+            through: rest.u64()?,
+            used_ms: rest.u64()?,
+            runs: rest.many(Run::decode)?,
+        })
+    }
+
+    /// Adds an answer; returns whether that took another run.
+    fn record(&mut self, sequence: u64, stamp: Stamp, verdict: Verdict) -> bool {
+        let place = self.runs.partition_point(|run| run.sequence <= sequence);
+        let before = place.checked_sub(1).and_then(|last| self.runs.get_mut(last));
+        let follows = |run: &Run| {
+            run.end() == sequence && run.stamp_of(sequence) == stamp && run.verdict == verdict
+        };
+        if let Some(run) = before.filter(|run| follows(run)) {
+            run.count += 1;
+            return false;
+        }
+        self.runs.insert(place, Run { sequence, count: 1, stamp, verdict });
+        true
+    }
+
+    fn last_epoch(&self) -> u32 {
+        self.runs.iter().map(|run| run.stamp.epoch).max().unwrap_or(0)
+    }
+}
+
+/// The sessions of a database: few enough to be looked through one by one.
+#[derive(Default)]
+pub struct Sessions {
+    sessions: RefCell<Vec<Session>>,
+    forgotten: Cell<u32>,
+}
+
+impl Sessions {
+    /// Those that a manifest has kept.
+    pub fn new(sessions: Vec<Session>, forgotten: u32) -> Sessions {
+        Sessions { sessions: RefCell::new(sessions), forgotten: Cell::new(forgotten) }
+    }
+
+    /// What came of a commit that was decided before, `OutcomeUnknown` where that is not known
+    /// any more; None for one that is new.
+    pub fn answer(&self, origin: &Origin, sequence: u64) -> Option<Result<Outcome>> {
+        let sessions = self.sessions.borrow();
+        let session = sessions.iter().find(|session| session.client == origin.client);
+        let runs = session.map(|session| session.runs.as_slice()).unwrap_or_default();
+        let place = runs.partition_point(|run| run.end() <= sequence);
+        if let Some(run) = runs.get(place).filter(|run| run.sequence <= sequence) {
+            return Some(run.verdict.answer(run.stamp_of(sequence)));
+        }
+        let through = session.map_or(0, |session| session.through).max(origin.acked_through);
+        let is_lost =
+            session.is_none() && origin.resend_of != 0 && origin.resend_of <= self.forgotten.get();
+        let message = "the commit was sent before, and what came of it is not known any more";
+        let unknown = || Err(Error::new(Code::OutcomeUnknown, message));
+        (sequence <= through || is_lost).then(unknown)
+    }
+
+    /// Keeps what came of the commit `sequence` of a client.
+    pub fn record(
+        &self,
+        client: &ClientId,
+        sequence: u64,
+        stamp: Stamp,
+        verdict: Verdict,
+        now_ms: u64,
+    ) {
+        let mut sessions = self.sessions.borrow_mut();
+        let has_grown = match sessions.iter_mut().find(|session| session.client == *client) {
+            Some(session) => {
+                session.used_ms = now_ms;
+                session.record(sequence, stamp, verdict)
+            }
+            None => {
+                let runs = vec![Run { sequence, count: 1, stamp, verdict }];
+                let through = sequence.saturating_sub(1);
+                sessions.push(Session { client: *client, through, used_ms: now_ms, runs });
+                true
+            }
+        };
+        if has_grown {
+            self.make_room(&mut sessions);
+        }
+    }
+
+    /// Drops what a client has heard.
+    pub fn acknowledge(&self, client: &ClientId, acked_through: u64) {
+        let mut sessions = self.sessions.borrow_mut();
+        let session = sessions.iter_mut().find(|session| session.client == *client);
+        if let Some(session) = session.filter(|session| session.through < acked_through) {
+            session.through = acked_through;
+            session.runs.retain_mut(|run| run.drop_through(acked_through));
+        }
+    }
+
+    /// Drops a client that has gone and will not ask again.
+    pub fn forget(&self, client: &ClientId) {
+        self.sessions.borrow_mut().retain(|session| session.client != *client);
+    }
+
+    /// Undoes every answer above `published`: what a failed write left behind.
+    pub fn roll_back(&self, published: Stamp) {
+        for session in self.sessions.borrow_mut().iter_mut() {
+            session.runs.retain_mut(|run| run.cut(published));
+        }
+    }
+
+    /// What the manifest is to keep: the answers through `stamp`, without those of sessions that
+    /// were not used for long.
+    pub fn through(&self, stamp: Stamp, now_ms: u64) -> Vec<Session> {
+        self.sessions.borrow_mut().retain(|session| {
+            let is_kept = session.used_ms.saturating_add(SESSION_AGE_MS) > now_ms;
+            if !is_kept {
+                self.lose(session.last_epoch());
+            }
+            is_kept
+        });
+        let mut kept = Vec::new();
+        for session in self.sessions.borrow().iter() {
+            let mut session = session.clone();
+            session.runs.retain_mut(|run| run.cut(stamp));
+            if !session.runs.is_empty() {
+                kept.push(session);
+            }
+        }
+        kept
+    }
+
+    /// The last epoch of answers that went for want of room; 0 if none did.
+    pub fn forgotten(&self) -> u32 {
+        self.forgotten.get()
+    }
+
+    fn lose(&self, epoch: u32) {
+        self.forgotten.set(self.forgotten.get().max(epoch));
+    }
+
+    /// Lets go of the sessions used longest ago, and of the oldest answers of one that has more
+    /// than all may have.
+    fn make_room(&self, sessions: &mut Vec<Session>) {
+        loop {
+            let runs: usize = sessions.iter().map(|session| session.runs.len()).sum();
+            if sessions.len() <= SESSIONS_MAX && runs <= RUNS_MAX {
+                return;
+            }
+            if let [session] = sessions.as_mut_slice() {
+                let oldest = session.runs.remove(0);
+                session.through = session.through.max(oldest.end() - 1);
+                continue;
+            }
+            let places = 0..sessions.len();
+            let oldest = places.min_by_key(|place| sessions.get(*place).map(|one| one.used_ms));
+            self.lose(sessions.remove(oldest.unwrap_or(0)).last_epoch());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+    use std::collections::BTreeMap;
+
+    const NOW: u64 = 1_700_000_000_000;
+
+    fn origin(client: u8, resend_of: u32) -> Origin {
+        Origin { client: [client; 16], first: 0, acked_through: 0, resend_of }
+    }
+
+    fn stamp(counter: u64) -> Stamp {
+        Stamp { epoch: 1, counter }
+    }
+
+    fn is_unknown(answer: Option<Result<Outcome>>) -> bool {
+        matches!(answer, Some(Err(error)) if error.code() == Code::OutcomeUnknown)
+    }
+
+    fn runs(sessions: &Sessions) -> usize {
+        sessions.sessions.borrow().iter().map(|session| session.runs.len()).sum()
+    }
+
+    fn verdict(rng: &Rng) -> Verdict {
+        match rng.below(8) {
+            0 => Verdict::CheckFailed(rng.below(2) as u32),
+            1 => Verdict::Mismatch("not a number".into()),
+            _ => Verdict::Applied,
+        }
+    }
+
+    /// What a map of every answer says, for two clients through any history.
+    #[test]
+    fn every_answer_is_the_one_that_was_given_or_unknown_and_new_ones_are_new() {
+        for seed in 0..300 {
+            let rng = Rng::new(seed);
+            let mut sessions = Sessions::default();
+            let mut given: BTreeMap<(u8, u64), (Stamp, Verdict)> = BTreeMap::new();
+            let (mut next, mut acked, mut counter) = ([1, 1], [0, 0], 0);
+            for _ in 0..200 {
+                let client = rng.below(2) as usize;
+                let id = [client as u8; 16];
+                match rng.below(12) {
+                    0 => {
+                        let through = acked[client] + rng.below(next[client] - acked[client]);
+                        acked[client] = through;
+                        sessions.acknowledge(&id, through);
+                    }
+                    1 => {
+                        let published = stamp(counter - rng.below(counter.min(5) + 1));
+                        sessions.roll_back(published);
+                        given.retain(|_, (stamp, _)| *stamp <= published);
+                    }
+                    2 => {
+                        let kept = sessions.through(Stamp::MAX, NOW);
+                        let bytes = postcard::to_allocvec(&kept).unwrap();
+                        let mut rest = Reader::new(&bytes, bytes.len());
+                        let kept = rest.many(Session::decode).unwrap();
+                        assert!(rest.is_at_end());
+                        sessions = Sessions::new(kept, sessions.forgotten());
+                    }
+                    _ => {
+                        // A read takes a sequence too.
+                        let sequence = next[client] + rng.below(3) / 2;
+                        next[client] = sequence + 1;
+                        counter += 1 + rng.below(3) / 2;
+                        let verdict = verdict(&rng);
+                        sessions.record(&id, sequence, stamp(counter), verdict.clone(), NOW);
+                        given.insert((client as u8, sequence), (stamp(counter), verdict));
+                    }
+                }
+                for client in 0..2u8 {
+                    let (next, acked) = (next[usize::from(client)], acked[usize::from(client)]);
+                    for sequence in 1..next + 2 {
+                        let answer = sessions.answer(&origin(client, 0), sequence);
+                        match given.get(&(client, sequence)) {
+                            Some((stamp, verdict)) if sequence > acked => {
+                                assert_eq!(answer, Some(verdict.answer(*stamp)), "seed {seed}");
+                            }
+                            Some(_) => assert!(answer.is_none() || is_unknown(answer)),
+                            None => assert!(answer.is_none() || is_unknown(answer)),
+                        }
+                        assert!(
+                            sequence < next || sessions.answer(&origin(client, 0), next).is_none()
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_number_of_commits_that_follow_on_take_the_room_of_one() {
+        let sessions = Sessions::default();
+        for sequence in 1..100_000 {
+            sessions.record(&[1; 16], sequence, stamp(sequence + 5), Verdict::Applied, NOW);
+        }
+        assert_eq!(runs(&sessions), 1);
+        let answer = sessions.answer(&origin(1, 1), 70_000);
+        assert_eq!(answer, Some(Ok(Outcome::Committed(stamp(70_005)))));
+        sessions.acknowledge(&[1; 16], 70_000);
+        assert!(is_unknown(sessions.answer(&origin(1, 1), 70_000)));
+        let answer = sessions.answer(&origin(1, 1), 70_001);
+        assert_eq!(answer, Some(Ok(Outcome::Committed(stamp(70_006)))));
+    }
+
+    #[test]
+    fn a_client_that_was_forgotten_is_told_so_and_one_that_never_wrote_is_not() {
+        let sessions = Sessions::default();
+        for client in 0..=SESSIONS_MAX {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&client.to_le_bytes());
+            sessions.record(&id, 1, stamp(client as u64 + 1), Verdict::Applied, client as u64);
+        }
+        assert!(is_unknown(sessions.answer(&origin(0, 1), 1)), "it was used longest ago");
+        assert!(sessions.answer(&origin(9, 2), 1).is_none(), "first sent after what was forgotten");
+        assert!(sessions.answer(&origin(9, 0), 1).is_none(), "sent for the first time");
+        assert_eq!(sessions.through(Stamp::MAX, SESSION_AGE_MS).len(), SESSIONS_MAX);
+        assert_eq!(sessions.through(Stamp::MAX, 2 * SESSION_AGE_MS).len(), 0);
+    }
+
+    #[test]
+    fn answers_past_the_bound_are_unknown_and_not_new() {
+        let sessions = Sessions::default();
+        for sequence in 1..=RUNS_MAX as u64 + 10 {
+            let verdict = Verdict::CheckFailed(sequence as u32);
+            sessions.record(&[1; 16], sequence, stamp(sequence), verdict, NOW);
+        }
+        assert_eq!(runs(&sessions), RUNS_MAX);
+        assert!(is_unknown(sessions.answer(&origin(1, 1), 10)));
+        assert!(matches!(sessions.answer(&origin(1, 1), 11), Some(Ok(Outcome::CheckFailed(11)))));
+    }
+}
