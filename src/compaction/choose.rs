@@ -30,20 +30,39 @@ pub fn choose(levels: &[Vec<&TableMeta>], budgets: &Budgets, retained: Stamp) ->
     }
 }
 
-/// How far compaction is behind, in percent of what the levels have room for.
-pub fn pressure_percent(levels: &[Vec<&TableMeta>], budgets: &Budgets) -> u64 {
-    Levels { tables: levels, budgets }.pressure_percent()
+fn give_away(levels: &Levels<'_>, level: usize) -> Option<Choice> {
+    if level == 0 {
+        return move_down(levels, 0, &oldest_and_overlapping(levels.level(0)));
+    }
+    let tables = levels.level(level);
+    let cost = |place: &usize| {
+        tables.get(*place).map(|table| (cost_permille(levels, level, table), table.id))
+    };
+    let cheapest = (0..tables.len()).min_by_key(cost)?;
+    move_down(levels, level, with_small_neighbours(levels, level, cheapest))
 }
 
-fn give_away(levels: &Levels<'_>, level: usize) -> Option<Choice> {
-    let upper = match level {
-        0 => oldest_and_overlapping(levels.level(0)),
-        _ => {
-            let tables = levels.level(level).iter().copied();
-            vec![tables.min_by_key(|table| (cost_permille(levels, level, table), table.id))?]
-        }
-    };
-    move_down(levels, level, &upper)
+/// A table, and if it is small for the next level, those behind it that fill up a table there
+/// without any to merge with: so that tables that only ever move grow all the same.
+fn with_small_neighbours<'a>(
+    levels: &Levels<'a>,
+    level: usize,
+    place: usize,
+) -> &'a [&'a TableMeta] {
+    let size = levels.budgets.table_bytes_at(level + 1);
+    let tables = levels.level(level).get(place..).unwrap_or_default();
+    let Some((first, others)) = tables.split_first() else { return &[] };
+    let moves =
+        |last: &TableMeta| levels.meeting(level + 1, &first.smallest, &last.largest).is_empty();
+    if first.bytes > size / 4 || !moves(first) {
+        return tables.get(..1).unwrap_or_default();
+    }
+    let mut bytes = first.bytes;
+    let fitting = others.iter().take_while(|table| {
+        bytes += table.bytes;
+        bytes <= size && moves(table)
+    });
+    tables.get(..=fitting.count()).unwrap_or_default()
 }
 
 fn move_down(levels: &Levels<'_>, level: usize, upper: &[&TableMeta]) -> Option<Choice> {
@@ -257,5 +276,17 @@ mod tests {
         assert_eq!(chosen(&levels).map(|choice| choice.0), Some(2), "500 bytes above 2,000");
         levels[3][0].bytes = 6_000;
         assert_eq!(chosen(&levels), None);
+    }
+
+    #[test]
+    fn small_tables_that_would_only_move_become_one_on_the_way() {
+        let budgets = Budgets { table_bytes: 60, ..budgets() };
+        let spans = [("a", "b"), ("c", "d"), ("e", "f"), ("g", "h"), ("i", "j")];
+        let level1: Vec<_> =
+            spans.iter().zip(1..).map(|((a, b), id)| table(id, a, b, 30)).collect();
+        let level2 = [table(9, "h", "h", 10)];
+        let levels = [vec![], level1.iter().collect(), level2.iter().collect()];
+        let choice = choose(&levels, &budgets, Stamp::MAX).unwrap();
+        assert_eq!((choice.upper.as_slice(), choice.is_move()), (&[1, 2, 3][..], false));
     }
 }

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::storage::FileNo;
 use std::cell::Cell;
 
+mod burden;
 mod choose;
 mod levels;
 mod run;
@@ -17,7 +18,8 @@ mod survivors;
 mod tests;
 mod writer;
 
-pub use choose::{choose, pressure_percent};
+pub use burden::burden;
+pub use choose::choose;
 pub use run::{flush, run};
 pub use writer::STRIDE_BYTES;
 

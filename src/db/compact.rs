@@ -54,7 +54,7 @@ impl<E: Env> Db<E> {
         self.held_up.set(retained < self.visible.get());
         self.upkeep_due.set(flushing || compaction::choose(&shape, budgets, retained).is_some());
         self.deletes_due.set(self.deletes_worth_flushing(&shape));
-        self.pace.appraise(flushing, &shape, budgets);
+        self.pace.set_burden(compaction::burden(flushing, &shape, budgets));
     }
 
     fn retained(&self) -> Stamp {

@@ -19,8 +19,8 @@ use std::rc::Rc;
 const LOGS_MAX: usize = 8;
 /// The log may grow to this many times the budget of the memtable.
 const LOG_FACTOR: u64 = 4;
-/// Where nobody else sees to compaction, writers do it themselves once levels are as full as this.
-const PRESSURE_MAX: u64 = 300;
+/// Where nobody else sees to compaction, writers do it themselves from this burden on.
+const BURDEN_MAX: u64 = 16;
 /// Of work that was done ahead of writers, what counts for them is this part of a memtable.
 const CREDIT_SHARE: u64 = 4;
 
@@ -74,12 +74,7 @@ impl<E: Env> Db<E> {
     /// Compacts where the levels have grown far past their sizes and nobody else sees to it. A
     /// compaction that fails does not stop writers: its error stands in `failure()`.
     async fn relieve_levels(&self) {
-        let behind = || {
-            let shape = self.view();
-            let shape = shape.version.shape();
-            compaction::pressure_percent(&shape, &self.options.budgets) >= PRESSURE_MAX
-        };
-        while !self.pace.is_working() && behind() {
+        while !self.pace.is_working() && self.pace.burden() >= BURDEN_MAX {
             if !matches!(self.compact().await, Ok(true)) {
                 return;
             }

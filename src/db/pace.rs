@@ -1,23 +1,11 @@
-//! Pacing: writers wait for flushes and compactions in proportion to what they write, the longer
-//! the further those are behind, so that they slow down gradually and never stop for long.
+//! Pacing: writers wait for flushes and compactions in proportion to what they write.
 //!
-//! Work is counted in bytes, as [`crate::compaction`] reads them. A writer owes *burden* times the
-//! bytes it has written, and waits until as much work was done since; nobody waits where nobody
-//! works, for it would never end.
+//! Work is counted in bytes, as [`crate::compaction`] reads them. A writer owes the burden
+//! ([`crate::compaction::burden`]) times the bytes it has written, and waits until as much work was
+//! done since; nobody waits where nobody works, for it would never end.
 
-use crate::compaction;
-use crate::limits::Budgets;
 use crate::signal::Signal;
-use crate::table::TableMeta;
 use std::cell::Cell;
-
-/// The burden while a memtable is written out: it is in a table before the next one is full.
-const FLUSH_BURDEN: u64 = 4;
-/// Levels as full as this, in percent, are on their way to being compacted: no burden.
-const PRESSURE_FREE: u64 = 150;
-/// A burden of one for each so many percent above that. Compaction reads ten to twenty bytes for
-/// each that is written, so writers are as fast as it is at 250 to 350 percent.
-const PRESSURE_PER_BURDEN: u64 = 10;
 
 /// How far writers are ahead of background work.
 #[derive(Default)]
@@ -34,15 +22,13 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Takes in what there is to do now.
-    pub fn appraise(&self, flushing: bool, levels: &[Vec<&TableMeta>], budgets: &Budgets) {
-        let over = compaction::pressure_percent(levels, budgets).saturating_sub(PRESSURE_FREE);
-        let flush = if flushing { FLUSH_BURDEN } else { 0 };
-        self.burden.set(flush + over / PRESSURE_PER_BURDEN);
+    /// Takes in what a byte costs from now on.
+    pub fn set_burden(&self, burden: u64) {
+        self.burden.set(burden);
         self.moved.notify();
     }
 
-    /// The work that a byte costs its writer now, in bytes.
+    /// The work that a byte costs its writer, in bytes.
     pub fn burden(&self) -> u64 {
         self.burden.get()
     }

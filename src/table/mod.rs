@@ -36,7 +36,7 @@ const TAIL_BYTES: u64 = 4 * 1024;
 const TOP_BYTES_MAX: usize = 1024;
 
 /// What the manifest keeps of a table.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct TableMeta {
     /// Its number, never given to another table.
     pub id: u64,

@@ -1,12 +1,16 @@
 //! Developer tools: `cargo run --release -p xtask -- COMMAND`.
 
+mod compaction;
 mod golden;
 
+use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo run --release -p xtask -- COMMAND
 
+compaction [--gib N] [--pattern NAME]
+                  runs the compaction policy without I/O, prints what it costs
 golden [FOLDER]   writes the golden files of this format (tests/golden/README.md)";
 
 fn main() -> ExitCode {
@@ -17,6 +21,7 @@ fn main() -> ExitCode {
             println!("{USAGE}");
             ExitCode::SUCCESS
         }
+        ["compaction", rest @ ..] => done(compaction::main(rest)),
         ["golden"] => done(golden::write(&golden::folder())),
         ["golden", folder] => done(golden::write(Path::new(folder))),
         [command, ..] => {
@@ -26,7 +31,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn done(outcome: std::io::Result<()>) -> ExitCode {
+fn done(outcome: Result<(), impl Display>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
