@@ -51,7 +51,7 @@ impl<E: Env> Db<E> {
             self.apply(Head { stamp, time_ms: now_ms, sender: None, verdict }, &staged)?;
         }
         let through = self.assigned.get();
-        let ahead = self.look_ahead(now_ms).await;
+        let ahead = self.look_ahead(now_ms, generation).await;
         drop(turn);
         self.settle(generation, through, false).await.and(ahead)
     }
@@ -91,9 +91,9 @@ impl<E: Env> Db<E> {
         Ok(())
     }
 
-    /// Finds out when something expires next.
-    async fn look_ahead(&self, now_ms: u64) -> Result<()> {
-        self.next_expiry_ms.set(u64::MAX);
+    /// Finds out when something expires next. Inside the entrance: no commit comes in meanwhile;
+    /// but what was undone since `generation` may expire again.
+    async fn look_ahead(&self, now_ms: u64, generation: usize) -> Result<()> {
         let (start, end) = expiry::all();
         let range = Range { start: &start, end: &end, reverse: false };
         let mut next = u64::MAX;
@@ -102,7 +102,9 @@ impl<E: Env> Db<E> {
             false
         })
         .await?;
-        self.expires_at(next);
+        if self.undone_since(generation).is_none() {
+            self.next_expiry_ms.set(next);
+        }
         Ok(())
     }
 

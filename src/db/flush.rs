@@ -34,6 +34,9 @@ impl<E: Env> Db<E> {
     pub(super) async fn make_room(&self) -> Result<()> {
         let generation = self.generation();
         self.pay().await;
+        if let Some(error) = self.undone_since(generation) {
+            return Err(error);
+        }
         while self.is_full() {
             if self.view.borrow().frozen.is_none() {
                 self.relieve_levels().await;

@@ -286,6 +286,8 @@ impl<E: Env> Db<E> {
             published,
             reported: Cell::new(reported),
         });
+        // An expiry may be among what is undone.
+        self.next_expiry_ms.set(0);
         self.poisoned.set(true);
         *self.failure.borrow_mut() = Some(error.clone());
     }

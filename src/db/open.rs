@@ -151,12 +151,21 @@ async fn load<E: Env>(env: &E) -> Result<Manifest> {
 }
 
 /// A damaged slot is what a crash leaves while the manifest is written, and then every file that
-/// the other slot names is still there. Where one is gone, the other slot is out of date and the
-/// damaged one was the database's.
+/// the other slot names is still there, and no log is in use that it does not name. Otherwise the
+/// other slot is out of date and the damaged one was the database's.
 async fn check_files<S: Storage>(storage: &S, manifest: &Manifest, damage: &Error) -> Result<()> {
     let there = storage.list().await?;
     for table in manifest.levels.iter().flatten() {
         if !there.contains(&table.file) || storage.len(table.file).await? < table.bytes {
+            return Err(damage.clone());
+        }
+    }
+    let named = manifest.files();
+    let newest = manifest.logs.last().map_or(0, |log| log.id);
+    let mut header = [0; HEADER_BYTES];
+    for file in there.into_iter().filter(|file| !named.contains(file)) {
+        let read = storage.read(file, 0, &mut header).await?;
+        if read == HEADER_BYTES && wal::id_of(&header).is_some_and(|id| id > newest) {
             return Err(damage.clone());
         }
     }

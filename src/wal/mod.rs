@@ -125,6 +125,15 @@ impl LogRef {
     }
 }
 
+/// The number of the log that begins with these bytes; None where they are no undamaged header.
+pub fn id_of(header: &[u8; HEADER_BYTES]) -> Option<u64> {
+    let (checked, checksum) = header.split_last_chunk::<8>()?;
+    let (magic, fields) = checked.split_first_chunk::<8>()?;
+    let (_, fields) = fields.split_first_chunk::<8>()?;
+    let known = magic == MAGIC && u64::from_le_bytes(*checksum) == xxh3_64(checked);
+    known.then(|| Some(u64::from_le_bytes(*fields.first_chunk()?))).flatten()
+}
+
 /// A log that another one followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Previous {

@@ -2,6 +2,7 @@
 
 mod compaction;
 mod golden;
+mod sim;
 
 use std::fmt::Display;
 use std::path::Path;
@@ -16,16 +17,18 @@ golden [FOLDER]   writes the golden files of this format (tests/golden/README.md
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let names = arguments.iter().map(String::as_str).collect::<Vec<_>>();
+    let usage = format!("{USAGE}\n{}", sim::USAGE);
     match names.as_slice() {
         [] | ["help" | "--help" | "-h"] => {
-            println!("{USAGE}");
+            println!("{usage}");
             ExitCode::SUCCESS
         }
         ["compaction", rest @ ..] => done(compaction::main(rest)),
         ["golden"] => done(golden::write(&golden::folder())),
         ["golden", folder] => done(golden::write(Path::new(folder))),
+        ["sim", rest @ ..] => sim::main(rest),
         [command, ..] => {
-            eprintln!("no command {command:?}\n{USAGE}");
+            eprintln!("no command {command:?}\n{usage}");
             ExitCode::FAILURE
         }
     }

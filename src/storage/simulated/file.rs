@@ -12,6 +12,8 @@ pub(super) struct File {
     durable_exists: bool,
     durable: Vec<u8>,
     pending: Vec<Change>,
+    /// Whether a sync failed.
+    given_up: bool,
 }
 
 /// A change since the last sync.
@@ -106,6 +108,27 @@ impl File {
     pub fn sync(&mut self) {
         self.pending.drain(..).for_each(|change| change.apply(&mut self.durable));
         self.durable_exists = self.exists;
+    }
+
+    /// What a failed sync leaves: of each change since the last one some part is durable, and the
+    /// rest won't be, though it can be read (as on Linux, where the pages count as clean then and
+    /// are forgotten some time later).
+    pub fn fail_sync(&mut self, rng: &Rng) {
+        self.given_up = true;
+        self.pending.drain(..).for_each(|change| change.apply_torn(&mut self.durable, rng));
+    }
+
+    /// Whether a sync has failed.
+    pub fn has_given_up(&self) -> bool {
+        self.given_up
+    }
+
+    /// Forgets what was written, can be read and will never be durable.
+    pub fn forget_given_up(&mut self) {
+        if std::mem::take(&mut self.given_up) {
+            self.bytes.clone_from(&self.durable);
+            self.pending.iter().for_each(|change| change.apply(&mut self.bytes));
+        }
     }
 
     /// Flips one bit, of what is durable too: decay, not a crash. Nothing past the end.

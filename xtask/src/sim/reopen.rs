@@ -1,0 +1,356 @@
+//! Ends of an open, and what must be there at the next one.
+
+use super::model::{Entry, Row};
+use super::oracle::{Failure, Fate, Published, Sent, Verdict, fail, marker_of};
+use super::plan::{End, How};
+use super::world::{Disk, Done, World, rows, storage_error};
+use kvass::db::Db;
+use kvass::env::manual::block_on;
+use kvass::error::{Code, Error};
+use kvass::manifest::{self, Loaded};
+use kvass::rng::Rng;
+use kvass::stamp::Stamp;
+use kvass::storage::MANIFEST_SLOTS;
+use kvass::storage::simulated::Fault;
+use std::collections::BTreeMap;
+
+/// How often a commit may be refused once all faults are over: for the failure that nobody was
+/// told of, and for one that the first repair met.
+const REFUSALS_MAX: usize = 3;
+
+impl World {
+    /// Opens the database for the first time.
+    pub fn open(&mut self, rng: &Rng) -> Verdict {
+        self.cut_opens(&[], rng)?;
+        Ok(())
+    }
+
+    pub fn end(&mut self, end: &End, rng: &Rng) -> Verdict {
+        self.closed_well = false;
+        let (disk, kept) = match end.how {
+            How::Close => {
+                self.settle(rng)?;
+                self.close(rng)?;
+                self.counts.closes += 1;
+                (self.disk.crash(rng), false)
+            }
+            How::Kill => {
+                self.counts.kills += 1;
+                (self.disk.restart(), true)
+            }
+            How::PowerCut => (self.disk.crash(rng), false),
+            How::PowerCutAfter(calls) => {
+                self.oracle.disturbed = true;
+                self.disk.inject(None, calls, Fault::PowerCut);
+                while !self.disk.powered_off() && self.poll(rng)? {}
+                (self.disk.crash(rng), false)
+            }
+        };
+        if !kept {
+            self.counts.power_cuts += 1;
+        }
+        let gave_up = self.disk.gave_up();
+        self.disk = disk;
+        self.tasks.clear();
+        let now_ms = self.db()?.now_ms();
+        self.oracle.model.doubtful_ms = self.oracle.model.doubtful_ms.max(now_ms);
+        self.db = None;
+        // A flush that fails gives up what it could not write, the cache of the system included.
+        let cached = kept && end.cuts.is_empty() && !gave_up;
+        if cached || self.closed_well {
+            self.oracle.durable = self.oracle.durable.max(self.oracle.last());
+        }
+        let rows = self.cut_opens(&end.cuts, rng)?;
+        self.reconcile(rows)
+    }
+
+    fn close(&mut self, rng: &Rng) -> Verdict {
+        let db = self.db()?;
+        let polled = self.tasks.spawn(0, async move { Done::Close { result: db.close().await } });
+        self.polled(polled)?;
+        self.settle(rng)
+    }
+
+    /// Opens the database, with a power cut in the middle of some attempts; returns all there is.
+    fn cut_opens(&mut self, cuts: &[u64], rng: &Rng) -> Result<Vec<Row>, Failure> {
+        for after in cuts {
+            self.disk.inject(None, *after, Fault::PowerCut);
+            let (env, options) = self.environment();
+            if let Err(error) = block_on(Db::open(env, options))
+                && !storage_error(&error)
+            {
+                return Err(unopened(&error));
+            }
+            self.counts.power_cuts += 1;
+            self.disk = self.disk.crash(rng);
+        }
+        self.disk.set_polls_max(self.plan.config.polls_max);
+        let (env, options) = self.environment();
+        let db = block_on(Db::open(env, options)).map_err(|error| unopened(&error))?;
+        let last_epoch = self.oracle.greatest.epoch;
+        if db.epoch() <= last_epoch {
+            let detail = format!("epoch {} after {last_epoch}", db.epoch());
+            return Err(Failure { check: "epochs rise", detail });
+        }
+        self.attend(db.clone());
+        self.check_files()?;
+        let snapshot = db.snapshot();
+        let all = block_on(rows(&db, (&[1], &[0xff]), false, usize::MAX, snapshot));
+        all.map_err(|error| Failure {
+            check: "everything is readable",
+            detail: format!("{error:?}"),
+        })
+    }
+
+    /// No file is there that the manifest does not name.
+    fn check_files(&self) -> Verdict {
+        let named = match block_on(manifest::load(&self.disk)) {
+            Ok(Loaded::Found { manifest, .. }) => manifest.files(),
+            other => return fail("the manifest is there", format!("{other:?}")),
+        };
+        let known = |file: &u32| MANIFEST_SLOTS.contains(file) || named.contains(file);
+        match self.disk.file_numbers().iter().find(|file| !known(file)) {
+            Some(file) => fail("no file leaks", format!("file {file} is in no manifest")),
+            None => Ok(()),
+        }
+    }
+
+    /// Finds out which commits survived, whether those that must have did, and whether the
+    /// database holds just what they wrote.
+    fn reconcile(&mut self, found: Vec<Row>) -> Verdict {
+        let db = self.db()?;
+        let mut markers = BTreeMap::new();
+        for (key, stamp, value) in &found {
+            if let Some(number) = marker_of(key, value) {
+                markers.insert(number, *stamp);
+            }
+        }
+        let last = markers.keys().next_back().copied().unwrap_or(0);
+        self.cut_history(last)?;
+        self.revive(&markers, &found)?;
+        let now_ms = db.now_ms();
+        let snapshot = db.snapshot();
+        let everything: (&[u8], &[u8]) = (&[1], &[0xff]);
+        self.check_list(everything, false, usize::MAX, snapshot, &found)
+            .or_else(|detail| fail("what survives is a prefix of the commits", detail))?;
+        self.forget_expired(&found, now_ms);
+        // What an open has found is durable from then on.
+        self.oracle.durable = self.oracle.last();
+        self.oracle.disturbed = false;
+        Ok(())
+    }
+
+    /// Keeps the published commits up to the last that survived.
+    fn cut_history(&mut self, last: u64) -> Verdict {
+        let oracle = &mut self.oracle;
+        let end = match last > oracle.last_number() {
+            true => oracle.history.len(),
+            false => {
+                let after = |it: &Published| it.number.is_some_and(|number| number > last);
+                oracle.history.iter().position(after).unwrap_or(oracle.history.len())
+            }
+        };
+        // Expiries leave no mark: behind the last commit they count where they had to survive.
+        let durable = oracle.durable;
+        let revived = last > oracle.last_number();
+        let lost = oracle.history.split_off(end);
+        let by_expiry = |it: &Published| it.number.is_none() && it.stamp > durable;
+        while !revived && oracle.history.last().is_some_and(by_expiry) {
+            oracle.history.pop();
+        }
+        let survivors = oracle.last();
+        let missed = lost.iter().find(|it| it.stamp <= durable);
+        oracle.model.cut(survivors);
+        self.counts.lost += lost.len() as u64;
+        match missed {
+            Some(it) => fail(
+                "what was promised survives",
+                format!("{it:?} is lost, all through {durable} was promised; {survivors} is left"),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes up the commits that survived although nobody heard of them.
+    fn revive(&mut self, markers: &BTreeMap<u64, Stamp>, found: &[Row]) -> Verdict {
+        let first = self.oracle.last_number() + 1;
+        let mut missing = None;
+        for number in first..=self.oracle.submissions.len() as u64 {
+            let Some(submission) = self.oracle.submission(number).cloned() else { continue };
+            let Some(stamp) = markers.get(&number).copied() else {
+                let sums = submission.mutations.iter().any(|it| matches!(it, Sent::Sum { .. }));
+                let sure = submission.checks.is_empty() && !sums && !self.oracle.disturbed;
+                if submission.fate == Fate::UnderWay && sure {
+                    missing = missing.or(Some(number));
+                }
+                continue;
+            };
+            if let Some(missing) = missing {
+                let detail = format!("commit {number} survived, {missing} did not");
+                return fail("what survives is a prefix of the commits", detail);
+            }
+            if stamp <= self.oracle.last() {
+                let detail = format!("commit {number} has {stamp}");
+                return fail("stamps rise", detail);
+            }
+            self.counts.revived += 1;
+            let now_ms = self.oracle.model.doubtful_ms;
+            for mutation in &submission.mutations {
+                let value = found.iter().find(|row| row.1 == stamp && row.0 == *key_of(mutation));
+                let value = value.map(|row| row.2.as_slice());
+                let since_ms = submission.since_ms;
+                let applied = self.oracle.apply(mutation, stamp, since_ms, now_ms, value);
+                if applied.is_err() {
+                    return fail("sums add up", format!("commit {number} came back"));
+                }
+            }
+            self.oracle.greatest = self.oracle.greatest.max(stamp);
+            self.oracle.history.push(Published { stamp, number: Some(number) });
+        }
+        // Those that did not survive are never to come back.
+        let last = self.oracle.last_number();
+        for submission in &mut self.oracle.submissions {
+            if submission.number > last || submission.fate == Fate::Abandoned {
+                submission.fate = Fate::Failed;
+            }
+        }
+        Ok(())
+    }
+
+    /// An entry that an expiry took, which left no other trace, is gone for good.
+    fn forget_expired(&mut self, found: &[Row], now_ms: u64) {
+        let model = &mut self.oracle.model;
+        let gone: Vec<(Vec<u8>, Stamp)> = model
+            .keys()
+            .filter_map(|key| Some((key, model.at(key, Stamp::MAX)?)))
+            .filter(|(_, entry)| entry.expires.is_some_and(|(first, _)| now_ms < first))
+            .filter(|(key, _)| found.binary_search_by(|row| row.0.cmp(key)).is_err())
+            .map(|(key, entry)| (key.clone(), entry.stamp))
+            .collect();
+        for (key, stamp) in gone {
+            model.write(&key, stamp, None::<Entry>);
+        }
+    }
+
+    /// Once all faults are over, the database works again.
+    pub fn recover(&mut self, rng: &Rng) -> Verdict {
+        self.settle(rng)?;
+        self.disk.clear_faults();
+        if !self.oracle.disturbed {
+            return Ok(());
+        }
+        let db = self.db()?;
+        for _ in 0..=REFUSALS_MAX {
+            let before = self.oracle.last_number();
+            self.probe()?;
+            self.settle(rng)?;
+            if self.oracle.last_number() > before {
+                self.counts.recoveries += 1;
+                return match block_on(db.flush()) {
+                    Ok(()) => Ok(()),
+                    Err(error) => fail("a repair makes it work again", format!("{error:?}")),
+                };
+            }
+        }
+        fail("a repair makes it work again", format!("{:?}", db.failure()))
+    }
+
+    /// What must hold at the end of every run.
+    pub fn finish(&mut self, rng: &Rng) -> Verdict {
+        self.recover(rng)?;
+        self.settle(rng)?;
+        self.expire_all(rng)?;
+        self.other("upkeep", |db| async move {
+            db.upkeep().await;
+            db.failure().map_or(Ok(()), Err)
+        })?;
+        self.settle(rng)?;
+        self.end(&End { how: How::Close, cuts: Vec::new() }, rng)?;
+        self.check_decay(rng)
+    }
+
+    /// Everything that has expired is told of, once.
+    fn expire_all(&mut self, rng: &Rng) -> Verdict {
+        self.clock_ms = self.clock_ms.max(self.db()?.now_ms()) + 10_000_000;
+        self.db()?.env().set_now_ms(self.clock_ms);
+        while self.db()?.next_expiry_ms() <= self.clock_ms {
+            self.other("expire", |db| async move { db.expire().await })?;
+            self.settle(rng)?;
+        }
+        let model = &self.oracle.model;
+        let untold = model.keys().find(|key| {
+            let entry = model.at(key, Stamp::MAX);
+            entry
+                .and_then(|entry| entry.expires)
+                .is_some_and(|(first, _)| first > model.doubtful_ms)
+        });
+        match untold {
+            Some(key) => fail("every expiry is told of", format!("{key:?} was not")),
+            None => Ok(()),
+        }
+    }
+
+    /// Flips a bit of some file: whatever is read then is right, or a corruption that names it.
+    fn check_decay(&mut self, rng: &Rng) -> Verdict {
+        // Damage to the end of a log shows once something later says that it was durable.
+        self.probe()?;
+        self.settle(rng)?;
+        if let Err(error) = block_on(self.db()?.flush()) {
+            return fail("nothing fails without a fault", format!("a flush: {error:?}"));
+        }
+        let disk = self.disk.restart();
+        let files = disk.file_numbers();
+        let file = files[rng.below(files.len() as u64) as usize];
+        let length = disk.contents(file).len() as u64;
+        if length == 0 {
+            return Ok(());
+        }
+        let offset = rng.below(length);
+        disk.flip_bit(file, offset, rng.below(8) as u32);
+        self.counts.bit_flips += 1;
+        self.say(|| format!("a bit at {offset} of file {file} flips"));
+        self.decayed(&disk, file)
+    }
+
+    fn decayed(&mut self, disk: &Disk, file: u32) -> Verdict {
+        const CHECK: &str = "a flipped bit is corruption or harmless";
+        let named = |error: &Error| {
+            let code = matches!(error.code(), Code::Corruption | Code::NewerFormat);
+            code && error.place().is_none_or(|place| place.0 == file)
+        };
+        self.disk = disk.clone();
+        let (env, options) = self.environment();
+        let db = match block_on(Db::open(env, options)) {
+            Ok(db) => db,
+            Err(error) if named(&error) || MANIFEST_SLOTS.contains(&file) => return Ok(()),
+            Err(error) => return fail(CHECK, format!("file {file}: {error:?}")),
+        };
+        for key in self.oracle.model.keys() {
+            let snapshot = db.snapshot();
+            let found = match block_on(db.get(key, snapshot)) {
+                Ok(found) => found,
+                Err(error) if named(&error) => continue,
+                Err(error) => return fail(CHECK, format!("file {file}: {error:?}")),
+            };
+            let found = found.as_ref().map(|(stamp, value)| (*stamp, &**value));
+            // Stamps of an earlier open: the model's newest.
+            let read = self.oracle.model.check(key, Stamp::MAX, snapshot.time_ms, found);
+            read.or_else(|detail| fail(CHECK, format!("file {file}: {detail}")))?;
+        }
+        Ok(())
+    }
+
+    fn probe(&mut self) -> Verdict {
+        self.commit(&[super::plan::probe()], &Rng::new(0))
+    }
+}
+
+fn key_of(mutation: &Sent) -> &[u8] {
+    match mutation {
+        Sent::Set { key, .. } | Sent::Delete { key } | Sent::Sum { key, .. } => key,
+    }
+}
+
+fn unopened(error: &Error) -> Failure {
+    Failure { check: "it opens after any crash", detail: format!("{error:?}") }
+}
