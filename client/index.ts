@@ -14,6 +14,7 @@ export type {
   KvCommitError,
   KvCommitResult,
   KvConsistencyLevel,
+  KvDamage,
   KvDurability,
   KvEntries,
   KvEntry,
@@ -30,6 +31,7 @@ export type {
   KvStatus,
   KvStorage,
   KvStream,
+  KvVerification,
   OpenOptions,
   SetOptions,
 } from "./types.ts";

@@ -35,6 +35,7 @@ import type {
   KvStatus,
   KvStorage,
   KvStream,
+  KvVerification,
   SetOptions,
 } from "./types.ts";
 import { commitVersionstamp } from "./versionstamp.ts";
@@ -204,6 +205,16 @@ export class Handle implements Kv {
       ...browser,
       failure: failure && { code: codeOf(failure.code), message: failure.message },
     };
+  }
+
+  verify(): Promise<KvVerification> {
+    return this.#call(
+      (w) => w.u8(REQUEST.verify),
+      (response) => {
+        if (response.type !== "verified") throw unexpected(response);
+        return response.verified;
+      },
+    );
   }
 
   flush(): Promise<void> {

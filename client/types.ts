@@ -247,6 +247,29 @@ export interface KvStatus {
   readonly failure: { readonly code: KvassErrorCode; readonly message: string } | null;
 }
 
+/** A place in the files of a database that is damaged. */
+export interface KvDamage {
+  /** What the file is for. */
+  readonly kind: "manifest" | "log" | "table" | "blob";
+  /** The number of the file. */
+  readonly file: number;
+  /** Where in the file what is damaged begins, in bytes. */
+  readonly offset: number;
+  /** What is wrong there. */
+  readonly message: string;
+}
+
+/** What `Kv.verify` found. */
+export interface KvVerification {
+  /** How many files were read, and how many bytes. */
+  readonly files: number;
+  readonly bytes: number;
+  /** How many places are damaged. */
+  readonly damaged: number;
+  /** The first hundred of them. */
+  readonly damage: readonly KvDamage[];
+}
+
 /**
  * A handle of an open database. Methods reject with a TypeError for arguments that can't be, and
  * with a KvassError for everything else; `Closed` after `close`.
@@ -313,6 +336,12 @@ export interface Kv extends Disposable, AsyncDisposable {
 
   /** Storage, durability, quota, and whether something failed in the background. */
   status(): Promise<KvStatus>;
+
+  /**
+   * Reads every file of the database to its last byte and tells what is damaged. It takes as long
+   * as reading them does; other calls don't wait for it. Nothing is changed.
+   */
+  verify(): Promise<KvVerification>;
 
   /** Resolves once all that was committed before is flushed. */
   flush(): Promise<void>;

@@ -31,8 +31,14 @@ impl Bytes {
 
     /// Copies `bytes` into a buffer of their own.
     pub fn copy(bytes: &[u8]) -> Bytes {
-        let end = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        Bytes { buffer: Rc::from(bytes), start: 0, end }
+        Bytes::from(Rc::from(bytes))
+    }
+}
+
+impl From<Rc<[u8]>> for Bytes {
+    fn from(buffer: Rc<[u8]>) -> Bytes {
+        let end = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
+        Bytes { buffer, start: 0, end }
     }
 }
 

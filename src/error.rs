@@ -83,6 +83,11 @@ impl Error {
         self.0.code
     }
 
+    /// Whether it tells of bytes that are not as they were written, or not to be understood.
+    pub fn is_damage(&self) -> bool {
+        matches!(self.code(), Code::Corruption | Code::NewerFormat)
+    }
+
     /// The message without its place.
     pub fn message(&self) -> &str {
         &self.0.message

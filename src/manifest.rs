@@ -188,6 +188,15 @@ fn slot_of(generation: u64) -> FileNo {
     if generation.is_multiple_of(2) { even } else { odd }
 }
 
+/// Reads a slot, to see that it can be; returns its length.
+///
+/// # Errors
+/// `Corruption`, `NewerFormat`, and those of the storage.
+pub async fn verify_slot<S: Storage>(storage: &S, slot: FileNo) -> Result<u64> {
+    read_slot(storage, slot).await?;
+    storage.len(slot).await
+}
+
 async fn read_slot<S: Storage>(storage: &S, slot: FileNo) -> Result<Option<Manifest>> {
     let length = storage.len(slot).await?;
     if length == 0 {

@@ -7,8 +7,8 @@
 use kvass::storage::Durability;
 use kvass::wire::hello::{self, Hello};
 use kvass::wire::{
-    Blob, Change, Changes, Check, Commit, Entry, Event, Failure, List, Mutation, Page, Reply,
-    Request, RequestFrame, Response, ResponseFrame, Stats, Status, Watch,
+    Blob, Change, Changes, Check, Commit, Damage, Entry, Event, Failure, FileKind, List, Mutation,
+    Page, Reply, Request, RequestFrame, Response, ResponseFrame, Stats, Status, Verified, Watch,
 };
 use serde_json::{Value, json};
 
@@ -129,6 +129,7 @@ fn others() -> Vec<Value> {
         request("stats", 1, vec![Request::Stats]),
         request("status", 1, vec![Request::Status]),
         request("close", 1, vec![Request::Close]),
+        request("verify", 1, vec![Request::Verify]),
     ]
 }
 
@@ -235,6 +236,22 @@ fn figures() -> Vec<Value> {
     vec![response("stats and status", replies, vec![], value)]
 }
 
+fn verified() -> Vec<Value> {
+    let damage = vec![
+        Damage { kind: FileKind::Table, file: 7, offset: 4096, message: "a block" },
+        Damage { kind: FileKind::Log, file: 300, offset: 9_007_199_254_740_991, message: "–" },
+    ];
+    let verified = Verified { files: 200, bytes: 1 << 40, damaged: 3, damage };
+    let json = json!({ "files": "200", "bytes": "1099511627776", "damaged": "3", "damage": [
+        { "kind": "table", "file": "7", "offset": "4096", "message": "a block" },
+        { "kind": "log", "file": "300", "offset": "9007199254740991", "message": "–" },
+    ] });
+    let value = json!({ "epoch": "7", "events": [], "replies": [
+        { "sequence": "1", "response": { "type": "verified", "verified": json } },
+    ] });
+    vec![response("verified", vec![Response::Verified(verified)], vec![], value)]
+}
+
 fn events() -> Vec<Value> {
     let watch =
         Event::Watch { id: 1, versionstamp: STAMP, entries: vec![(0, Some(entry())), (300, None)] };
@@ -269,7 +286,8 @@ fn greetings() -> Vec<Value> {
 
 #[test]
 fn frames_have_the_bytes_that_the_page_reads_and_writes() {
-    let groups = [reads(), writes(), others(), replies(), figures(), events(), greetings()];
+    let groups =
+        [reads(), writes(), others(), replies(), figures(), verified(), events(), greetings()];
     let vectors: Vec<String> =
         groups.iter().flatten().map(|vector| format!("  {vector}")).collect();
     let text = format!("[\n{}\n]\n", vectors.join(",\n"));

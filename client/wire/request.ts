@@ -25,6 +25,7 @@ export const REQUEST = {
   stats: 9,
   status: 10,
   close: 11,
+  verify: 12,
 } as const;
 
 /** Numbers of the variants of `Mutation`. */

@@ -50,6 +50,18 @@ export interface RawStatus {
   failure: RawFailure | null;
 }
 
+/** What came of reading everything; see `KvVerification`. */
+export interface RawVerified {
+  files: number;
+  bytes: number;
+  damaged: number;
+  damage: { kind: FileKind; file: number; offset: number; message: string }[];
+}
+
+/** What a file is for, by its number on the wire. */
+const FILE_KINDS = ["manifest", "log", "table", "blob"] as const;
+export type FileKind = (typeof FILE_KINDS)[number];
+
 /** What came of a request. */
 export type Response =
   | { type: "error"; failure: RawFailure }
@@ -60,7 +72,8 @@ export type Response =
   | { type: "checkFailed"; check: number }
   | { type: "done" }
   | { type: "stats"; stats: RawStats }
-  | { type: "status"; status: RawStatus };
+  | { type: "status"; status: RawStatus }
+  | { type: "verified"; verified: RawVerified };
 
 /** What a commit did to a key. */
 export type RawChange =
@@ -123,6 +136,8 @@ function readResponse(r: ByteReader): Response {
       return { type: "stats", stats: readStats(r) };
     case 8:
       return { type: "status", status: readStatus(r) };
+    case 9:
+      return { type: "verified", verified: readVerified(r) };
     default:
       throw new DecodeError(`unknown response ${variant}`);
   }
@@ -215,4 +230,25 @@ function readStatus(r: ByteReader): RawStatus {
     format: r.varint(),
     failure: readBoolean(r) ? readFailure(r) : null,
   };
+}
+
+function readVerified(r: ByteReader): RawVerified {
+  return {
+    files: r.varint(),
+    bytes: r.varint(),
+    damaged: r.varint(),
+    damage: readMany(r, () => ({
+      kind: readFileKind(r),
+      file: r.varint(),
+      offset: r.varint(),
+      message: r.text(),
+    })),
+  };
+}
+
+function readFileKind(r: ByteReader): FileKind {
+  const number = r.varint();
+  const kind = FILE_KINDS[number];
+  if (kind === undefined) throw new DecodeError(`unknown kind of file ${number}`);
+  return kind;
 }

@@ -15,6 +15,7 @@ mod flush;
 mod open;
 mod pace;
 mod read;
+mod verify;
 mod write;
 
 use crate::bytes::Bytes;
@@ -37,6 +38,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 pub use read::Range;
+pub use verify::{DAMAGE_MAX, Verified};
 
 /// How a database is opened.
 #[derive(Clone, Debug)]

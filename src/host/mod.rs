@@ -221,10 +221,12 @@ impl<E: Env> Host<E> {
                 self.db.barrier().await;
             }
             // A frame that only reads holds up nobody.
-            let _turn = frame.requests.iter().any(is_commit).then_some(turn);
+            let turn = frame.requests.iter().any(is_commit).then_some(turn);
             requests.run(&frame.requests).await;
+            drop(turn);
         }
         self.expect_flush();
+        requests.verify(&frame.requests).await;
     }
 
     /// Has what was committed relaxed flushed a moment later.

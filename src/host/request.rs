@@ -2,7 +2,7 @@
 
 use super::{Connection, Host, is_commit};
 use crate::commit::{self, Outcome};
-use crate::db::Range;
+use crate::db::{self, Range};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::expiry::USER_KEYS_START;
@@ -14,7 +14,7 @@ use crate::signal::join_all;
 use crate::snapshot::Snapshot;
 use crate::varint;
 use crate::wire::{Blob, Changes, Commit, Entry, Event, Failure, List, Page, Request, Response};
-use crate::wire::{Status, Watch};
+use crate::wire::{Damage, Status, Verified, Watch};
 use std::rc::Rc;
 
 /// An outbox is posted before its frame is done once it holds this many bytes.
@@ -104,7 +104,24 @@ impl<E: Env> Requests<'_, E> {
                 let done = self.host.db.close().await;
                 self.reply(sequence, done.map(|()| Response::Done));
             }
-            Request::Commit(_) => {}
+            // They have their turns before and after.
+            Request::Commit(_) | Request::Verify => {}
+        }
+    }
+
+    /// Answers those of the requests that read everything: they take long, and hold up nobody.
+    pub(super) async fn verify(&self, requests: &[Request<'_>]) {
+        for (sequence, request) in (self.origin.first..).zip(requests) {
+            if *request == Request::Verify {
+                let found = self.host.db.verify().await;
+                self.reply(
+                    sequence,
+                    match &found {
+                        Ok(found) => Ok(Response::Verified(verified(found))),
+                        Err(error) => Err(error.clone()),
+                    },
+                );
+            }
         }
     }
 
@@ -305,6 +322,15 @@ impl<E: Env> Requests<'_, E> {
 }
 
 type Found = Option<(crate::stamp::Stamp, crate::bytes::Bytes)>;
+
+fn verified(found: &db::Verified) -> Verified<'_> {
+    let damage = found.damage.iter().map(|(kind, error)| {
+        let (file, offset) = error.place().unwrap_or_default();
+        Damage { kind: *kind, file, offset, message: error.message() }
+    });
+    let db::Verified { files, bytes, damaged, .. } = *found;
+    Verified { files, bytes, damaged, damage: damage.collect() }
+}
 
 fn entry(found: &Found) -> Option<Entry<'_>> {
     let (stamp, value) = found.as_ref()?;

@@ -48,11 +48,16 @@ impl BlockCursor {
     /// # Errors
     /// `Corruption`, here and below, where there is no valid entry.
     pub fn enter(&mut self, block: Block) -> Result<bool> {
+        self.begin(block);
+        self.step()
+    }
+
+    /// Goes before the first entry of `block`, in reverse behind the last one.
+    pub fn begin(&mut self, block: Block) {
         self.waiting.clear();
         self.restart = block.restarts();
         self.entry = Entry::default();
         self.block = Some(block);
-        self.step()
     }
 
     /// Goes to the first entry at or past (`key`, `stamp`) of `block`; in reverse to the last one

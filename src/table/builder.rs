@@ -9,6 +9,7 @@ use super::footer::{self, Footer};
 use crate::bytes::common_prefix;
 use crate::error::{Error, Result};
 use crate::limits::Budgets;
+use crate::manifest::FORMAT;
 use crate::record::{Op, Record, order};
 use crate::stamp::Stamp;
 use crate::storage::{Durability, FileNo, Storage};
@@ -46,7 +47,7 @@ impl<S: Storage> TableBuilder<S> {
         budgets: &Budgets,
     ) -> TableBuilder<S> {
         let mut data = BlockBuilder::default();
-        data.append(&footer::header(id, salt));
+        data.append(&footer::header(FORMAT, id, salt));
         TableBuilder {
             storage,
             block_bytes: budgets.block_bytes,
@@ -204,6 +205,7 @@ impl<S: Storage> TableBuilder<S> {
             sets: self.meta.sets,
             deletes: self.meta.deletes,
             id: self.meta.id,
+            format: FORMAT,
         };
         let footer = footer.encode(self.meta.salt, self.offset());
         self.data.append(&footer);

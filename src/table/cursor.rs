@@ -4,6 +4,7 @@
 use super::Table;
 use super::block::{Block, Handle};
 use super::block_cursor::BlockCursor;
+use super::window::Window;
 use crate::bytes::Bytes;
 use crate::error::Result;
 use crate::memtable::OwnedOp;
@@ -12,9 +13,8 @@ use crate::stamp::Stamp;
 use crate::storage::Storage;
 use std::rc::Rc;
 
-/// A cursor reads this much at once after it has read [`SINGLE_READS`] blocks by themselves.
-const WINDOW_BYTES: u64 = 64 * 1024;
-/// So that a short list fills the cache and reads no more than it needs.
+/// A cursor reads so many blocks by themselves before it reads ahead, so that a short list fills
+/// the cache and reads no more than it needs.
 const SINGLE_READS: u32 = 2;
 
 /// A place in a table. It is nowhere until one of the asynchronous methods has put it somewhere.
@@ -26,8 +26,7 @@ pub struct TableCursor<S: Storage> {
     data: BlockCursor,
     /// Data blocks read so far that were not in the cache.
     reads: u32,
-    /// What was read at once, and where it begins in the file.
-    window: Option<(u64, Rc<[u8]>)>,
+    window: Window,
 }
 
 impl<S: Storage> TableCursor<S> {
@@ -41,7 +40,7 @@ impl<S: Storage> TableCursor<S> {
             leaf: BlockCursor::new(reverse),
             data: BlockCursor::new(reverse),
             reads: if bulk { SINGLE_READS } else { 0 },
-            window: None,
+            window: Window::default(),
         }
     }
 
@@ -152,7 +151,7 @@ impl<S: Storage> TableCursor<S> {
 
     async fn data_block(&mut self) -> Result<Block> {
         let handle = self.leaf.handle()?;
-        let bytes = match self.in_window(handle)? {
+        let bytes = match self.window.block(&self.table, handle)? {
             Some(bytes) => bytes,
             None => self.load(handle).await?,
         };
@@ -170,32 +169,6 @@ impl<S: Storage> TableCursor<S> {
             table.shared.cache.insert(table.meta.id, handle.offset, block.clone());
             return Ok(block);
         }
-        let (start, end) = self.window_for(handle);
-        self.window = Some((start, table.read(start, (end - start) as usize).await?));
-        match self.in_window(handle)? {
-            Some(block) => Ok(block),
-            None => self.table.uncached(handle).await,
-        }
-    }
-
-    /// The range to read at once: the block and what comes next in this direction.
-    fn window_for(&self, handle: Handle) -> (u64, u64) {
-        let end = handle.offset.saturating_add(u64::from(handle.len));
-        if self.reverse {
-            (handle.offset.min(end.saturating_sub(WINDOW_BYTES)), end)
-        } else {
-            (handle.offset, end.max((handle.offset + WINDOW_BYTES).min(self.table.meta.bytes)))
-        }
-    }
-
-    fn in_window(&self, handle: Handle) -> Result<Option<Bytes>> {
-        let Some((start, buffer)) = &self.window else { return Ok(None) };
-        let Some(at) = handle.offset.checked_sub(*start) else { return Ok(None) };
-        match usize::try_from(at) {
-            Ok(at) if at.saturating_add(handle.len as usize) <= buffer.len() => {
-                self.table.verified(buffer, at, handle).map(Some)
-            }
-            _ => Ok(None),
-        }
+        self.window.load(table, handle, self.reverse).await
     }
 }

@@ -38,11 +38,11 @@ pub const HEADER_BYTES: usize = 48;
 /// The length of the footer, in bytes.
 pub const FOOTER_BYTES: usize = 104;
 
-/// The header of a table.
-pub fn header(id: u64, salt: u64) -> [u8; HEADER_BYTES] {
-    let mut out = [0; HEADER_BYTES];
+/// The header of a table of this format.
+pub fn header(format: u16, id: u64, salt: u64) -> Vec<u8> {
+    let mut out = vec![0; if format < 2 { 32 } else { HEADER_BYTES }];
     let (id, salt) = (id.to_le_bytes(), salt.to_le_bytes());
-    fill(&mut out, [&MAGIC[..], &FORMAT.to_le_bytes(), &[0; 6], &id, &salt]);
+    fill(&mut out, [&MAGIC[..], &format.to_le_bytes(), &[0; 6], &id, &salt]);
     out
 }
 
@@ -59,6 +59,8 @@ pub struct Footer {
     pub deletes: u64,
     /// As in `TableMeta`.
     pub id: u64,
+    /// The version of the table's format.
+    pub format: u16,
 }
 
 impl Footer {
@@ -77,7 +79,7 @@ impl Footer {
                 &self.id.to_le_bytes(),
                 &[0; 32],
                 &(FOOTER_BYTES as u32).to_le_bytes(),
-                &FORMAT.to_le_bytes(),
+                &self.format.to_le_bytes(),
                 &[0; 2],
             ],
         );
@@ -113,10 +115,7 @@ impl Footer {
             let message = "a table was written by a newer version of kvass: update the page";
             return Err(Error::new(Code::NewerFormat, message).at(file, offset));
         }
-        let mut footer = Footer::parse(covered).ok_or_else(damaged)?;
-        if format < 2 {
-            footer.ranges = Handle::default();
-        }
+        let footer = Footer::parse(covered, format).ok_or_else(damaged)?;
         let in_file = |handle: Handle| {
             let end = handle.offset.checked_add(u64::from(handle.len));
             end.is_some_and(|end| end <= offset)
@@ -127,16 +126,18 @@ impl Footer {
         Ok(footer)
     }
 
-    fn parse(mut bytes: &[u8]) -> Option<Footer> {
+    fn parse(mut bytes: &[u8], format: u16) -> Option<Footer> {
         let rest = &mut bytes;
         let (ranges_offset, top_offset) = (take_u64(rest)?, take_u64(rest)?);
         let (ranges_len, top_len) = (take_u32(rest)?, take_u32(rest)?);
+        let ranges = Handle { offset: ranges_offset, len: ranges_len };
         Some(Footer {
             top: Handle { offset: top_offset, len: top_len },
-            ranges: Handle { offset: ranges_offset, len: ranges_len },
+            ranges: if format < 2 { Handle::default() } else { ranges },
             sets: take_u64(rest)?,
             deletes: take_u64(rest)?,
             id: take_u64(rest)?,
+            format,
         })
     }
 }

@@ -25,10 +25,13 @@ mod filter;
 mod footer;
 #[cfg(test)]
 mod tests;
+mod verify;
+mod window;
 
 pub use builder::TableBuilder;
 pub use cursor::TableCursor;
 pub use filter::hash;
+pub use verify::Verifier;
 
 /// Opening a table reads this much of its end: the footer, and the top of the index with it.
 const TAIL_BYTES: u64 = 4 * 1024;
@@ -108,7 +111,7 @@ pub struct Table<S: Storage> {
 
 /// What is read from the end of the file on first use, and stays.
 struct Ends {
-    footer: Footer,
+    top_at: Handle,
     /// The top of the index, if it is small.
     top: Option<Block>,
 }
@@ -151,13 +154,18 @@ impl<S: Storage> Table<S> {
     }
 
     async fn ends(&self) -> Result<&Ends> {
-        match self.ends.get() {
-            Some(ends) => Ok(ends),
-            None => {
-                let ends = self.read_ends().await?;
-                Ok(self.ends.get_or_init(|| ends))
-            }
+        if let Some(ends) = self.ends.get() {
+            return Ok(ends);
         }
+        let (footer, top) = self.read_ends().await?;
+        let top = match top.len() {
+            // A copy, for the rest of what was read is of no use any more.
+            0..=TOP_BYTES_MAX => {
+                Some(Block::new(Bytes::copy(&top), self.meta.file, footer.top.offset)?)
+            }
+            _ => None,
+        };
+        Ok(self.ends.get_or_init(|| Ends { top_at: footer.top, top }))
     }
 
     /// The top of the index.
@@ -165,11 +173,12 @@ impl<S: Storage> Table<S> {
         let ends = self.ends().await?;
         match &ends.top {
             Some(top) => Ok(top.clone()),
-            None => self.cached_block(ends.footer.top).await,
+            None => self.cached_block(ends.top_at).await,
         }
     }
 
-    async fn read_ends(&self) -> Result<Ends> {
+    /// Reads the footer, and the top of the index.
+    async fn read_ends(&self) -> Result<(Footer, Bytes)> {
         let TableMeta { file, bytes, salt, id, .. } = self.meta;
         let tail_bytes = bytes.min(TAIL_BYTES);
         let tail_at = bytes - tail_bytes;
@@ -183,11 +192,7 @@ impl<S: Storage> Table<S> {
             Some(start) => self.verified(&tail, start as usize, footer.top)?,
             None => self.uncached(footer.top).await?,
         };
-        let top = match top.len() {
-            0..=TOP_BYTES_MAX => Some(Block::new(Bytes::copy(&top), file, footer.top.offset)?),
-            _ => None,
-        };
-        Ok(Ends { footer, top })
+        Ok((footer, top))
     }
 
     /// A verified block, through the cache.

@@ -95,7 +95,9 @@ proptest! {
 
     #[test]
     fn the_manifest_entry_describes_the_table(model in versions()) {
-        let (_, meta) = write(&model, &small());
+        let (shared, meta) = write(&model, &small());
+        let verified = verify(&Table::new(shared, meta.clone()));
+        prop_assert_eq!((verified.damage, verified.bytes), (vec![], meta.bytes));
         let sets = model.values().filter(|said| said.is_some()).count() as u64;
         let stamps = || model.keys().map(|(_, stamp)| stamp.0);
         prop_assert_eq!((meta.sets, meta.deletes), (sets, model.len() as u64 - sets));
@@ -143,6 +145,13 @@ fn read_all(table: &Rc<Table<MemoryStorage>>, model: &Model) -> Result<()> {
     })
 }
 
+/// A verification that is over.
+fn verify(table: &Rc<Table<MemoryStorage>>) -> Verifier<MemoryStorage> {
+    let mut verifier = Verifier::new(table.clone());
+    while block_on(verifier.step()).unwrap() {}
+    verifier
+}
+
 /// The bytes of a table file, as they are in a storage made of them.
 fn file_of(bytes: &[u8]) -> (Rc<MemoryStorage>, FileNo) {
     let storage = Rc::new(MemoryStorage::new());
@@ -172,6 +181,12 @@ fn a_flipped_byte_anywhere_is_reported_or_harmless() {
             damaged[offset] ^= flip;
             let (storage, file) = file_of(&damaged);
             let table = Table::new(shared(storage), TableMeta { file, ..meta.clone() });
+            let [error] = &verify(&table).damage[..] else {
+                panic!("offset {offset} is not found once")
+            };
+            assert_eq!(error.code(), Code::Corruption);
+            let (in_file, at) = error.place().unwrap();
+            assert!(in_file == file && at as usize <= offset, "offset {offset}: {error}");
             match read_all(&table, &model) {
                 Ok(()) => harmless += 1,
                 Err(error) => {
@@ -221,6 +236,39 @@ fn damage_to_one_block_leaves_the_others_readable() {
 }
 
 #[test]
+fn a_verification_goes_on_behind_damage_and_leaves_the_cache_alone() {
+    let model = sample();
+    let (original, meta) = write(&model, &small());
+    let mut bytes = bytes_of(&original, &meta);
+    let places = [0, footer::HEADER_BYTES, bytes.len() / 2, bytes.len() * 2 / 3];
+    places.iter().for_each(|place| bytes[*place] ^= 1);
+    let (storage, file) = file_of(&bytes);
+    let table = Table::new(shared(storage), TableMeta { file, ..meta });
+    let damage = verify(&table).damage;
+    let found: Vec<u64> = damage.iter().map(|error| error.place().unwrap().1).collect();
+    assert_eq!(found.len(), places.len(), "{found:?}");
+    assert!(found.iter().zip(places).all(|(found, place)| *found as usize <= place), "{found:?}");
+    assert_eq!(table.shared.cache.stats(), <_>::default());
+}
+
+#[test]
+fn a_table_that_the_manifest_describes_otherwise_is_reported() {
+    let (shared, meta) = write(&sample(), &small());
+    let others = [
+        TableMeta { sets: meta.sets + 1, ..meta.clone() },
+        TableMeta { deletes: meta.deletes - 1, ..meta.clone() },
+        TableMeta { smallest: Box::from(*b"key001"), ..meta.clone() },
+        TableMeta { largest: Box::from(*b"key018"), ..meta.clone() },
+        TableMeta { oldest: at(2), ..meta.clone() },
+        TableMeta { newest: at(39), ..meta.clone() },
+    ];
+    for other in others {
+        let damage = verify(&Table::new(shared.clone(), other.clone())).damage;
+        assert_eq!(damage.len(), 1, "{other:?}");
+    }
+}
+
+#[test]
 fn a_table_in_the_file_of_another_is_reported() {
     let model = sample();
     let (shared, meta) = write(&model, &small());
@@ -265,7 +313,9 @@ fn a_table_of_format_1_answers_as_it_did() {
     let bytes = include_bytes!("../../tests/vectors/table-format-1.bin");
     let (storage, file) = file_of(bytes);
     let meta = TableMeta { file, bytes: bytes.len() as u64, ..meta };
-    read_all(&Table::new(shared(storage), meta), &model).unwrap();
+    let table = Table::new(shared(storage), meta);
+    read_all(&table, &model).unwrap();
+    assert_eq!(verify(&table).damage, []);
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub mod recovery;
 pub mod writer;
 
 pub use payload::{Commit, LoggedOp, Ops};
-pub use recovery::{Recovered, recover};
+pub use recovery::{Recovered, recover, verify};
 pub use writer::{Group, LogWriter};
 
 /// The length of a log's header in bytes.

@@ -199,6 +199,14 @@ impl<'a> Commit<'a> {
             false => Err(malformed()),
         }
     }
+
+    /// Reads all ops, to see that they can be.
+    ///
+    /// # Errors
+    /// As [`Commit::decode`].
+    pub fn check(mut self) -> Result<()> {
+        self.ops.try_for_each(|op| op.map(|_| ()))
+    }
 }
 
 /// The ops of a commit: each a key and what happened to it. After an error there are no more.

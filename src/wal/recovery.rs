@@ -10,12 +10,16 @@
 //! - The header of a later log may say at which length this one ended, durable to the last byte:
 //!   exactly so much must verify, and what follows is no part of it.
 
-use super::{CHECKED_FROM, HEADER_BYTES, Head, Header, LogRef, RECORD_BYTES};
+use super::payload::Commit;
+use super::{CHECKED_FROM, HEADER_BYTES, Head, Header, LogRef, Previous, RECORD_BYTES};
 use crate::error::{Error, Result};
 use crate::storage::Storage;
 
 /// Bytes read at once, unless a record is larger.
 const READ_BYTES: usize = 1024 * 1024;
+
+/// What is done with each payload.
+type Apply<'a> = dyn FnMut(&LogRef, &[u8]) -> Result<()> + 'a;
 
 /// What one log held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,24 +47,74 @@ pub async fn recover<S: Storage>(
     }
     let mut recovered = Vec::with_capacity(logs.len());
     for (log, header) in logs.iter().zip(&headers) {
-        let mut previous = headers.iter().flatten().filter_map(|header| header.previous);
-        let whole = previous.find(|previous| previous.id == log.id).map(|previous| previous.len);
-        let mut file = LogFile::open(storage, log).await?;
-        let start = if header.is_some() { HEADER_BYTES as u64 } else { 0 };
-        let end = file.replay(start, whole, &mut apply).await?;
-        match whole {
-            Some(whole) if end != whole => {
-                let message = "the log is damaged below the length at which the next one began";
-                return Err(Error::corruption(log.file, end, message));
-            }
-            None if file.highest_durable(end).await? > end => {
-                let message = "the log is damaged below the length that was durable";
-                return Err(Error::corruption(log.file, end, message));
-            }
-            _ => recovered.push(Recovered { end, torn: end < file.len }),
-        }
+        let whole = whole(log, &headers);
+        recovered.push(recover_log(storage, log, header.is_some(), whole, &mut apply).await?);
     }
     Ok(recovered)
+}
+
+/// Reads logs as [`recover`] does, but goes on behind damage and returns what it found. Of the
+/// logs in `known` it is known how long they are.
+///
+/// # Errors
+/// Those that don't tell of damage.
+pub async fn verify<S: Storage>(
+    storage: &S,
+    logs: &[LogRef],
+    known: &[Previous],
+) -> Result<Vec<Error>> {
+    let (mut headers, mut damage) = (Vec::with_capacity(logs.len()), Vec::new());
+    for log in logs {
+        headers.push(noted(read_header(storage, log).await, &mut damage)?.flatten());
+    }
+    for (log, header) in logs.iter().zip(&headers) {
+        let known = known.iter().find(|known| known.id == log.id).map(|known| known.len);
+        let whole = known.or_else(|| whole(log, &headers));
+        let mut decode = |_: &_, payload: &[u8]| Commit::decode(payload)?.check();
+        let read = recover_log(storage, log, header.is_some(), whole, &mut decode).await;
+        noted(read, &mut damage)?;
+    }
+    Ok(damage)
+}
+
+fn noted<T>(read: Result<T>, damage: &mut Vec<Error>) -> Result<Option<T>> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_damage() => {
+            damage.push(error);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The length of a log, where the header of a later one says it.
+fn whole(log: &LogRef, headers: &[Option<Header>]) -> Option<u64> {
+    let mut previous = headers.iter().flatten().filter_map(|header| header.previous);
+    previous.find(|previous| previous.id == log.id).map(|previous| previous.len)
+}
+
+async fn recover_log<S: Storage>(
+    storage: &S,
+    log: &LogRef,
+    has_header: bool,
+    whole: Option<u64>,
+    apply: &mut Apply<'_>,
+) -> Result<Recovered> {
+    let mut file = LogFile::open(storage, log).await?;
+    let start = if has_header { HEADER_BYTES as u64 } else { 0 };
+    let end = file.replay(start, whole, apply).await?;
+    match whole {
+        Some(whole) if end != whole => {
+            let message = "the log is damaged below the length at which the next one began";
+            Err(Error::corruption(log.file, end, message))
+        }
+        None if file.highest_durable(end).await? > end => {
+            let message = "the log is damaged below the length that was durable";
+            Err(Error::corruption(log.file, end, message))
+        }
+        _ => Ok(Recovered { end, torn: end < file.len }),
+    }
 }
 
 /// The header of a log; None where no undamaged one is there.
@@ -98,7 +152,7 @@ impl<'a, S: Storage> LogFile<'a, S> {
         &mut self,
         start: u64,
         whole: Option<u64>,
-        apply: &mut impl FnMut(&LogRef, &[u8]) -> Result<()>,
+        apply: &mut Apply<'_>,
     ) -> Result<u64> {
         let (log, mut end) = (self.log, start);
         while start > 0

@@ -38,6 +38,7 @@ fn request<'a>(rest: &mut Reader<'a>) -> Option<Request<'a>> {
         9 => Request::Stats,
         10 => Request::Status,
         11 => Request::Close,
+        12 => Request::Verify,
         _ => return None,
     })
 }
@@ -107,7 +108,7 @@ mod tests {
         let blobs = || (0..rng.below(4)).map(|_| blob()).collect::<Vec<_>>();
         let maybe = || rng.one_in(2).then(|| rng.next() >> rng.below(64));
         let flag = || rng.one_in(2);
-        match rng.below(12) {
+        match rng.below(13) {
             0 => Request::Get(blob()),
             1 => Request::GetMany(blobs()),
             2 => Request::List(List {
@@ -129,7 +130,8 @@ mod tests {
             8 => Request::Flush,
             9 => Request::Stats,
             10 => Request::Status,
-            _ => Request::Close,
+            11 => Request::Close,
+            _ => Request::Verify,
         }
     }
 

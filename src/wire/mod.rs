@@ -73,6 +73,9 @@ pub enum Request<'a> {
     Status,
     /// Flushes and closes the database: the last request of a connection. Answered by `Done`.
     Close,
+    /// Reads everything, to find what is damaged; answered by `Verified`, after all others of
+    /// the frame.
+    Verify,
 }
 
 /// A page of a range of keys.
@@ -216,6 +219,8 @@ pub enum Response<'a> {
     Stats(Stats),
     /// The state of host and storage.
     Status(Status<'a>),
+    /// What is damaged.
+    Verified(Verified<'a>),
 }
 
 /// An error on the wire.
@@ -295,6 +300,46 @@ pub struct Status<'a> {
     pub format: u16,
     /// The last failure of a background flush or compaction, until one succeeds again.
     pub failure: Option<Failure<'a>>,
+}
+
+/// What came of reading everything.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verified<'a> {
+    /// Files read.
+    pub files: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// How many places are damaged.
+    pub damaged: u64,
+    /// The first of them.
+    #[serde(borrow)]
+    pub damage: Vec<Damage<'a>>,
+}
+
+/// A damaged place.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Damage<'a> {
+    /// What the file is for.
+    pub kind: FileKind,
+    /// The file's number.
+    pub file: u32,
+    /// From its start, in bytes: where what is damaged begins.
+    pub offset: u64,
+    /// What is wrong there.
+    pub message: &'a str,
+}
+
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FileKind {
+    /// A slot of the manifest.
+    Manifest,
+    /// Commits in their order.
+    Log,
+    /// Sorted versions.
+    Table,
+    /// Large values.
+    Blob,
 }
 
 /// Something that happened.

@@ -132,6 +132,22 @@ for (const storage of DURABLE) {
     assert.deepEqual(lost, []);
   });
 
+  test(`${storage}: verify tells of the file and the place of a flipped bit`, async () => {
+    const place = { storage, name: "flipped" };
+    const table = await largestTable(place);
+    const { files, bytes, damaged, damage } = await page.evaluate(async ({ name, storage }) => {
+      const kv = await kvass.openKv(name, { storage });
+      const found = await kv.verify();
+      await kv.close();
+      return found;
+    }, place);
+    const [{ kind, file, offset, message } = assert.fail("it is found")] = damage;
+    assert.deepEqual([damaged, damage.length, kind, file], [1, 1, "table", table.file]);
+    assert.ok(offset <= table.bytes >> 1 && offset > (table.bytes >> 1) - 65_536, `${offset}`);
+    assert.match(message, /damaged/);
+    assert.ok(files > 3 && bytes > table.bytes, `${bytes} bytes of ${files} files`);
+  });
+
   test(`${storage}: a database with a damaged table can be written to`, async () => {
     const place = { storage, name: "flipped" };
     const found = await page.evaluate(async ({ name, storage }) => {

@@ -76,6 +76,7 @@ const CALLS: Record<string, (kv: Kv) => unknown> = {
   stats: (kv) => kv.stats(),
   status: (kv) => kv.status(),
   close: (kv) => kv.close(),
+  verify: (kv) => kv.verify(),
 };
 
 /** A first page: ["a", "x"], ["a", "y"] and ["a", "z"], each null, with more under lease 300. */

@@ -33,6 +33,7 @@ export const handles: Suite = {
           .read(),
       () => kv.changes().getReader().read(),
       () => kv.stats(),
+      () => kv.verify(),
       () => kv.status(),
       () => kv.flush(),
       () => kv.close(),
@@ -88,6 +89,23 @@ export const handles: Suite = {
     same(stats.commits - before.commits, 1);
     same(stats.entries, 2);
     that(stats.memoryBytes > 0 && stats.memtableBytes > 0, "memory");
+  },
+
+  "verify reads every file and finds nothing in whole ones": async ({ kv }) => {
+    await fill(kv, [[["a"], "x".repeat(5000)]]);
+    const { files, bytes, ...found } = await kv.verify();
+    same(found, { damaged: 0, damage: [] });
+    that(files > 2 && bytes > 5000, `${bytes} bytes of ${files} files`);
+  },
+
+  "writes don't wait for a verification that was asked for before": async ({ kv }) => {
+    const order: string[] = [];
+    await Promise.all([
+      kv.verify().then(() => order.push("verified")),
+      kv.set(["a"], 1).then(() => order.push("written")),
+      kv.get(["a"]).then(({ value }) => order.push(`read ${value}`)),
+    ]);
+    same(order, ["written", "read 1", "verified"]);
   },
 
   "two calls in flight when a watch begins don't disturb it": async ({ kv }) => {

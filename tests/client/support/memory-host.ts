@@ -100,6 +100,12 @@ export class MemoryHost {
         w.u8(0);
         return;
       }
+      case "verify": {
+        const w = out.reply(sequence, 9);
+        const damage = 0;
+        for (const figure of [1, 2, 0, damage]) w.varint(figure);
+        return;
+      }
       case "release":
         this.#leases.delete(request.lease);
         break;

@@ -41,7 +41,7 @@ export type Request =
   | { type: "watch"; id: number; keys: Hex[] }
   | { type: "changes"; id: number; ranges: [Hex, Hex][] }
   | { type: "unsubscribe"; id: number }
-  | { type: "flush" | "stats" | "status" | "close" };
+  | { type: "flush" | "stats" | "status" | "close" | "verify" };
 
 export interface RequestFrame {
   client: Hex;
@@ -119,7 +119,7 @@ function readRequest(r: ByteReader): Request {
     case 7:
       return { type: "unsubscribe", id: r.varint() };
     default: {
-      const type = (["flush", "stats", "status", "close"] as const)[variant - 8];
+      const type = (["flush", "stats", "status", "close", "verify"] as const)[variant - 8];
       if (type === undefined) throw new Error(`unknown request ${variant}`);
       return { type };
     }

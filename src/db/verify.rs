@@ -1,0 +1,116 @@
+//! Reading everything, to find what is damaged.
+//!
+//! What was committed before is read from its files, block by block, in slices: requests go on
+//! meanwhile, and the cache stays as it is. Damage is gathered and not repaired.
+
+use super::Db;
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::manifest;
+use crate::storage::{MANIFEST_SLOTS, Storage};
+use crate::table::Verifier;
+use crate::version::Version;
+use crate::wal;
+use crate::wire::FileKind;
+
+/// So much damage is told of one by one; the rest is counted.
+pub const DAMAGE_MAX: usize = 100;
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Verified {
+    /// Files read.
+    pub files: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// How many places are damaged.
+    pub damaged: u64,
+    /// The first of them, at most [`DAMAGE_MAX`]: the kind of the file and what is wrong, which
+    /// names file and offset.
+    pub damage: Vec<(FileKind, Error)>,
+}
+
+impl Verified {
+    fn add(&mut self, kind: FileKind, error: Error) {
+        self.damaged += 1;
+        if self.damage.len() < DAMAGE_MAX {
+            self.damage.push((kind, error));
+        }
+    }
+}
+
+impl<E: Env> Db<E> {
+    /// Reads every file of the database and checks what can be checked.
+    ///
+    /// # Errors
+    /// Those of the storage that don't tell of damage; `Closed`.
+    pub async fn verify(&self) -> Result<Verified> {
+        self.check_open()?;
+        let mut found = Verified::default();
+        self.verify_manifest(&mut found).await?;
+        self.verify_logs(&mut found).await?;
+        // Its tables stay where they are, whatever becomes of the version.
+        let version = self.view().version.clone();
+        check_levels(&version, &mut found);
+        let mut tables = version.levels().concat();
+        drop(version);
+        while let Some(table) = tables.pop() {
+            let mut verifier = Verifier::new(table);
+            while verifier.step().await? {
+                self.check_open()?;
+                self.give_way().await;
+            }
+            found.files += 1;
+            found.bytes += verifier.bytes;
+            verifier.damage.into_iter().for_each(|error| found.add(FileKind::Table, error));
+        }
+        Ok(found)
+    }
+
+    async fn give_way(&self) {
+        if self.env.slice_used_up() {
+            self.env.turn().await;
+        }
+    }
+
+    async fn verify_manifest(&self, found: &mut Verified) -> Result<()> {
+        let _turn = self.editing.enter().await;
+        for slot in MANIFEST_SLOTS {
+            found.files += 1;
+            match manifest::verify_slot(&**self.env.storage(), slot).await {
+                Ok(bytes) => found.bytes += bytes,
+                Err(error) if error.is_damage() => found.add(FileKind::Manifest, error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The logs that hold commits which no table does.
+    async fn verify_logs(&self, found: &mut Verified) -> Result<()> {
+        // They are given up by flushes.
+        let _turn = self.flushing.enter().await;
+        let logs = self.manifest.borrow().logs.clone();
+        let lengths = self.log.borrow().lengths();
+        let damage = wal::verify(&**self.env.storage(), &logs, &lengths).await?;
+        damage.into_iter().for_each(|error| found.add(FileKind::Log, error));
+        for log in &logs {
+            found.files += 1;
+            found.bytes += self.env.storage().len(log.file).await?;
+        }
+        self.give_way().await;
+        Ok(())
+    }
+}
+
+/// Below level 0 the tables of a level follow each other.
+fn check_levels<S: Storage>(version: &Version<S>, found: &mut Verified) {
+    for level in version.levels().iter().skip(1) {
+        for (table, next) in level.iter().zip(level.iter().skip(1)) {
+            if table.meta().largest >= next.meta().smallest {
+                let message = "two tables of a level hold the same keys";
+                found.add(FileKind::Table, Error::corruption(next.meta().file, 0, message));
+            }
+        }
+    }
+}
