@@ -15,7 +15,8 @@
 //! ```
 //!
 //! A key shares its first `shared` bytes with the key before it, as many as there are; every
-//! [`RESTART_INTERVAL`]th entry is a restart, which shares none. The checksum covers kind and
+//! [`DATA_INTERVAL`]th entry, in the index every [`INDEX_INTERVAL`]th, is a restart, which shares
+//! none. Readers go by the restart offsets alone. The checksum covers kind and
 //! stored bytes, and its seed is the table's salt plus the block's offset, so that a block in the
 //! wrong place or of another table is damage. What passed the checksum is still decoded checked.
 //!
@@ -35,8 +36,11 @@ use core::cmp::Ordering;
 use core::ops::Range;
 use std::rc::Rc;
 
-/// A restart comes this many entries after the one before it.
-pub(super) const RESTART_INTERVAL: usize = 16;
+/// A restart of a data block comes this many entries after the one before it: a search decodes
+/// half of them on average.
+pub(super) const DATA_INTERVAL: usize = 8;
+/// In the index, where keys share little and a search is all there is.
+pub(super) const INDEX_INTERVAL: usize = 4;
 
 /// The kind of a block that is stored as it is.
 pub(super) const PLAIN: u8 = 0;

@@ -1,8 +1,6 @@
 //! Puts blocks together; see [`super::block`] for their form.
 
-use super::block::{
-    Handle, LZ4, PLAIN, RESTART_INTERVAL, TAG_DELETE, TAG_SET, TAG_SET_EXPIRING, seal,
-};
+use super::block::{Handle, LZ4, PLAIN, TAG_DELETE, TAG_SET, TAG_SET_EXPIRING, seal};
 use crate::bytes::common_prefix;
 use crate::lz4;
 use crate::record::{Op, Record};
@@ -10,8 +8,8 @@ use crate::stamp::Stamp;
 use crate::varint;
 
 /// Blocks that follow each other in a file, the last one still open.
-#[derive(Default)]
 pub struct BlockBuilder {
+    restart_interval: usize,
     bytes: Vec<u8>,
     start: usize,
     restarts: Vec<u32>,
@@ -21,9 +19,22 @@ pub struct BlockBuilder {
 }
 
 impl BlockBuilder {
+    /// A builder of blocks in which every so many entries there is a restart.
+    pub fn new(restart_interval: usize) -> BlockBuilder {
+        BlockBuilder {
+            restart_interval,
+            bytes: Vec::new(),
+            start: 0,
+            restarts: Vec::new(),
+            entries: 0,
+            last_key: Vec::new(),
+            last_stamp: Stamp::ZERO,
+        }
+    }
+
     /// Appends an entry to the open block.
     pub fn add(&mut self, record: Record<'_>) {
-        let shared = if self.entries.is_multiple_of(RESTART_INTERVAL) {
+        let shared = if self.entries.is_multiple_of(self.restart_interval) {
             self.restarts.push((self.bytes.len() - self.start) as u32);
             0
         } else {

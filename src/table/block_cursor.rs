@@ -4,7 +4,7 @@
 //! so the interval of entries after a restart is put together as a whole and then taken from its
 //! end. Both reuse their buffers: a step allocates nothing.
 
-use super::block::{Block, Entry, Handle, Part, RESTART_INTERVAL};
+use super::block::{Block, DATA_INTERVAL, Entry, Handle, Part};
 use crate::error::Result;
 use crate::memtable::OwnedOp;
 use crate::record::{Op, Record, order};
@@ -37,7 +37,7 @@ impl BlockCursor {
             entry: Entry::default(),
             key: 0..0,
             keys: Vec::with_capacity(if reverse { 512 } else { 64 }),
-            waiting: Vec::with_capacity(if reverse { RESTART_INTERVAL } else { 0 }),
+            waiting: Vec::with_capacity(if reverse { DATA_INTERVAL } else { 0 }),
             restart: 0,
             same_key: false,
         }

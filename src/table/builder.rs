@@ -2,7 +2,7 @@
 //! the leaf points to, then the top of the index and the footer.
 
 use super::TableMeta;
-use super::block::{Handle, PLAIN, Part, seal};
+use super::block::{DATA_INTERVAL, Handle, INDEX_INTERVAL, PLAIN, Part, seal};
 use super::block_builder::{BlockBuilder, Compressor};
 use super::filter::{self, hash};
 use super::footer::{self, Footer};
@@ -46,7 +46,7 @@ impl<S: Storage> TableBuilder<S> {
         salt: u64,
         budgets: &Budgets,
     ) -> TableBuilder<S> {
-        let mut data = BlockBuilder::default();
+        let mut data = BlockBuilder::new(DATA_INTERVAL);
         data.append(&footer::header(FORMAT, id, salt));
         TableBuilder {
             storage,
@@ -66,8 +66,8 @@ impl<S: Storage> TableBuilder<S> {
             },
             data,
             written: 0,
-            leaf: BlockBuilder::default(),
-            top: BlockBuilder::default(),
+            leaf: BlockBuilder::new(INDEX_INTERVAL),
+            top: BlockBuilder::new(INDEX_INTERVAL),
             compressor: Compressor::new(budgets.compression),
             hashes: Vec::new(),
             last: (Vec::new(), Stamp::ZERO),
