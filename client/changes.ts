@@ -1,38 +1,66 @@
-/** Changes: the commits that touch some ranges, in order, for a reader that keeps up. */
+/**
+ * Changes: the commits that touch some ranges, in order.
+ *
+ * After a loss of the host the next one is asked for the commits since the last one heard of, so
+ * there is no gap. A reader that named a commit to begin with misses nothing at all: what it has no
+ * room for is asked for again when it gets there, and what is gone by then is an error. Others are
+ * told that they missed some.
+ */
 
 import type { ByteWriter } from "./codec/bytes.ts";
 import type { KeyRange } from "./codec/key.ts";
 import type { Subscription } from "./connection.ts";
 import { storedKey, storedValue, unexpected } from "./entry.ts";
-import { tooLarge } from "./errors.ts";
+import { KvassError, tooLarge } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 import { checkSelector, encodeSelector } from "./selector.ts";
 import { type Feed, streamOf } from "./stream.ts";
 import type { KvChange, KvChangeEvent, KvLagged, KvListSelector, KvStream } from "./types.ts";
+import { parseVersionstamp, writeVersionstamp } from "./versionstamp.ts";
 import { REQUEST } from "./wire/request.ts";
 import { type RawChange, type RawEvent, type Response, readChanges } from "./wire/response.ts";
 
-/** A reader that has more commits than this before it is told that it missed them. */
+/** The most commits that wait for a reader. */
 const BUFFERED_MAX = 10_000;
 
 type RawCommit = RawEvent & { type: "changes" };
+
+/** What a subscription asks of those who made it. */
+interface Owner {
+  /** The reader left. */
+  cancelled(): void;
+  /** Sends the subscription again, under another number. */
+  restart(): void;
+  /** Asks the host for the next page of what the subscription `id` catches up with. */
+  more(id: number): void;
+}
 
 /** A subscription to ranges and the stream of its commits, which are decoded when they are read. */
 export class Changes implements Subscription {
   readonly stream: KvStream<KvChangeEvent>;
   readonly #feed: Feed;
   readonly #ranges: KeyRange[];
+  readonly #owner: Owner;
   /** What is not read yet begins at `#head`; before it are holes. */
   #buffer: (RawCommit | KvLagged | undefined)[] = [];
   #head = 0;
-  /** The last commit heard of. */
-  #last = "";
+  #id = 0;
+  /** The last commit heard of: where to go on; "" for the present. */
+  #last: string;
+  /** Whether the reader must not miss any commit. */
+  readonly #isGapless: boolean;
+  /** Whether the host has more that it is to be asked for. */
+  #isBehind = false;
+  /** Whether commits after `#last` were left out, to be asked for again. */
+  #isFull = false;
+  /** Whether commits are gone that the reader is to be told of. */
+  #hasGap = false;
 
-  /** @param cancelled called when the reader leaves */
   constructor(
     selector: KvListSelector | readonly KvListSelector[] | undefined,
+    since: string | undefined,
     limits: Limits,
-    cancelled: () => void,
+    owner: Owner,
   ) {
     const selectors = selector === undefined ? [{ prefix: [] }] : [selector].flat();
     if (selectors.length > limits.ranges) throw tooLarge(`Too many ranges (max ${limits.ranges})`);
@@ -40,12 +68,19 @@ export class Changes implements Subscription {
       checkSelector(one as KvListSelector);
       return encodeSelector(one as KvListSelector, limits).range;
     });
-    const { stream, feed } = streamOf({ take: () => this.#take(), cancel: cancelled });
+    this.#isGapless = since !== undefined;
+    this.#last = since === undefined ? "" : parseVersionstamp(since);
+    this.#owner = owner;
+    const cancel = () => owner.cancelled();
+    const { stream, feed } = streamOf({ take: () => this.#take(), cancel });
     this.stream = stream;
     this.#feed = feed;
   }
 
   write(w: ByteWriter, id: number): void {
+    this.#id = id;
+    this.#isBehind = false;
+    this.#isFull = false;
     w.u8(REQUEST.changes);
     w.varint(id);
     w.varint(this.#ranges.length);
@@ -53,25 +88,50 @@ export class Changes implements Subscription {
       w.sized(start);
       w.sized(end);
     }
+    w.u8(this.#last === "" ? 0 : 1);
+    if (this.#last !== "") writeVersionstamp(w, this.#last);
   }
 
   subscribed(response: Response): void {
+    if (response.type === "done") {
+      this.#isBehind = true;
+      // Once the events are here that this answer came with.
+      queueMicrotask(() => this.#feed.offer());
+      return;
+    }
     if (response.type !== "committed") throw unexpected(response);
     const { versionstamp } = response;
-    // Another host took over, and there may have been commits in between.
-    if (this.#last !== "" && versionstamp > this.#last) {
+    if (this.#hasGap) {
+      this.#hasGap = false;
       this.#buffer.push({ type: "lagged", versionstamp, missed: null });
       this.#feed.offer();
     }
-    this.#last = versionstamp;
+    this.#heard(versionstamp);
+  }
+
+  refused(error: unknown): boolean {
+    const isGone = error instanceof KvassError && error.code === "HistoryGone";
+    if (!isGone || this.#isGapless) return false;
+    this.#last = "";
+    this.#hasGap = true;
+    return true;
   }
 
   event(event: RawEvent): void {
-    if (event.type !== "changes") return;
-    this.#last = event.versionstamp;
+    if (event.type !== "changes" || this.#isFull) return;
+    const isFull = this.#buffer.length - this.#head >= BUFFERED_MAX;
+    if (isFull && this.#isGapless) {
+      this.#isFull = true;
+      return;
+    }
+    this.#heard(event.versionstamp);
     this.#buffer.push(event);
-    if (this.#buffer.length - this.#head > BUFFERED_MAX) this.#collapse(event.versionstamp);
+    if (isFull) this.#collapse(event.versionstamp);
     this.#feed.offer();
+  }
+
+  #heard(versionstamp: string): void {
+    if (versionstamp > this.#last) this.#last = versionstamp;
   }
 
   end(error?: unknown): void {
@@ -91,7 +151,12 @@ export class Changes implements Subscription {
 
   #take(): KvChangeEvent | undefined {
     const next = this.#buffer[this.#head];
-    if (next === undefined) return undefined;
+    if (next === undefined) {
+      if (this.#isFull) this.#owner.restart();
+      else if (this.#isBehind) this.#owner.more(this.#id);
+      this.#isBehind = false;
+      return undefined;
+    }
     this.#buffer[this.#head++] = undefined;
     if (this.#head === this.#buffer.length || this.#head > BUFFERED_MAX) {
       this.#buffer.splice(0, this.#head);

@@ -31,6 +31,8 @@ export interface Subscription {
   write(w: ByteWriter, id: number): void;
   /** A host took it up; the first one, or another after that was lost. */
   subscribed(response: Response): void;
+  /** A host refused it. Returns whether it is to be asked again, for something else. */
+  refused(error: unknown): boolean;
   event(event: RawEvent): void;
   /** There will be no more events, because of an error if there is one. */
   end(error?: unknown): void;
@@ -119,6 +121,22 @@ export class Connection {
   /** Ends a subscription, of which nothing more is heard. */
   unsubscribe(id: number): void {
     if (this.#subscriptions.delete(id)) this.#tellUnsubscribed(id);
+  }
+
+  /** Asks for the next events of a subscription that catches up. */
+  more(id: number): void {
+    const subscription = this.#subscriptions.get(id)?.subscription;
+    if (subscription === undefined || this.#host === undefined) return;
+    const { generation } = this;
+    const answer = (response: Response) => {
+      // Another host was asked for the whole subscription.
+      if (generation === this.generation) this.#subscribed(id, subscription, response);
+    };
+    const write = (w: ByteWriter) => {
+      w.u8(REQUEST.more);
+      w.varint(id);
+    };
+    this.#add(write, { isWrite: false, answer, fail: () => undefined });
   }
 
   #tellUnsubscribed(id: number): void {
@@ -212,22 +230,24 @@ export class Connection {
   }
 
   #sendSubscription(id: number, subscription: Subscription): void {
-    const answer = (response: Response) => {
-      if (!this.#subscriptions.has(id)) {
-        this.#tellUnsubscribed(id);
-        return;
-      }
-      if (response.type !== "error") {
-        subscription.subscribed(response);
-        return;
-      }
-      this.#subscriptions.delete(id);
-      subscription.end(failureOf(response));
-    };
+    const answer = (response: Response) => this.#subscribed(id, subscription, response);
     // If the host is lost it is sent again, and if that fails it is ended with all others.
     const fail = () => undefined;
     this.#add((w) => subscription.write(w, id), { isWrite: false, answer, fail });
     this.#subscriptions.set(id, { subscription, sequence: this.#calls.next - 1 });
+  }
+
+  #subscribed(id: number, subscription: Subscription, response: Response): void {
+    if (!this.#subscriptions.has(id)) {
+      this.#tellUnsubscribed(id);
+    } else if (response.type !== "error") {
+      subscription.subscribed(response);
+    } else if (subscription.refused(failureOf(response))) {
+      this.#sendSubscription(id, subscription);
+    } else {
+      this.#subscriptions.delete(id);
+      subscription.end(failureOf(response));
+    }
   }
 
   async #connect(): Promise<void> {

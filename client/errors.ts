@@ -17,6 +17,7 @@ const CODES = [
   "VersionMismatch",
   "HostLost",
   "Timeout",
+  "HistoryGone",
 ] as const;
 
 /**
@@ -37,6 +38,8 @@ const CODES = [
  * - `VersionMismatch`: page and worker are of versions too far apart: reload.
  * - `HostLost`: the worker ended before it answered; a read may be tried again.
  * - `Timeout`: it took too long.
+ * - `HistoryGone`: the commits after a versionstamp are not kept any more, or it is of another
+ *   database. List what there is, then go on with the changes since the highest versionstamp.
  */
 export type KvassErrorCode = (typeof CODES)[number];
 

@@ -2,14 +2,14 @@
  * The worker that runs the engine: how it is started, what is said to it, and how its end is
  * noticed. Messages after the first are whole frames, transferred:
  *
- *     page to worker   { open: { name, storage, durability, wasm? }, hello }, frames,
+ *     page to worker   { open: { name, storage, durability, history, wasm? }, hello }, frames,
  *                      { hide: true }: flush, { end: true }: flush and end
  *     worker to page   { opened: { storage }, welcome } or { failed: { code, message } }, frames,
  *                      { fatal: { code, message } }: it has ended
  */
 
 import { codeOf, errorOf, KvassError } from "./errors.ts";
-import type { KvDurability, KvStorage } from "./types.ts";
+import type { HistoryOptions, KvDurability, KvStorage } from "./types.ts";
 import { decodeWelcome, encodeHello, type Welcome } from "./wire/hello.ts";
 import type { RawFailure } from "./wire/response.ts";
 
@@ -21,6 +21,7 @@ export interface HostOptions {
   readonly name: string;
   readonly storage: "auto" | KvStorage;
   readonly durability: KvDurability;
+  readonly history: Required<HistoryOptions>;
   readonly worker: string | URL | (() => Worker) | undefined;
   readonly wasm: string | undefined;
   /** How long opening may take, in milliseconds. */
@@ -66,7 +67,7 @@ export class HostWorker {
     signal: AbortSignal,
   ): Promise<HostWorker> {
     return new Promise((resolve, reject) => {
-      const { name, storage, durability, wasm, openTimeout } = options;
+      const { name, storage, durability, history, wasm, openTimeout } = options;
       const worker = startWorker(options.worker);
       let host: HostWorker | undefined;
       const timer = setTimeout(
@@ -109,7 +110,7 @@ export class HostWorker {
         lose(new KvassError("HostLost", "a message of the database's worker could not be read"));
       };
       const hello = encodeHello(client);
-      worker.postMessage({ open: { name, storage, durability, wasm }, hello }, [hello]);
+      worker.postMessage({ open: { name, storage, durability, history, wasm }, hello }, [hello]);
     });
   }
 

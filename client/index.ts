@@ -10,6 +10,7 @@ export type {
   Kv,
   KvChange,
   KvChangeEvent,
+  KvChangesOptions,
   KvCommit,
   KvCommitError,
   KvCommitResult,

@@ -22,6 +22,7 @@ import type {
   CommitOptions,
   Kv,
   KvChangeEvent,
+  KvChangesOptions,
   KvCommitError,
   KvCommitResult,
   KvConsistencyLevel,
@@ -156,9 +157,17 @@ export class Handle implements Kv {
 
   changes<T = unknown>(
     selector?: KvListSelector | readonly KvListSelector[],
+    options?: KvChangesOptions,
   ): KvStream<KvChangeEvent<T>> {
     this.#checkOpen();
-    const changes: Changes = new Changes(selector, this.#limits, () => this.#unsubscribe(changes));
+    const changes: Changes = new Changes(selector, options?.since, this.#limits, {
+      cancelled: () => this.#unsubscribe(changes),
+      restart: () => {
+        this.#unsubscribe(changes);
+        this.#subscribe(changes);
+      },
+      more: (id) => this.#connection.more(id),
+    });
     this.#subscribe(changes);
     return changes.stream as KvStream<KvChangeEvent<T>>;
   }

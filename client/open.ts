@@ -8,9 +8,10 @@ import { KvassError } from "./errors.ts";
 import { Handle } from "./kv.ts";
 import { LIMITS } from "./limits.ts";
 import { followPage } from "./page.ts";
-import type { Kv, OpenOptions } from "./types.ts";
+import type { HistoryOptions, Kv, OpenOptions } from "./types.ts";
 
 const OPEN_TIMEOUT_MS = 30_000;
+const HISTORY_BYTES = 8 * 1024 * 1024;
 const STORAGES = ["auto", "opfs", "indexeddb", "memory"];
 const DURABILITIES = ["relaxed", "strict"];
 /** In UTF-8 all of them would be U+FFFD, and databases of two names one. */
@@ -20,6 +21,7 @@ const LONE_SURROGATE = /\p{Surrogate}/u;
 class Shared {
   readonly connection: Connection;
   readonly durability: "relaxed" | "strict";
+  readonly history: Required<HistoryOptions>;
   handles = 0;
   /** Set once the last handle is closed: over when the worker has ended. */
   closing: Promise<void> | undefined;
@@ -28,10 +30,12 @@ class Shared {
   constructor(name: string, options: OpenOptions) {
     const { storage = "auto", durability = "relaxed", worker, wasm, openTimeout } = options;
     this.durability = durability;
+    this.history = historyOf(options);
     this.connection = new Connection({
       name,
       storage,
       durability,
+      history: this.history,
       worker,
       wasm: wasm === undefined ? undefined : new URL(wasm, globalThis.location?.href).href,
       openTimeout: openTimeout ?? OPEN_TIMEOUT_MS,
@@ -40,7 +44,8 @@ class Shared {
   }
 
   /** @throws KvassError `Unsupported` if what is open is not what is asked for */
-  checkOptions(name: string, { storage, durability }: OpenOptions): void {
+  checkOptions(name: string, options: OpenOptions): void {
+    const { storage, durability, history } = options;
     const obtained = this.connection.storage;
     const isOther = obtained !== undefined && storage !== undefined && storage !== obtained;
     if (isOther && (storage !== "auto" || obtained === "memory")) {
@@ -50,6 +55,10 @@ class Shared {
     if (durability !== undefined && durability !== this.durability) {
       const message = `"${name}" is open in this page with the durability "${this.durability}"`;
       throw new KvassError("Unsupported", `${message}, not "${durability}"`);
+    }
+    const { bytes, ms } = historyOf(options);
+    if (history !== undefined && (bytes !== this.history.bytes || ms !== this.history.ms)) {
+      throw new KvassError("Unsupported", `"${name}" is open in this page with another history`);
     }
   }
 
@@ -121,13 +130,28 @@ function checkArguments(name: string, options: OpenOptions): void {
   if (LONE_SURROGATE.test(name)) {
     throw new TypeError("the name of a database must be well-formed Unicode: no lone surrogates");
   }
-  const { storage, durability, limits, openTimeout } = options;
+  const { storage, durability, limits, openTimeout, history } = options;
   checkChoice("storage", storage, STORAGES);
   checkChoice("durability", durability, DURABILITIES);
   checkChoice("limits", limits, Object.keys(LIMITS));
+  checkBound("history.bytes", history?.bytes);
+  checkBound("history.ms", history?.ms);
   if (openTimeout !== undefined && !(typeof openTimeout === "number" && openTimeout > 0)) {
     throw new TypeError(`openTimeout must be a positive number: received ${String(openTimeout)}`);
   }
+}
+
+function checkBound(option: string, value: number | undefined): void {
+  if (value === undefined || value === Number.POSITIVE_INFINITY) return;
+  if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return;
+  throw new TypeError(
+    `${option} must be a non-negative integer or Infinity: received ${String(value)}`,
+  );
+}
+
+function historyOf({ history }: OpenOptions): Required<HistoryOptions> {
+  const { bytes = HISTORY_BYTES, ms = Number.POSITIVE_INFINITY } = history ?? {};
+  return { bytes, ms };
 }
 
 function checkChoice(option: string, value: string | undefined, choices: string[]): void {

@@ -28,6 +28,8 @@ export interface OpenOptions {
   storage?: "auto" | KvStorage;
   /** The durability of commits that don't say themselves; `relaxed` by default. */
   durability?: KvDurability;
+  /** How much of the past is kept for `Kv.changes`: the last 8 MiB by default. */
+  history?: HistoryOptions;
   /** `deno` enforces the limits of Deno KV, which are smaller. */
   limits?: "kvass" | "deno";
   /**
@@ -173,6 +175,23 @@ export interface AtomicOperation {
   commit(options?: CommitOptions): Promise<KvCommitResult | KvCommitError>;
 }
 
+/** How much of the past is kept for `Kv.changes`, by size and by time: the smaller of both. */
+export interface HistoryOptions {
+  /** Bytes of the log that are kept beside the data; 8 MiB by default, `Infinity` for no bound. */
+  bytes?: number;
+  /** For how many milliseconds commits are kept; without a bound by default. */
+  ms?: number;
+}
+
+/** Options of `Kv.changes`. */
+export interface KvChangesOptions {
+  /**
+   * Begin behind this commit: with the ones after it that are there already, then as they happen.
+   * A reader that names one misses none, however slow it is: it is never told that it lagged.
+   */
+  since?: string;
+}
+
 /** What a commit did to one key. */
 export type KvChange<T = unknown> =
   | { readonly type: "set"; readonly key: KvKey; readonly value: T }
@@ -187,8 +206,9 @@ export interface KvCommit<T = unknown> {
 }
 
 /**
- * Stands for the commits that a reader of `Kv.changes` missed, because it fell more than 10,000
- * behind or because the host was replaced. What a read finds after it includes them all.
+ * Stands for the commits that a reader of `Kv.changes` without `since` missed, because it fell more
+ * than 10,000 behind, or because they were not kept when the host was replaced. What a read finds
+ * after it includes them all.
  */
 export interface KvLagged {
   readonly type: "lagged";
@@ -319,10 +339,14 @@ export interface Kv extends Disposable, AsyncDisposable {
 
   /**
    * The commits from now on that touch a range, in order and without a gap; of all keys where no
-   * selector is given. Ends when the handle closes.
+   * selector is given. Or those since a commit, as far as the option `history` of `openKv` keeps
+   * them. Each has the versionstamp from which to go on. Ends when the handle closes; fails with
+   * `HistoryGone` where commits since then are not kept any more, or where `since` is of another
+   * database, and with `Corruption` where they can't be read.
    */
   changes<T = unknown>(
     selector?: KvListSelector | readonly KvListSelector[],
+    options?: KvChangesOptions,
   ): KvStream<KvChangeEvent<T>>;
 
   /**

@@ -45,6 +45,10 @@ export class Watch implements Subscription {
     // The first event has everything.
   }
 
+  refused(): boolean {
+    return false;
+  }
+
   event(event: RawEvent): void {
     if (event.type !== "watch") return;
     const isFirst = this.#states === undefined;

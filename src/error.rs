@@ -39,6 +39,8 @@ pub enum Code {
     HostLost = 14,
     /// The request's deadline passed before it was answered.
     Timeout = 15,
+    /// The commits that a subscriber has not seen are not kept any more.
+    HistoryGone = 16,
 }
 
 /// Any failure of the engine.

@@ -14,6 +14,7 @@ pub mod env;
 pub mod error;
 pub mod expiry;
 pub mod hash;
+pub mod history;
 pub mod host;
 pub mod key;
 pub mod limits;

@@ -35,6 +35,16 @@ pub const SESSIONS_MAX: usize = 256;
 pub const RUNS_MAX: usize = 16 * 1024;
 /// How long the answers of a client that is not heard of are kept: a day, in milliseconds.
 pub const SESSION_AGE_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Logs that are kept as history, unless the database is opened with another size, in bytes.
+pub const HISTORY_BYTES: u64 = 8 * 1024 * 1024;
+/// The number of logs that are kept as history.
+pub const HISTORY_LOGS_MAX: usize = 32;
+/// How much of the log is read at a time for a subscriber that catches up, in bytes.
+pub const HISTORY_PAGE_BYTES: u64 = 256 * 1024;
+/// How long history is kept for a subscriber that catches up and does not ask for more.
+pub const CATCH_UP_LEASE_MS: u64 = 60_000;
+/// Subscriptions of one connection.
+pub const SUBSCRIPTIONS_MAX: usize = 10_000;
 
 /// Budgets of one open database; tests make them small.
 #[derive(Clone, Debug)]

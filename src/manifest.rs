@@ -22,6 +22,7 @@
 
 use crate::error::{Code, Error, Result};
 use crate::hash::xxh3_64;
+use crate::history::HistoryLog;
 use crate::reader::Reader;
 use crate::sessions::Session;
 use crate::stamp::Stamp;
@@ -65,6 +66,10 @@ pub struct Manifest {
     pub sessions: Vec<Session>,
     /// See [`crate::sessions`]: the last epoch of answers that went for want of room.
     pub forgotten: u32,
+    /// Logs that an open does not read, kept for the change log, in the order of their commits.
+    pub history: Vec<HistoryLog>,
+    /// Of the commits after this one, every one is in a log.
+    pub history_after: Stamp,
 }
 
 /// What the slots held.
@@ -92,7 +97,15 @@ impl Manifest {
     /// Every file that the manifest names.
     pub fn files(&self) -> Vec<FileNo> {
         let tables = self.levels.iter().flatten().map(|table| table.file);
-        self.logs.iter().map(|log| log.file).chain(tables).collect()
+        let history = self.history.iter().map(|history| history.log.file);
+        self.logs.iter().map(|log| log.file).chain(tables).chain(history).collect()
+    }
+
+    /// Notes that the commits of these logs can't be read back any more.
+    pub fn forget(&mut self, gone: &[HistoryLog]) {
+        for HistoryLog { last, .. } in gone {
+            self.history_after = self.history_after.max(*last);
+        }
     }
 
     /// Reads the body of a manifest of this format; None unless all of it is used up.
@@ -116,6 +129,12 @@ impl Manifest {
             manifest.flushed = rest.stamp()?;
             manifest.sessions = rest.many(Session::decode)?;
             manifest.forgotten = rest.u32()?;
+            manifest.history = rest.many(HistoryLog::decode)?;
+            manifest.history_after = rest.stamp()?;
+        } else {
+            // What was flushed before there was history is in tables only.
+            let newest = manifest.levels.iter().flatten().map(|table| table.newest).max();
+            manifest.history_after = newest.unwrap_or_default();
         }
         rest.is_at_end().then_some(manifest)
     }
@@ -292,6 +311,8 @@ mod tests {
             flushed: Stamp { epoch: 6, counter: 2 },
             sessions: sessions(),
             forgotten: 3,
+            history: vec![],
+            history_after: Stamp { epoch: 5, counter: 9 },
         }
     }
 

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{START_MS, Store, commit, delete, key, number, set, tiny};
+use common::{START_MS, Store, commit, delete, key, number, set, tiny_options};
 use kvass::commit::Outcome;
 use kvass::db::{Db, Options, Range};
 use kvass::env::manual::{ManualEnv, block_on};
@@ -88,7 +88,7 @@ async fn write(db: &Db<ManualEnv<Disk>>, n: u64, durability: Durability) -> Resu
 }
 
 fn options() -> Options {
-    Options { budgets: tiny(), ..Options::default() }
+    tiny_options()
 }
 
 fn open(disk: &Disk, seed: u64) -> Result<Rc<Db<ManualEnv<Disk>>>> {

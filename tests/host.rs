@@ -226,7 +226,7 @@ fn another_client_hears_of_every_commit_in_order() {
     let (a, z, one) = (key(&["a"]), key(&["z"]), number(1.0));
     let (start, end) = (key(&["a"]), key(&["m"]));
     let ranges = vec![(Blob(&start[..]), Blob(&end[..]))];
-    harness.send(2, vec![Request::Changes(Changes { id: 1, ranges })]);
+    harness.send(2, vec![Request::Changes(Changes { id: 1, ranges, since: None })]);
     let gone = Request::Commit(commit(vec![], vec![delete(&a), set(&z, &one)]));
     harness.send(1, vec![put(&a, &one), put(&z, &one), gone]);
     harness.host.post_all();
@@ -253,7 +253,7 @@ fn an_entry_is_gone_at_its_millisecond_and_watchers_are_told() {
         stamp_key: false,
     };
     let ranges = vec![(Blob(&[1][..]), Blob(&[0xff][..]))];
-    let subscribe = Request::Changes(Changes { id: 1, ranges });
+    let subscribe = Request::Changes(Changes { id: 1, ranges, since: None });
     harness.send(1, vec![subscribe, Request::Commit(commit(vec![], vec![mutation]))]);
     block_on(harness.host.tick());
     assert_eq!(harness.host.db().next_expiry_ms(), START_MS + 100);

@@ -11,6 +11,7 @@ use kvass::env::manual::{ManualEnv, block_on};
 use kvass::error::{Code, Result};
 use kvass::host::Host;
 use kvass::manifest::FORMAT;
+use kvass::rng::Rng;
 use kvass::signal::join_all;
 use kvass::storage::Durability;
 use kvass::storage::simulated::{Call, Fault, SimulatedStorage};
@@ -190,7 +191,7 @@ fn changes_tell_of_the_commits_after_the_one_that_they_begin_with_and_of_no_othe
         let (k, one) = (key(&["k"]), number(1.0));
         let changes = |id| {
             let ranges = vec![(Blob(&[1][..]), Blob(&[0xff][..]))];
-            vec![Request::Changes(Changes { id, ranges })]
+            vec![Request::Changes(Changes { id, ranges, since: None })]
         };
         let first = harness.begin(changes(1));
         harness.finish(vec![first]);
@@ -216,4 +217,72 @@ fn changes_tell_of_the_commits_after_the_one_that_they_begin_with_and_of_no_othe
         assert!(told.iter().all(|stamp| *stamp > begins), "seed {seed}");
         assert_eq!(told.len(), 1, "seed {seed}: the later commit");
     }
+}
+
+#[test]
+fn a_subscriber_that_catches_up_misses_nothing_and_hears_nothing_twice() {
+    for seed in 0..30 {
+        let mut harness = Harness::new(seed);
+        let rng = Rng::new(seed);
+        let (k, large) = (key(&["k"]), [&[3][..], &vec![1; 30_000]].concat());
+        let puts = |count| (0..count).map(|_| put(&k, &large)).collect::<Vec<_>>();
+        let first = harness.begin(puts(1));
+        harness.finish(vec![first]);
+        let before = harness.begin(puts(20 + rng.below(20)));
+        harness.finish(vec![before]);
+        harness.connect(2);
+        let ranges = vec![(Blob(&[1][..]), Blob(&[0xff][..]))];
+        let since = Some(stamps_of(&harness, &[])[0]);
+        // Some commits are on their way when it subscribes, and between its pages.
+        let mut under_way = vec![harness.begin(puts(1 + rng.below(3)))];
+        let changes = Request::Changes(Changes { id: 1, ranges, since });
+        let mut asked = vec![harness.sequence + 1];
+        under_way.push(harness.begin_as(2, vec![changes]));
+        loop {
+            if rng.one_in(2) {
+                under_way.push(harness.begin(puts(1 + rng.below(3))));
+            }
+            if rng.one_in(2) {
+                under_way.reverse();
+            }
+            harness.finish(std::mem::take(&mut under_way));
+            let is_behind = harness.frames.borrow().iter().any(|frame| {
+                let mut replies = decode(frame).replies.into_iter();
+                replies.any(|reply| {
+                    asked.last() == Some(&reply.sequence) && reply.response == Response::Done
+                })
+            });
+            if !is_behind {
+                break;
+            }
+            asked.push(harness.sequence + 1);
+            under_way.push(harness.begin_as(2, vec![Request::More(1)]));
+        }
+        let last = harness.begin(puts(3));
+        harness.finish(vec![last]);
+        let mut told = vec![];
+        for frame in harness.frames.borrow().iter() {
+            for event in decode(frame).events {
+                let Event::Changes { versionstamp, .. } = event else { panic!("{event:?}") };
+                told.push(versionstamp);
+            }
+        }
+        let mut committed = stamps_of(&harness, &asked);
+        committed.sort_unstable();
+        assert_eq!(told, committed[1..], "seed {seed}");
+        assert!(asked.len() > 1, "seed {seed}: more than a page");
+    }
+}
+
+/// The stamps of all commits that were answered; `asked` are the sequences of other requests.
+fn stamps_of(harness: &Harness, asked: &[u64]) -> Vec<[u8; 10]> {
+    let mut stamps = vec![];
+    for frame in harness.frames.borrow().iter() {
+        let replies = decode(frame).replies.into_iter();
+        for reply in replies.filter(|reply| !asked.contains(&reply.sequence)) {
+            let Response::Committed(stamp) = reply.response else { panic!("{reply:?}") };
+            stamps.push(stamp);
+        }
+    }
+    stamps
 }

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Store, commit, delete, key, number, set, sum, tiny};
+use common::{Store, commit, delete, key, number, set, sum, tiny, tiny_options};
 use kvass::commit::Outcome;
 use kvass::db::{ChangeKind, CommitEvent, Options, Range};
 use kvass::env::manual::block_on;
@@ -36,7 +36,7 @@ struct Run {
 impl Run {
     fn new(seed: u64) -> Run {
         println!("seed {seed}");
-        let store = Store::open_in_memory(Options { budgets: tiny(), ..Options::default() }, seed);
+        let store = Store::open_in_memory(tiny_options(), seed);
         Run { store, state: State::new(), rng: Rng::new(seed), snapshots: Vec::new() }
     }
 
@@ -204,7 +204,7 @@ fn random_operations_answer_as_a_sorted_map_would() {
 
 #[test]
 fn a_database_many_times_larger_than_the_memtable_is_reopened_without_reading_its_tables() {
-    let mut store = Store::open_in_memory(Options { budgets: tiny(), ..Options::default() }, 1);
+    let mut store = Store::open_in_memory(tiny_options(), 1);
     let count = 5_000;
     for index in 0..count {
         let (key, value) = (key(&["n", &format!("{index:06}")]), number(f64::from(index)));
@@ -229,7 +229,7 @@ fn a_database_many_times_larger_than_the_memtable_is_reopened_without_reading_it
 
 #[test]
 fn compaction_gives_back_the_space_of_what_was_overwritten_and_deleted() {
-    let mut store = Store::open_in_memory(Options { budgets: tiny(), ..Options::default() }, 2);
+    let mut store = Store::open_in_memory(tiny_options(), 2);
     for round in 0..40 {
         for index in 0..200 {
             let (key, value) = (key(&[&format!("{index}")]), number(f64::from(round)));
@@ -249,7 +249,7 @@ fn compaction_gives_back_the_space_of_what_was_overwritten_and_deleted() {
 
 #[test]
 fn a_compaction_that_comes_before_the_expiry_leaves_it_its_event() {
-    let options = Options { budgets: tiny(), ..Options::default() };
+    let options = tiny_options();
     let mut store = Store::open_in_memory(options, 5);
     let (value, filler) = (number(1.0), number(2.0));
     let expiring = |key| Mutation::Set {

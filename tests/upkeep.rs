@@ -3,8 +3,7 @@
 
 mod common;
 
-use common::{Store, commit, delete, key, number, set, tiny};
-use kvass::db::Options;
+use common::{Store, commit, delete, key, number, set, tiny_options};
 use kvass::env::manual::block_on;
 use kvass::wire::{Blob, Mutation};
 
@@ -16,7 +15,7 @@ fn keys() -> Vec<Vec<u8>> {
 
 /// A database of several levels.
 fn filled(expire_in_ms: Option<u64>) -> Store {
-    let mut store = Store::open_in_memory(Options { budgets: tiny(), ..Options::default() }, 7);
+    let mut store = Store::open_in_memory(tiny_options(), 7);
     for key in keys() {
         let value = number(1.0);
         let set =

@@ -122,8 +122,22 @@ fn others() -> Vec<Value> {
     let ranges = vec![(Blob(b"\x02a\x00\x00"), Blob(b"\x02a\x00\xff")), (A, B)];
     vec![
         request("watch", 1, vec![watch]),
-        request("changes", 1, vec![Request::Changes(Changes { id: 1, ranges: everything })]),
-        request("changes of two ranges", 1, vec![Request::Changes(Changes { id: 1, ranges })]),
+        request(
+            "changes",
+            1,
+            vec![Request::Changes(Changes { id: 1, ranges: everything, since: None })],
+        ),
+        request(
+            "changes of two ranges",
+            1,
+            vec![Request::Changes(Changes { id: 1, ranges, since: None })],
+        ),
+        request(
+            "changes since a commit",
+            1,
+            vec![Request::Changes(Changes { id: 1, ranges: vec![(A, B)], since: Some(STAMP) })],
+        ),
+        request("more changes", 2, vec![Request::More(1)]),
         request("watch left", 2, vec![Request::Unsubscribe(1)]),
         request("flush", 1, vec![Request::Flush]),
         request("stats", 1, vec![Request::Stats]),

@@ -22,7 +22,13 @@ const HOST_LOST = 14;
 type Storage = "auto" | "opfs" | "indexeddb" | "memory";
 
 interface Open {
-  open: { name: string; storage: Storage; durability: "relaxed" | "strict"; wasm?: string };
+  open: {
+    name: string;
+    storage: Storage;
+    durability: "relaxed" | "strict";
+    history: { bytes: number; ms: number };
+    wasm?: string;
+  };
   hello: ArrayBuffer;
 }
 
@@ -103,12 +109,13 @@ function lock(name: string): Promise<void> {
 }
 
 /** Opens the database; files may stay in use for a moment after the lock is free. */
-async function openHost({ name, storage, durability }: Open["open"]): Promise<Host> {
+async function openHost({ name, storage, durability, history }: Open["open"]): Promise<Host> {
   const send = (_connection: number, frame: Uint8Array) => post(frame);
   const start = performance.now();
   for (;;) {
     try {
-      return await Host.open(name, storage, durability === "strict", send);
+      const { bytes, ms } = history;
+      return await Host.open(name, storage, durability === "strict", bytes, ms, send);
     } catch (error) {
       const isBusy = (error as Partial<Failure>)?.code === BUSY;
       if (!isBusy || performance.now() - start > BUSY_MS) throw error;

@@ -18,6 +18,8 @@ export class Host {
     name: string,
     storage: string,
     strict: boolean,
+    historyBytes: number,
+    historyMs: number,
     send: (connection: number, frame: Uint8Array) => void,
   ): Promise<Host>;
   /** The storage that was obtained. */

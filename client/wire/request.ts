@@ -26,6 +26,7 @@ export const REQUEST = {
   status: 10,
   close: 11,
   verify: 12,
+  more: 13,
 } as const;
 
 /** Numbers of the variants of `Mutation`. */

@@ -104,6 +104,7 @@ impl<E: Env> Db<E> {
             // An empty log goes on serving: what is frozen rests on the logs before it.
             let next = self.manifest.borrow().logs.last().cloned();
             let next = next.ok_or_else(|| Error::io("the manifest names no log"))?;
+            self.seal_log();
             let successor = self.log.borrow().successor(next);
             *self.log.borrow_mut() = successor;
         }
@@ -169,7 +170,13 @@ impl<E: Env> Db<E> {
     /// that is `current` (or a new one) and a new one after it; all other logs go. Returns the
     /// first of the two.
     async fn install(&self, frozen: &Rc<Memtable>, current: Option<LogRef>) -> Result<LogRef> {
-        let table = self.write_table(frozen).await?;
+        let is_repair = current.is_none();
+        let mut table = self.write_table(frozen).await;
+        let is_full = |error: &Error| error.code() == Code::QuotaExceeded;
+        if table.as_ref().is_err_and(is_full) && self.free_history().await? {
+            table = self.write_table(frozen).await;
+        }
+        let table = table?;
         let logs = match self.logs_from(current).await {
             Ok(logs) => logs,
             Err(error) => {
@@ -179,10 +186,16 @@ impl<E: Env> Db<E> {
         };
         let [first, _] = &logs;
         let first = first.clone();
-        let mut dropped = Vec::new();
+        let mut unused = Vec::new();
         self.edit(|manifest| {
-            dropped = std::mem::replace(&mut manifest.logs, logs.to_vec());
+            let mut dropped = std::mem::replace(&mut manifest.logs, logs.to_vec());
             dropped.retain(|log| !logs.contains(log));
+            unused = self.retain_history(manifest, &dropped);
+            if is_repair {
+                // What was published last is in no log that can be relied on.
+                unused.extend(manifest.history.drain(..).map(|history| history.log.file));
+                manifest.history_after = self.frozen_through.get();
+            }
             manifest.flushed = self.frozen_through.get();
             if let Some(meta) = &table {
                 manifest.levels.resize_with(manifest.levels.len().max(1), Vec::new);
@@ -199,7 +212,8 @@ impl<E: Env> Db<E> {
             frozen: None,
             version: Rc::new(view.version.apply(added.into_iter().collect(), &[])),
         });
-        self.tables.garbage.borrow_mut().extend(dropped.iter().map(|log| log.file));
+        self.sealed.borrow_mut().retain(|log| log.last > self.frozen_through.get());
+        self.tables.garbage.borrow_mut().extend(unused);
         self.collect_garbage().await;
         Ok(first)
     }

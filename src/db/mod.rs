@@ -12,6 +12,7 @@
 mod compact;
 mod expire;
 mod flush;
+mod history;
 mod open;
 mod pace;
 mod read;
@@ -21,6 +22,7 @@ mod write;
 use crate::bytes::Bytes;
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
+use crate::history::{HistoryLog, Reader, Retention};
 use crate::limits::Budgets;
 use crate::manifest::Manifest;
 use crate::memtable::Memtable;
@@ -35,7 +37,7 @@ use crate::wal::LogWriter;
 use crate::wire;
 use pace::Pace;
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 pub use read::Range;
 pub use verify::{DAMAGE_MAX, Verified};
@@ -47,11 +49,14 @@ pub struct Options {
     pub durability: Durability,
     /// Memory and sizes.
     pub budgets: Budgets,
+    /// How much of the change log is kept behind what the tables have.
+    pub history: Retention,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { durability: Durability::Relaxed, budgets: Budgets::default() }
+        let (budgets, history) = (Budgets::default(), Retention::default());
+        Options { durability: Durability::Relaxed, budgets, history }
     }
 }
 
@@ -129,6 +134,10 @@ pub struct Db<E: Env> {
     manifest: RefCell<Manifest>,
     next_id: Cell<u64>,
     log: RefCell<LogWriter>,
+    /// The full logs whose commits are in memtables, oldest first.
+    sealed: RefCell<Vec<HistoryLog>>,
+    /// Those who read the change log.
+    readers: RefCell<Vec<Weak<Reader>>>,
 
     assigned: Cell<Stamp>,
     visible: Cell<Stamp>,

@@ -9,6 +9,7 @@ use crate::bytes::Bytes;
 use crate::cache::Cache;
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
+use crate::history::{self, HistoryLog};
 use crate::manifest::{self, Loaded, Manifest};
 use crate::memtable::{Memtable, OwnedOp};
 use crate::sessions::{ClientId, Sessions};
@@ -29,6 +30,8 @@ struct Replay {
     sessions: Sessions,
     /// The clients that the records of a log have named, by their numbers, and which log that is.
     clients: (u64, Vec<ClientId>),
+    /// The logs that hold commits, and the last one of each.
+    logs: Vec<HistoryLog>,
 }
 
 impl<E: Env> Db<E> {
@@ -44,6 +47,7 @@ impl<E: Env> Db<E> {
             last: Stamp { epoch: manifest.epoch, counter: 0 },
             sessions: Sessions::new(manifest.sessions.clone(), manifest.forgotten),
             clients: Default::default(),
+            logs: Vec::new(),
         };
         let replay = RefCell::new(replay);
         let storage = env.storage().clone();
@@ -51,7 +55,7 @@ impl<E: Env> Db<E> {
             replay.borrow_mut().apply(log, payload)
         })
         .await?;
-        let replay = replay.into_inner();
+        let mut replay = replay.into_inner();
         // Only now, for nothing is given up while it is in doubt what the database is.
         storage.adopt(&manifest.files()).await?;
         manifest.epoch = replay
@@ -60,7 +64,15 @@ impl<E: Env> Db<E> {
             .checked_add(1)
             .ok_or_else(|| Error::new(Code::TooLarge, "the database has used up its epochs"))?;
         manifest.oldest_retained = replay.last;
-        let mut unused = Vec::new();
+        for (log, recovered) in manifest.logs.iter().zip(&recovered) {
+            if let Some(held) = replay.logs.iter_mut().find(|held| held.log.id == log.id) {
+                held.bytes = recovered.end;
+            }
+        }
+        let (retention, now_ms) = (options.history, env.now_ms());
+        let gone = history::let_go(&mut manifest.history, retention, now_ms, None);
+        manifest.forget(&gone);
+        let mut unused = gone.iter().map(|gone| gone.log.file).collect();
         let log = renew_logs(&env, &mut manifest, &recovered, &mut unused).await?;
         manifest::store(&*storage, &manifest).await?;
         for file in unused {
@@ -109,6 +121,8 @@ impl<E: Env> Db<E> {
             next_expiry_ms: Cell::new(0),
             snapshots: Snapshots::default(),
             sessions: replay.sessions,
+            sealed: RefCell::new(replay.logs),
+            readers: RefCell::default(),
             entrance: Default::default(),
             appending: Default::default(),
             flushing: Default::default(),
@@ -155,8 +169,10 @@ async fn load<E: Env>(env: &E) -> Result<Manifest> {
 /// other slot is out of date and the damaged one was the database's.
 async fn check_files<S: Storage>(storage: &S, manifest: &Manifest, damage: &Error) -> Result<()> {
     let there = storage.list().await?;
-    for table in manifest.levels.iter().flatten() {
-        if !there.contains(&table.file) || storage.len(table.file).await? < table.bytes {
+    let tables = manifest.levels.iter().flatten().map(|table| (table.file, table.bytes));
+    let history = manifest.history.iter().map(|history| (history.log.file, history.bytes));
+    for (file, bytes) in tables.chain(history) {
+        if !there.contains(&file) || storage.len(file).await? < bytes {
             return Err(damage.clone());
         }
     }
@@ -192,6 +208,13 @@ impl Replay {
             insert(&self.memtable, Rc::from(key), stamp, op, stamp);
         }
         self.last = self.last.max(stamp);
+        match self.logs.last_mut().filter(|held| held.log.id == log.id) {
+            Some(held) => (held.last, held.last_ms) = (stamp, time_ms),
+            None => {
+                let log = log.clone();
+                self.logs.push(HistoryLog { log, bytes: 0, last: stamp, last_ms: time_ms });
+            }
+        }
         Ok(())
     }
 

@@ -86,7 +86,7 @@ impl<E: Env> Db<E> {
         Ok(())
     }
 
-    /// The logs that hold commits which no table does.
+    /// The logs that hold commits which no table does, and those that are history.
     async fn verify_logs(&self, found: &mut Verified) -> Result<()> {
         // They are given up by flushes.
         let _turn = self.flushing.enter().await;
@@ -97,6 +97,16 @@ impl<E: Env> Db<E> {
         for log in &logs {
             found.files += 1;
             found.bytes += self.env.storage().len(log.file).await?;
+        }
+        let history = self.manifest.borrow().history.clone();
+        for log in &history {
+            self.give_way().await;
+            found.files += 1;
+            found.bytes += log.bytes;
+            match self.check_history(log).await {
+                Err(error) if error.is_damage() => found.add(FileKind::Log, error),
+                checked => checked?,
+            }
         }
         self.give_way().await;
         Ok(())

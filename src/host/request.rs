@@ -2,7 +2,7 @@
 
 use super::{Connection, Host, is_commit};
 use crate::commit::{self, Outcome};
-use crate::db::{self, Range};
+use crate::db::{self, CommitEvent, Range};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::expiry::USER_KEYS_START;
@@ -12,6 +12,7 @@ use crate::record::Op;
 use crate::sessions::Origin;
 use crate::signal::join_all;
 use crate::snapshot::Snapshot;
+use crate::stamp::Stamp;
 use crate::varint;
 use crate::wire::{Blob, Changes, Commit, Entry, Event, Failure, List, Page, Request, Response};
 use crate::wire::{Damage, Status, Verified, Watch};
@@ -86,6 +87,7 @@ impl<E: Env> Requests<'_, E> {
             }
             Request::Watch(watch) => self.watch(sequence, watch).await,
             Request::Changes(changes) => self.changes(sequence, changes).await,
+            Request::More(id) => self.more(sequence, *id).await,
             Request::Unsubscribe(id) => {
                 self.unsubscribe(*id);
                 self.reply(sequence, Ok(Response::Done));
@@ -267,15 +269,65 @@ impl<E: Env> Requests<'_, E> {
         // Commits that are on their way are not told of, also where another subscriber hears.
         let last = self.host.db.assigned();
         let subscription = Rc::new(Subscription::changes(changes.id, &changes.ranges, last));
-        let subscribed = self.subscribe(&subscription);
+        let since = changes.since.map(Stamp::from_bytes);
+        let reader = since.map(|since| self.host.db.read_changes(since)).transpose();
+        let subscribed = reader.and_then(|reader| {
+            subscription.catch_up(reader, since.unwrap_or(last));
+            self.subscribe(&subscription)
+        });
+        // What was decided before anybody listened is only told of by the log.
         self.host.db.settle_all().await;
-        self.reply(sequence, subscribed.map(|()| Response::Committed(last.to_bytes())));
+        match subscribed {
+            Ok(()) => self.catch_up(sequence, &subscription).await,
+            Err(error) => self.reply(sequence, Err(error)),
+        }
+    }
+
+    async fn more(&self, sequence: u64, id: u32) {
+        let subscriptions = self.connection.subscriptions.borrow().clone();
+        match subscriptions.iter().find(|subscription| subscription.id == id) {
+            Some(subscription) => self.catch_up(sequence, subscription).await,
+            None => {
+                let error = Error::new(Code::MalformedFrame, "there is no such subscription");
+                self.reply(sequence, Err(error));
+            }
+        }
+    }
+
+    /// Sends the next commits of a subscription that catches up; one that has goes on with the
+    /// events as they happen, without a wait in between, so that it misses none.
+    async fn catch_up(&self, sequence: u64, subscription: &Rc<Subscription>) {
+        let db = &self.host.db;
+        let caught_up = match subscription.reader() {
+            Some(reader) => {
+                let send = |event: &CommitEvent| {
+                    subscription.send(event, &mut self.connection.outbox.borrow_mut());
+                };
+                db.next_changes(&reader, send).await
+            }
+            None => return self.reply(sequence, Ok(subscription.begun())),
+        };
+        match caught_up {
+            Ok(true) => {
+                subscription.catch_up(None, db.visible());
+                self.reply(sequence, Ok(subscription.begun()));
+            }
+            Ok(false) => self.reply(sequence, Ok(Response::Done)),
+            Err(error) => {
+                self.unsubscribe(subscription.id);
+                self.reply(sequence, Err(error));
+            }
+        }
     }
 
     fn subscribe(&self, subscription: &Rc<Subscription>) -> Result<()> {
         let mut subscriptions = self.connection.subscriptions.borrow_mut();
         if subscriptions.iter().any(|other| other.id == subscription.id) {
             return Err(Error::new(Code::MalformedFrame, "a subscription's number is in use"));
+        }
+        if subscriptions.len() >= limits::SUBSCRIPTIONS_MAX {
+            let message = format!("Too many subscriptions (max {})", limits::SUBSCRIPTIONS_MAX);
+            return Err(Error::new(Code::TooLarge, message));
         }
         subscriptions.push(subscription.clone());
         drop(subscriptions);

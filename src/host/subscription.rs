@@ -2,9 +2,10 @@
 
 use super::outbox::Outbox;
 use crate::db::{ChangeKind, ChangeRecord, CommitEvent};
+use crate::history::Reader;
 use crate::stamp::Stamp;
-use crate::wire::{Blob, Change, Entry, Event};
-use std::cell::RefCell;
+use crate::wire::{Blob, Change, Entry, Event, Response};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// One subscription of one connection.
@@ -14,7 +15,9 @@ pub(super) struct Subscription {
     /// While the first state of a watch is being read, the commits that follow it wait here.
     held: RefCell<Option<Vec<Rc<CommitEvent>>>>,
     /// The subscriber hears of commits after this one.
-    since: Stamp,
+    since: Cell<Stamp>,
+    /// Where it catches up: it reads of commits, and hears of none yet.
+    reader: RefCell<Option<Rc<Reader>>>,
 }
 
 enum Kind {
@@ -32,13 +35,32 @@ impl Subscription {
             places.insert(at, (key.to_vec(), place));
         }
         let held = RefCell::new(Some(Vec::new()));
-        Subscription { id, kind: Kind::Watch(places), held, since: Stamp::ZERO }
+        let (kind, since, reader) = (Kind::Watch(places), Cell::default(), RefCell::default());
+        Subscription { id, kind, held, since, reader }
     }
 
     /// The commits after `since` that touch `ranges`.
     pub(super) fn changes(id: u32, ranges: &[(Blob<'_>, Blob<'_>)], since: Stamp) -> Subscription {
         let ranges = ranges.iter().map(|(start, end)| (start.to_vec(), end.to_vec())).collect();
-        Subscription { id, kind: Kind::Changes(ranges), held: RefCell::new(None), since }
+        let (kind, held, since) = (Kind::Changes(ranges), RefCell::default(), Cell::new(since));
+        Subscription { id, kind, held, since, reader: RefCell::default() }
+    }
+
+    /// Has the subscriber catch up with `reader` before it hears of anything, or, with None, hear
+    /// of the commits after `since`.
+    pub(super) fn catch_up(&self, reader: Option<Rc<Reader>>, since: Stamp) {
+        *self.reader.borrow_mut() = reader;
+        self.since.set(since);
+    }
+
+    /// The answer to a subscriber that from now on hears of commits as they happen.
+    pub(super) fn begun(&self) -> Response<'static> {
+        Response::Committed(self.since.get().to_bytes())
+    }
+
+    /// What the subscriber catches up with.
+    pub(super) fn reader(&self) -> Option<Rc<Reader>> {
+        self.reader.borrow().clone()
     }
 
     /// Sends on the commits after `since` that were held back, and all later ones at once.
@@ -54,12 +76,15 @@ impl Subscription {
     pub(super) fn offer(&self, event: &Rc<CommitEvent>, outbox: &mut Outbox) {
         match &mut *self.held.borrow_mut() {
             Some(held) => held.push(event.clone()),
+            // It will read of this one.
+            None if self.reader.borrow().is_some() => {}
             None => self.send(event, outbox),
         }
     }
 
-    fn send(&self, event: &CommitEvent, outbox: &mut Outbox) {
-        if event.stamp <= self.since {
+    /// Puts what the subscriber wants to hear of a commit into its outbox, at once.
+    pub(super) fn send(&self, event: &CommitEvent, outbox: &mut Outbox) {
+        if event.stamp <= self.since.get() {
             return;
         }
         match &self.kind {

@@ -17,6 +17,8 @@ use crate::storage::Storage;
 
 /// Bytes read at once, unless a record is larger.
 const READ_BYTES: usize = 1024 * 1024;
+/// The same where requests wait.
+const SMALL_READ_BYTES: usize = 64 * 1024;
 
 /// What is done with each payload.
 type Apply<'a> = dyn FnMut(&LogRef, &[u8]) -> Result<()> + 'a;
@@ -125,25 +127,33 @@ async fn read_header<S: Storage>(storage: &S, log: &LogRef) -> Result<Option<Hea
 }
 
 /// A log being read through a window that moves along the file.
-struct LogFile<'a, S> {
+pub(crate) struct LogFile<'a, S> {
     storage: &'a S,
     log: &'a LogRef,
     len: u64,
+    read_bytes: usize,
     window_start: u64,
     window: Vec<u8>,
 }
 
 /// A record that verified.
-struct Record<'a> {
-    payload: &'a [u8],
+pub(crate) struct Record<'a> {
+    pub(crate) payload: &'a [u8],
     durable: u64,
-    end: u64,
+    pub(crate) end: u64,
 }
 
 impl<'a, S: Storage> LogFile<'a, S> {
     async fn open(storage: &'a S, log: &'a LogRef) -> Result<LogFile<'a, S>> {
         let len = storage.len(log.file).await?;
-        Ok(LogFile { storage, log, len, window_start: 0, window: Vec::new() })
+        let read_bytes = READ_BYTES;
+        Ok(LogFile { storage, log, len, read_bytes, window_start: 0, window: Vec::new() })
+    }
+
+    /// A log that ends at `len`, to be read in small pieces.
+    pub(crate) fn until(storage: &'a S, log: &'a LogRef, len: u64) -> LogFile<'a, S> {
+        let (read_bytes, window) = (SMALL_READ_BYTES, Vec::new());
+        LogFile { storage, log, len, read_bytes, window_start: 0, window }
     }
 
     /// Hands out the payloads from `start` on, up to `whole` or else to the first record that
@@ -194,7 +204,7 @@ impl<'a, S: Storage> LogFile<'a, S> {
     }
 
     /// The record at `offset`, if a whole and undamaged one of this log stands there.
-    async fn record(&mut self, offset: u64) -> Result<Option<Record<'_>>> {
+    pub(crate) async fn record(&mut self, offset: u64) -> Result<Option<Record<'_>>> {
         let log = self.log;
         let Some(bytes) = self.ahead(offset, RECORD_BYTES).await? else { return Ok(None) };
         let Some(head) = Head::parse(bytes).filter(|head| head.marker == log.marker()) else {
@@ -223,7 +233,7 @@ impl<'a, S: Storage> LogFile<'a, S> {
         let skip = match held {
             Some(skip) => skip,
             None => {
-                let bytes = rest.min(wanted.max(READ_BYTES) as u64) as usize;
+                let bytes = rest.min(wanted.max(self.read_bytes) as u64) as usize;
                 self.window.resize(bytes, 0);
                 self.window_start = offset;
                 let read = self.storage.read(self.log.file, offset, &mut self.window).await?;

@@ -6,6 +6,7 @@
 
 use crate::db::{Db, Options};
 use crate::error::{Code, Error};
+use crate::history::Retention;
 use crate::host::Host as EngineHost;
 use crate::storage::Durability;
 use crate::wasm::env::WebEnv;
@@ -51,8 +52,9 @@ struct Timer {
 
 #[wasm_bindgen]
 impl Host {
-    /// Opens a database. `storage` is "auto", "opfs", "indexeddb" or "memory"; `send` is called
-    /// with a connection and a frame.
+    /// Opens a database. `storage` is "auto", "opfs", "indexeddb" or "memory"; `history_bytes` and
+    /// `history_ms` are how much of the change log to keep, infinite for all of it; `send` is
+    /// called with a connection and a frame.
     ///
     /// # Errors
     /// `{ code, message }`, as all methods throw them.
@@ -60,6 +62,8 @@ impl Host {
         name: String,
         storage: String,
         strict: bool,
+        history_bytes: f64,
+        history_ms: f64,
         send: Function,
     ) -> Result<Host, JsValue> {
         let wanted = match storage.as_str() {
@@ -73,7 +77,8 @@ impl Host {
             Rc::new(WebStorage::open(&name, wanted).await.map_err(|error| thrown(&error))?);
         let kind = storage.kind();
         let durability = if strict { Durability::Strict } else { Durability::Relaxed };
-        let options = Options { durability, ..Options::default() };
+        let history = Retention { bytes: history_bytes as u64, ms: history_ms as u64 };
+        let options = Options { durability, history, ..Options::default() };
         let opened = Db::open(WebEnv::new(storage.clone()), options).await;
         let db = match opened {
             Ok(db) => db,

@@ -32,13 +32,18 @@ fn request<'a>(rest: &mut Reader<'a>) -> Option<Request<'a>> {
         3 => Request::Release(rest.u64()?),
         4 => Request::Commit(commit(rest)?),
         5 => Request::Watch(Watch { id: rest.u32()?, keys: rest.many(blob)? }),
-        6 => Request::Changes(Changes { id: rest.u32()?, ranges: rest.many(range)? }),
+        6 => Request::Changes(Changes {
+            id: rest.u32()?,
+            ranges: rest.many(range)?,
+            since: rest.maybe(Reader::array)?,
+        }),
         7 => Request::Unsubscribe(rest.u32()?),
         8 => Request::Flush,
         9 => Request::Stats,
         10 => Request::Status,
         11 => Request::Close,
         12 => Request::Verify,
+        13 => Request::More(rest.u32()?),
         _ => return None,
     })
 }
@@ -124,7 +129,8 @@ mod tests {
             5 => Request::Watch(Watch { id: rng.next() as u32, keys: blobs() }),
             6 => {
                 let ranges = blobs().into_iter().map(|start| (start, blob())).collect();
-                Request::Changes(Changes { id: rng.next() as u32, ranges })
+                let since = rng.one_in(2).then_some([7; 10]);
+                Request::Changes(Changes { id: rng.next() as u32, ranges, since })
             }
             7 => Request::Unsubscribe(rng.next() as u32),
             8 => Request::Flush,

@@ -61,7 +61,8 @@ pub enum Request<'a> {
     /// Answered by `Done`.
     Watch(Watch<'a>),
     /// Subscribes to the commits that touch some ranges: `Event::Changes`. Answered by
-    /// `Committed` with the last commit before the first event.
+    /// `Committed` with the last commit before the events that follow as they happen; where the
+    /// subscriber is to catch up first and has not yet, by `Done`: see `More`.
     Changes(Changes<'a>),
     /// Ends a subscription; answered by `Done`.
     Unsubscribe(u32),
@@ -76,6 +77,8 @@ pub enum Request<'a> {
     /// Reads everything, to find what is damaged; answered by `Verified`, after all others of
     /// the frame.
     Verify,
+    /// The next events of a subscription to changes that catches up; answered as that was.
+    More(u32),
 }
 
 /// A page of a range of keys.
@@ -174,6 +177,8 @@ pub struct Changes<'a> {
     pub id: u32,
     /// Ranges `start..end`; a commit is reported where it touches any of them.
     pub ranges: Vec<(Blob<'a>, Blob<'a>)>,
+    /// Where to begin: behind this commit; None for the commits from now on.
+    pub since: Option<[u8; 10]>,
 }
 
 /// Answers and events of a host to one client.

@@ -7,6 +7,10 @@ import { type KvChangeEvent, KvU64 } from "../../client/index.ts";
 import { openFake, settle } from "./support/fake-worker.ts";
 import { hexOf, ResponseWriter } from "./support/wire.ts";
 
+const LATE: [number, string, Uint8Array][] = [
+  [0, hexOf(encodeKey(["late"])), new Uint8Array([4, 0, 0, 0, 0, 0, 0, 0, 0])],
+];
+
 async function take(reader: ReadableStreamDefaultReader<KvChangeEvent>, count: number) {
   const events: KvChangeEvent[] = [];
   while (events.length < count) {
@@ -92,10 +96,28 @@ describe("changes", () => {
     });
   });
 
-  test("go on with the next worker, after word of what may be missed", async (t) => {
+  test("go on with the next worker, from where they were", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const reader = kv.changes().getReader();
+    const first = await kv.set(["a"], 1);
+    // What the worker that dies had committed and nobody heard of.
+    workers.files.log.push({ stamp: `${first.versionstamp.slice(0, -1)}2`, changes: LATE });
+    workers.last.crash();
+    await settle();
+    const last = await kv.set(["b"], 2);
+    const events = await take(reader, 3);
+    assert.ok(events.every(({ type }) => type === "commit"));
+    assert.deepEqual(
+      events.map(({ versionstamp }) => versionstamp),
+      [first.versionstamp, `${first.versionstamp.slice(0, -1)}2`, last.versionstamp],
+    );
+  });
+
+  test("go on with the next worker, after word of what was missed if it is gone", async (t) => {
     const { kv, workers } = await openFake(t);
     const reader = kv.changes().getReader();
     await kv.set(["a"], 1);
+    workers.files.gone = "ff";
     workers.last.crash();
     await settle();
     const set = await kv.set(["b"], 2);
@@ -104,6 +126,43 @@ describe("changes", () => {
     assert.deepEqual(types, ["commit", "lagged", "commit"]);
     assert.equal(lagged?.type === "lagged" && lagged.missed, null);
     assert.equal(next?.versionstamp, set.versionstamp);
+  });
+
+  test("since a commit begin behind it, page by page, and go on as they happen", async (t) => {
+    const { kv } = await openFake(t);
+    const stamps: string[] = [];
+    for (let n = 0; n < 9; n++) stamps.push((await kv.set(["n"], n)).versionstamp);
+    const reader = kv.changes({ prefix: [] }, { since: stamps[1] as string }).getReader();
+    const before = await take(reader, 3);
+    stamps.push((await kv.set(["n"], 9)).versionstamp);
+    const events = [...before, ...(await take(reader, 5))];
+    assert.deepEqual(
+      events.map(({ versionstamp }) => versionstamp),
+      stamps.slice(2),
+    );
+  });
+
+  test("since a commit are all of them, however slow the reader is", async (t) => {
+    const { kv } = await openFake(t);
+    const { versionstamp: since } = await kv.set(["n"], -1);
+    const reader = kv.changes<number>({ prefix: [] }, { since }).getReader();
+    await settle();
+    for (let from = 0; from < 25_000; from += 5_000) {
+      await Promise.all(Array.from({ length: 5_000 }, (_, i) => kv.set(["n"], from + i)));
+    }
+    const events = await take(reader, 25_000);
+    const values = events.map((event) => event.type === "commit" && event.changes[0]);
+    assert.ok(values.every((change, n) => change && change.type === "set" && change.value === n));
+  });
+
+  test("since a commit that is gone fail, and so does what is no versionstamp", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const { versionstamp: since } = await kv.set(["n"], 1);
+    workers.files.gone = "ff";
+    await assert.rejects(kv.changes({ prefix: [] }, { since }).getReader().read(), {
+      code: "HistoryGone",
+    });
+    assert.throws(() => kv.changes({ prefix: [] }, { since: "yesterday" }), TypeError);
   });
 
   test("end when the handle closes", async (t) => {

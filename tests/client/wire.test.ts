@@ -67,6 +67,14 @@ const CALLS: Record<string, (kv: Kv) => unknown> = {
   watch: (kv) => kv.watch([["a"], ["b"]]),
   changes: (kv) => kv.changes(),
   "changes of two ranges": (kv) => kv.changes([{ prefix: ["a"] }, { start: ["a"], end: ["b"] }]),
+  "changes since a commit": (kv) => {
+    return kv.changes({ start: ["a"], end: ["b"] }, { since: STAMP });
+  },
+  "more changes": (kv) => {
+    kv.changes({ start: ["a"], end: ["b"] }, { since: STAMP })
+      .getReader()
+      .read();
+  },
   "watch left": async (kv) => {
     const stream = kv.watch([["a"]]);
     await settle();
@@ -90,6 +98,7 @@ describe("requests are the bytes that the host reads", () => {
       workers.files.epoch = 6;
       workers.behaviour.request = (worker, sequence, request, out) => {
         if (request.type === "list") worker.say(bytesOf(PAGE).buffer);
+        else if (request.type === "changes" && request.since) out.reply(sequence, 6);
         else worker.host.answer(sequence, request, out);
       };
       const { kv } = await openFake(t, {}, workers);

@@ -17,7 +17,18 @@ describe("opening", () => {
     const wasm = "https://example.com/engine.wasm";
     const options = { storage: "indexeddb", durability: "strict", wasm } as const;
     const { name } = await openFake(t, { ...options, storage: "auto" }, workers);
-    assert.deepEqual(told, { name, storage: "auto", durability: "strict", wasm });
+    const history = { bytes: 8 * 1024 * 1024, ms: Number.POSITIVE_INFINITY };
+    assert.deepEqual(told, { name, storage: "auto", durability: "strict", history, wasm });
+  });
+
+  test("refuses a history that can't be, and another one than is open", async (t) => {
+    for (const history of [{ bytes: -1 }, { ms: 0.5 }, { bytes: Number.NaN }, { ms: "1" }]) {
+      await assert.rejects(openKv("history", { history: history as never }), TypeError);
+    }
+    const { name, workers } = await openFake(t, { history: { bytes: 5 } });
+    const other = { history: { bytes: 6 }, worker: workers.start };
+    await assert.rejects(openKv(name, other), { code: "Unsupported" });
+    await (await openKv(name, { worker: workers.start })).close();
   });
 
   test("fails with the engine's error and lets go of the worker", async () => {

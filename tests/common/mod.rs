@@ -6,6 +6,7 @@ use kvass::commit::Outcome;
 use kvass::db::{Db, Options, Range};
 use kvass::env::manual::{ManualEnv, block_on};
 use kvass::error::Result;
+use kvass::history::Retention;
 use kvass::key::{Part, encode};
 use kvass::limits::Budgets;
 use kvass::storage::Storage;
@@ -29,6 +30,12 @@ pub fn tiny() -> Budgets {
         filter_bits: 10,
         compression: true,
     }
+}
+
+/// The same with hardly any history, so that the sizes of files tell of the data.
+pub fn tiny_options() -> Options {
+    let history = Retention { bytes: 2 * 1024, ms: u64::MAX };
+    Options { budgets: tiny(), history, ..Options::default() }
 }
 
 /// An open database with what is needed to open it again.

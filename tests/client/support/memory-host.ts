@@ -15,10 +15,24 @@ import {
 
 const byKey = (a: [Hex, Entry], b: [Hex, Entry]) => compareBytes(bytesOf(a[0]), bytesOf(b[0]));
 
-/** The entries of a database, which outlive its hosts. */
+type Change = [kind: number, key: Hex, value?: Uint8Array];
+
+/** Commits that a subscription which catches up is sent at a time. */
+const PAGE = 2;
+
+/** The entries of a database and its commits, which outlive its hosts. */
 export class Files {
   readonly entries = new Map<Hex, Entry>();
+  log: { stamp: string; changes: Change[] }[] = [];
+  /** The commits through this one are not kept any more. */
+  gone = "";
   epoch = 0;
+}
+
+interface Subscribed {
+  ranges: [Hex, Hex][];
+  /** The last commit that it was sent of those that it catches up with. */
+  after: string | undefined;
 }
 
 export class MemoryHost {
@@ -28,7 +42,7 @@ export class MemoryHost {
   readonly #leases = new Map<number, [Hex, Entry][]>();
   #lastLease = 0;
   readonly #watches = new Map<number, Hex[]>();
-  readonly #changes = new Map<number, [Hex, Hex][]>();
+  readonly #changes = new Map<number, Subscribed>();
 
   constructor(files: Files) {
     this.#files = files;
@@ -82,8 +96,15 @@ export class MemoryHost {
         );
         return;
       case "changes":
-        this.#changes.set(request.id, request.ranges);
-        writeVersionstamp(out.reply(sequence, 4), this.#stamp);
+        if (request.since !== undefined && request.since < this.#files.gone) {
+          out.error(sequence, 16, "not kept any more");
+          return;
+        }
+        this.#changes.set(request.id, { ranges: request.ranges, after: request.since });
+        this.#catchUp(sequence, request.id, out);
+        return;
+      case "more":
+        this.#catchUp(sequence, request.id, out);
         return;
       case "stats": {
         const w = out.reply(sequence, 7);
@@ -114,6 +135,24 @@ export class MemoryHost {
         this.#changes.delete(request.id);
     }
     out.reply(sequence, 6);
+  }
+
+  #catchUp(sequence: number, id: number, out: ResponseWriter): void {
+    const subscribed = this.#changes.get(id);
+    const after = subscribed?.after;
+    if (subscribed !== undefined && after !== undefined) {
+      const left = this.#files.log.filter(({ stamp }) => stamp > after);
+      for (const { stamp, changes } of left.splice(0, PAGE)) {
+        this.#send(id, subscribed, stamp, changes, out);
+        subscribed.after = stamp;
+      }
+      if (left.length > 0) {
+        out.reply(sequence, 6);
+        return;
+      }
+      subscribed.after = undefined;
+    }
+    writeVersionstamp(out.reply(sequence, 4), this.#stamp);
   }
 
   #list(sequence: number, list: Request & { type: "list" }, out: ResponseWriter): void {
@@ -165,7 +204,7 @@ export class MemoryHost {
     }
     this.#counter++;
     const versionstamp = this.#stamp;
-    const changes: [number, Hex, Uint8Array?][] = [];
+    const changes: Change[] = [];
     for (const mutation of commit.mutations) {
       const key = mutation.stampKey ? this.#stamped(mutation.key) : mutation.key;
       if (mutation.type === "delete") {
@@ -192,19 +231,24 @@ export class MemoryHost {
     this.#tell([[2, key]], out);
   }
 
-  #tell(changes: [number, Hex, Uint8Array?][], out: ResponseWriter): void {
+  #tell(changes: Change[], out: ResponseWriter): void {
+    this.#files.log.push({ stamp: this.#stamp, changes });
     for (const [id, keys] of this.#watches) {
       const touched = keys.flatMap((key, place): [number, Entry | undefined][] =>
         changes.some((change) => change[1] === key) ? [[place, this.#files.entries.get(key)]] : [],
       );
       if (touched.length > 0) out.watch(id, this.#stamp, touched);
     }
-    for (const [id, ranges] of this.#changes) {
-      const touched = changes.filter(([, key]) =>
-        ranges.some(([start, end]) => start <= key && key < end),
-      );
-      if (touched.length > 0) out.changes(id, this.#stamp, touched);
+    for (const [id, subscribed] of this.#changes) {
+      if (subscribed.after === undefined) this.#send(id, subscribed, this.#stamp, changes, out);
     }
+  }
+
+  #send(id: number, to: Subscribed, stamp: string, changes: Change[], out: ResponseWriter): void {
+    const touched = changes.filter(([, key]) =>
+      to.ranges.some(([start, end]) => start <= key && key < end),
+    );
+    if (touched.length > 0) out.changes(id, stamp, touched);
   }
 }
 

@@ -39,8 +39,8 @@ export type Request =
       durability: "relaxed" | "strict" | undefined;
     }
   | { type: "watch"; id: number; keys: Hex[] }
-  | { type: "changes"; id: number; ranges: [Hex, Hex][] }
-  | { type: "unsubscribe"; id: number }
+  | { type: "changes"; id: number; ranges: [Hex, Hex][]; since: string | undefined }
+  | { type: "unsubscribe" | "more"; id: number }
   | { type: "flush" | "stats" | "status" | "close" | "verify" };
 
 export interface RequestFrame {
@@ -115,9 +115,16 @@ function readRequest(r: ByteReader): Request {
     case 5:
       return { type: "watch", id: r.varint(), keys: many(r, hex) };
     case 6:
-      return { type: "changes", id: r.varint(), ranges: many(r, () => [hex(r), hex(r)]) };
+      return {
+        type: "changes",
+        id: r.varint(),
+        ranges: many(r, () => [hex(r), hex(r)]),
+        since: option(r, readVersionstamp),
+      };
     case 7:
       return { type: "unsubscribe", id: r.varint() };
+    case 13:
+      return { type: "more", id: r.varint() };
     default: {
       const type = (["flush", "stats", "status", "close", "verify"] as const)[variant - 8];
       if (type === undefined) throw new Error(`unknown request ${variant}`);

@@ -56,7 +56,8 @@ impl Maker {
     /// Opens the database; one that is open is left as if its process had been killed.
     pub fn open(&mut self) -> Rc<Database> {
         self.opens += 1;
-        let options = Options { durability: Durability::Relaxed, budgets: self.budgets.clone() };
+        let budgets = self.budgets.clone();
+        let options = Options { durability: Durability::Relaxed, budgets, ..Options::default() };
         let env = ManualEnv::new(Rc::new(self.disk.clone()), self.now_ms, self.opens);
         let db = block_on(Db::open(env, options)).expect("it opens");
         self.db.insert(db).clone()

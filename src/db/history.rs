@@ -1,0 +1,250 @@
+//! The change log: every commit after a stamp, in order, read back from the logs.
+//!
+//! The commits that a reader has not seen are in logs of three kinds: history, which the manifest
+//! names beside the logs that an open replays; logs that are full and whose commits are still in
+//! a memtable; the one being written, up to its last published group. A reader that has read all
+//! of them has every published commit, and goes over to the live events without waiting.
+
+use super::{ChangeKind, ChangeRecord, CommitEvent, Db};
+use crate::bytes::Bytes;
+use crate::env::Env;
+use crate::error::{Code, Error, Result};
+use crate::expiry;
+use crate::history::{self, HistoryLog, Reader};
+use crate::limits::HISTORY_PAGE_BYTES;
+use crate::manifest::Manifest;
+use crate::stamp::Stamp;
+use crate::storage::{FileNo, Storage};
+use crate::wal::payload::{Commit, LoggedOp};
+use crate::wal::recovery::LogFile;
+use crate::wal::{HEADER_BYTES, LogRef};
+use std::rc::Rc;
+
+/// A log, and how much of it is to be read.
+struct Stretch {
+    log: LogRef,
+    end: u64,
+    /// The last commit of a log that is full; None for the one being written.
+    last: Option<Stamp>,
+}
+
+impl<E: Env> Db<E> {
+    /// A reader of the commits after `since`, for [`Db::next_changes`]. The logs it needs are
+    /// kept for as long as it lives and asks for more.
+    ///
+    /// # Errors
+    /// `HistoryGone` where they were let go of, or where `since` is no commit of this database.
+    pub fn read_changes(&self, since: Stamp) -> Result<Rc<Reader>> {
+        self.check_open()?;
+        if since > self.visible.get() {
+            let message = format!(
+                "there is no commit {since} yet, so it is of another database: list what there \
+                 is, then subscribe from the versionstamp of that"
+            );
+            return Err(Error::new(Code::HistoryGone, message));
+        }
+        let reader = Rc::new(Reader::new(since, self.now_ms()));
+        self.stretch_of(&reader)?;
+        let mut readers = self.readers.borrow_mut();
+        readers.retain(|reader| reader.strong_count() > 0);
+        readers.push(Rc::downgrade(&reader));
+        Ok(reader)
+    }
+
+    /// Hands the next commits to `sink`, in order, those without changes left out; returns true
+    /// once the reader has every commit that is published. That holds until the caller waits.
+    ///
+    /// # Errors
+    /// `HistoryGone`; `Corruption` where a log is damaged, with what came before handed out; the
+    /// storage's errors. `MalformedFrame` where another call reads for this reader.
+    pub async fn next_changes(
+        &self,
+        reader: &Reader,
+        mut sink: impl FnMut(&CommitEvent),
+    ) -> Result<bool> {
+        if reader.is_reading.replace(true) {
+            return Err(Error::new(Code::MalformedFrame, "a page was asked for twice at a time"));
+        }
+        let result = self.read_page(reader, &mut sink).await;
+        reader.is_reading.set(false);
+        result
+    }
+
+    async fn read_page(
+        &self,
+        reader: &Reader,
+        sink: &mut impl FnMut(&CommitEvent),
+    ) -> Result<bool> {
+        reader.asked_ms.set(self.now_ms());
+        let mut left = HISTORY_PAGE_BYTES;
+        loop {
+            while self.poisoned.get() {
+                // How much of its log is published is only known again after the repair.
+                let _turn = self.entrance.enter().await;
+                self.repair_if_needed().await?;
+            }
+            let stretch = self.stretch_of(reader)?;
+            let place = reader.place.get().filter(|(id, _)| *id == stretch.log.id);
+            let offset = place.map_or(HEADER_BYTES as u64, |(_, offset)| offset);
+            if offset >= stretch.end {
+                let Some(last) = stretch.last else { return Ok(true) };
+                reader.after.set(reader.after.get().max(last));
+            } else if left == 0 {
+                return Ok(false);
+            } else if let Err(error) =
+                self.read_some(reader, &stretch, offset, &mut left, sink).await
+            {
+                // It may have been let go of meanwhile.
+                self.stretch_of(reader)?;
+                return Err(error);
+            }
+        }
+    }
+
+    /// The log in which the next commit of a reader is, or will be.
+    fn stretch_of(&self, reader: &Reader) -> Result<Stretch> {
+        let (manifest, after) = (self.manifest.borrow(), reader.after.get());
+        if after < manifest.history_after {
+            let message = format!(
+                "the commits after {after} are not kept any more: list what there is, then \
+                 subscribe from the versionstamp of that"
+            );
+            return Err(Error::new(Code::HistoryGone, message));
+        }
+        let sealed = self.sealed.borrow();
+        let next = manifest.history.iter().chain(sealed.iter()).find(|log| log.last > after);
+        if let Some(HistoryLog { log, bytes, last, .. }) = next {
+            return Ok(Stretch { log: log.clone(), end: *bytes, last: Some(*last) });
+        }
+        let active = self.log.borrow();
+        Ok(Stretch { log: active.log().clone(), end: active.len(), last: None })
+    }
+
+    /// Reads on in a log from `offset`, to its end or until `left` bytes are used up.
+    async fn read_some(
+        &self,
+        reader: &Reader,
+        stretch: &Stretch,
+        mut offset: u64,
+        left: &mut u64,
+        sink: &mut impl FnMut(&CommitEvent),
+    ) -> Result<()> {
+        let log = &stretch.log;
+        let mut file = self.whole_log(log, stretch.end).await?;
+        while *left > 0 && offset < stretch.end {
+            let record = file.record(offset).await?.ok_or_else(|| damaged(log, offset))?;
+            if !record.payload.is_empty() {
+                let commit = Commit::decode(record.payload).map_err(|e| e.at(log.file, offset))?;
+                let stamp = commit.head.stamp;
+                if stamp > reader.after.get() {
+                    let event = event_of(commit).map_err(|e| e.at(log.file, offset))?;
+                    reader.after.set(stamp);
+                    if !event.changes.is_empty() {
+                        sink(&event);
+                    }
+                }
+            }
+            *left = left.saturating_sub(record.end - offset);
+            offset = record.end;
+            reader.place.set(Some((log.id, offset)));
+        }
+        Ok(())
+    }
+
+    /// A log that is at least as long as it has to be.
+    async fn whole_log<'a>(&'a self, log: &'a LogRef, end: u64) -> Result<LogFile<'a, E::Storage>> {
+        let there = self.env.storage().len(log.file).await?;
+        match there < end {
+            true => Err(damaged(log, there)),
+            false => Ok(LogFile::until(&**self.env.storage(), log, end)),
+        }
+    }
+
+    /// Reads a log of the history, to find damage.
+    ///
+    /// # Errors
+    /// `Corruption`, the storage's errors.
+    pub(super) async fn check_history(&self, history: &HistoryLog) -> Result<()> {
+        let (log, mut offset) = (&history.log, HEADER_BYTES as u64);
+        let mut file = self.whole_log(log, history.bytes).await?;
+        while offset < history.bytes {
+            let record = file.record(offset).await?.ok_or_else(|| damaged(log, offset))?;
+            offset = record.end;
+        }
+        Ok(())
+    }
+
+    /// Notes that the log being written is full; its last commit is the last that is published.
+    pub(super) fn seal_log(&self) {
+        let (log, bytes) = (self.log.borrow().log().clone(), self.log_end().1);
+        let (last, last_ms) = (self.visible.get(), self.now_ms());
+        self.sealed.borrow_mut().push(HistoryLog { log, bytes, last, last_ms });
+    }
+
+    /// Changes a manifest whose tables now have what `dropped` logs held: those that are full
+    /// become history, and what need not be kept goes. Returns the files that go with it.
+    pub(super) fn retain_history(
+        &self,
+        manifest: &mut Manifest,
+        dropped: &[LogRef],
+    ) -> Vec<FileNo> {
+        let mut files = Vec::new();
+        let sealed = self.sealed.borrow();
+        for log in dropped {
+            match sealed.iter().find(|sealed| sealed.log.id == log.id) {
+                Some(sealed) => manifest.history.push(sealed.clone()),
+                None => files.push(log.file),
+            }
+        }
+        let (now_ms, retention) = (self.now_ms(), self.options.history);
+        let readers = self.readers.borrow();
+        let readers = readers.iter().filter_map(|reader| reader.upgrade());
+        let reading = readers.filter(|reader| reader.holds(now_ms));
+        let reading = reading.map(|reader| reader.after.get()).min();
+        let gone = history::let_go(&mut manifest.history, retention, now_ms, reading);
+        manifest.forget(&gone);
+        files.extend(gone.iter().map(|gone| gone.log.file));
+        files
+    }
+
+    /// Lets all history go whose commits are in tables; returns whether there was any.
+    ///
+    /// # Errors
+    /// Those of storing the manifest.
+    pub(super) async fn free_history(&self) -> Result<bool> {
+        let mut gone = Vec::new();
+        if self.manifest.borrow().history.is_empty() {
+            return Ok(false);
+        }
+        self.edit(|manifest| {
+            gone = std::mem::take(&mut manifest.history);
+            manifest.forget(&gone);
+        })
+        .await?;
+        self.tables.garbage.borrow_mut().extend(gone.iter().map(|gone| gone.log.file));
+        self.collect_garbage().await;
+        Ok(true)
+    }
+}
+
+fn damaged(log: &LogRef, offset: u64) -> Error {
+    Error::corruption(log.file, offset, "a log of the history is damaged")
+}
+
+/// What a logged commit did, as those who watch hear of it.
+fn event_of(commit: Commit<'_>) -> Result<CommitEvent> {
+    let mut changes = Vec::new();
+    for op in commit.ops {
+        let (key, op) = op?;
+        if key.first().is_none_or(|first| *first < expiry::USER_KEYS_START) {
+            continue;
+        }
+        let change = match op {
+            LoggedOp::Set { value, .. } => ChangeKind::Set(Bytes::copy(value)),
+            LoggedOp::Delete => ChangeKind::Delete,
+            LoggedOp::Expire => ChangeKind::Expire,
+        };
+        changes.push(ChangeRecord { key: Rc::from(key), change });
+    }
+    Ok(CommitEvent { stamp: commit.head.stamp, changes })
+}

@@ -1,0 +1,138 @@
+//! History: logs whose commits are in tables by now, kept so that the change log can be read back.
+//!
+//! The write-ahead log has every commit in order, so it is the change log too. A log that tables
+//! have made superfluous stays, named by the manifest with its length and its last commit, until
+//! the retention lets it go: by the size of all, by age, by number; the oldest first, and never
+//! one that a reader has yet to finish, as long as that reader asks for more.
+
+use crate::limits::{CATCH_UP_LEASE_MS, HISTORY_BYTES, HISTORY_LOGS_MAX};
+use crate::reader::Reader as Fields;
+use crate::stamp::Stamp;
+use crate::wal::LogRef;
+use serde::Serialize;
+use std::cell::Cell;
+
+/// How much of the past is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// The size of all logs that are kept, in bytes. What tables don't have yet is always there.
+    pub bytes: u64,
+    /// A log goes this long after its last commit, in milliseconds.
+    pub ms: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Retention {
+        Retention { bytes: HISTORY_BYTES, ms: u64::MAX }
+    }
+}
+
+/// A log that is not written any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HistoryLog {
+    /// Which one.
+    pub log: LogRef,
+    /// Its length in bytes: what follows in the file is no part of it.
+    pub bytes: u64,
+    /// Its last commit.
+    pub last: Stamp,
+    /// When that was, in milliseconds since the Unix epoch.
+    pub last_ms: u64,
+}
+
+impl HistoryLog {
+    /// Reads what serde wrote; None where it is something else.
+    pub(crate) fn decode(rest: &mut Fields<'_>) -> Option<HistoryLog> {
+        Some(HistoryLog {
+            log: LogRef::decode(rest)?,
+            bytes: rest.u64()?,
+            last: rest.stamp()?,
+            last_ms: rest.u64()?,
+        })
+    }
+}
+
+/// Takes the logs that are not to be kept any longer off `history`, which is in the order of its
+/// commits. `reading` is the last commit that the slowest reader has.
+pub fn let_go(
+    history: &mut Vec<HistoryLog>,
+    retention: Retention,
+    now_ms: u64,
+    reading: Option<Stamp>,
+) -> Vec<HistoryLog> {
+    let mut bytes: u64 = history.iter().map(|log| log.bytes).sum();
+    let mut count = 0;
+    for log in history.iter() {
+        let is_old = log.last_ms.saturating_add(retention.ms) <= now_ms;
+        let is_much = bytes > retention.bytes || history.len() - count > HISTORY_LOGS_MAX;
+        if reading.is_some_and(|after| log.last > after) || !(is_old || is_much) {
+            break;
+        }
+        bytes -= log.bytes;
+        count += 1;
+    }
+    history.drain(..count).collect()
+}
+
+/// Where a reader of the change log is.
+#[derive(Debug)]
+pub struct Reader {
+    /// It has the commits through this one.
+    pub(crate) after: Cell<Stamp>,
+    /// The number of the log that it reads, and where in it.
+    pub(crate) place: Cell<Option<(u64, u64)>>,
+    pub(crate) asked_ms: Cell<u64>,
+    pub(crate) is_reading: Cell<bool>,
+}
+
+impl Reader {
+    /// A reader that has the commits through `after`.
+    pub(crate) fn new(after: Stamp, now_ms: u64) -> Reader {
+        let (place, asked_ms) = (Cell::new(None), Cell::new(now_ms));
+        Reader { after: Cell::new(after), place, asked_ms, is_reading: Cell::new(false) }
+    }
+
+    /// Whether the logs that it has not read are to be kept for it.
+    pub(crate) fn holds(&self, now_ms: u64) -> bool {
+        self.asked_ms.get().saturating_add(CATCH_UP_LEASE_MS) > now_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(counter: u64, bytes: u64) -> HistoryLog {
+        let log = LogRef { id: counter, file: 9, salt: [1; 8] };
+        HistoryLog { log, bytes, last: Stamp { epoch: 1, counter }, last_ms: counter * 1_000 }
+    }
+
+    fn kept(retention: Retention, now_ms: u64, reading: Option<u64>) -> Vec<u64> {
+        let mut history = vec![log(10, 100), log(20, 100), log(30, 100)];
+        let reading = reading.map(|counter| Stamp { epoch: 1, counter });
+        let gone = let_go(&mut history, retention, now_ms, reading);
+        assert_eq!(gone.len() + history.len(), 3);
+        history.iter().map(|log| log.last.counter).collect()
+    }
+
+    #[test]
+    fn history_goes_by_size_by_age_and_by_number_the_oldest_first() {
+        let unbounded = Retention { bytes: u64::MAX, ms: u64::MAX };
+        assert_eq!(kept(unbounded, u64::MAX - 1, None), [10, 20, 30]);
+        assert_eq!(kept(Retention { bytes: 250, ..unbounded }, 0, None), [20, 30]);
+        assert_eq!(kept(Retention { bytes: 0, ..unbounded }, 0, None), []);
+        assert_eq!(kept(Retention { ms: 5_000, ..unbounded }, 24_999, None), [20, 30]);
+        assert_eq!(kept(Retention { ms: 5_000, ..unbounded }, 25_000, None), [30]);
+        let mut many: Vec<_> = (0..100).map(|counter| log(counter, 1)).collect();
+        let_go(&mut many, unbounded, 0, None);
+        assert_eq!(many.len(), HISTORY_LOGS_MAX);
+    }
+
+    #[test]
+    fn what_a_reader_has_not_read_stays() {
+        let nothing = Retention { bytes: 0, ms: 0 };
+        assert_eq!(kept(nothing, 0, Some(0)), [10, 20, 30]);
+        assert_eq!(kept(nothing, 0, Some(20)), [30]);
+        assert_eq!(kept(nothing, 0, Some(30)), []);
+    }
+}
