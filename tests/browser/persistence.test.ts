@@ -59,6 +59,40 @@ const openingFails = (page: Page, storage: "auto" | (typeof DURABLE)[number], na
   );
 
 for (const storage of DURABLE) {
+  test(`${storage}: changes go on after a reload, with no gap and no repeat`, async () => {
+    const page = await visitor.visit();
+    const name = `changes-${storage}`;
+    const written = await page.evaluate(
+      async ([storage, name]) => {
+        const kv = await kvass.openKv(name, { storage });
+        const sets = Array.from({ length: 500 }, (_, n) => kv.set(["n"], n));
+        return (await Promise.all(sets)).map(({ versionstamp }) => versionstamp);
+      },
+      [storage, name] as const,
+    );
+    await page.reload();
+    const [added, heard] = await page.evaluate(
+      async ([storage, name, since]) => {
+        const kv = await kvass.openKv(name, { storage });
+        const reader = kv.changes({ prefix: [] }, { since }).getReader();
+        const sets = Array.from({ length: 10 }, (_, n) => kv.set(["later"], n));
+        const added = (await Promise.all(sets)).map(({ versionstamp }) => versionstamp);
+        const heard: string[] = [];
+        while (heard.at(-1) !== added.at(-1)) {
+          const { value: event } = await reader.read();
+          heard.push(event?.versionstamp ?? "");
+        }
+        await kv.close();
+        return [added, heard] as const;
+      },
+      [storage, name, written[99] as string] as const,
+    );
+    assert.deepEqual(heard, [...written.slice(100), ...added]);
+    await page.close();
+  });
+}
+
+for (const storage of DURABLE) {
   test(`${storage}: everything acknowledged is there after a reload`, async () => {
     const page = await visitor.visit();
     await fill(page, storage, "reloaded");

@@ -1,7 +1,7 @@
 /** The feed of commits: in order, without a gap, of a range or of everything. */
 
 import type { KvCommit, KvKey } from "kvass";
-import { fails, same, that, typeError } from "./check.ts";
+import { fails, kvassError, same, that, typeError } from "./check.ts";
 import type { Suite } from "./index.ts";
 import { next } from "./support.ts";
 
@@ -96,6 +96,48 @@ export const changes: Suite = {
       value: "next",
     });
     await reader.cancel();
+  },
+
+  "since a commit the feed has all after it, those that were there and those to come": async ({
+    kv,
+  }) => {
+    const stamps: string[] = [];
+    const write = async (count: number) => {
+      const writes = Array.from({ length: count }, (_, n) => kv.set(["n", n], "x".repeat(200)));
+      for (const { versionstamp } of await Promise.all(writes)) stamps.push(versionstamp);
+    };
+    await write(3000);
+    const reader = kv.changes({ prefix: ["n"] }, { since: stamps[9] as string }).getReader();
+    await write(1000);
+    for (const versionstamp of stamps.slice(10)) {
+      const event = await next(reader);
+      same([event.type, event.versionstamp], ["commit", versionstamp]);
+    }
+    await write(1);
+    same((await next(reader)).versionstamp, stamps.at(-1));
+    await reader.cancel();
+  },
+
+  "a slow reader that named a commit misses none": async ({ kv }) => {
+    const { versionstamp: since } = await kv.set(["n"], -1);
+    const reader = kv.changes({ prefix: ["n"] }, { since }).getReader();
+    const count = 12_000;
+    for (let i = 0; i < count; i += 1000) {
+      await Promise.all(Array.from({ length: 1000 }, (_, n) => kv.set(["n"], i + n)));
+    }
+    for (let n = 0; n < count; n++) {
+      const event = await next(reader);
+      same(event.type === "commit" && event.changes, [{ type: "set", key: ["n"], value: n }]);
+    }
+    await reader.cancel();
+  },
+
+  "since a versionstamp of no commit of this database is HistoryGone": async ({ kv }) => {
+    const { versionstamp } = await kv.set(["n"], 1);
+    const later = `ff${versionstamp.slice(2)}`;
+    const read = () => kv.changes({ prefix: [] }, { since: later }).getReader().read();
+    await fails(read, kvassError("HistoryGone"));
+    await fails(async () => kv.changes({ prefix: [] }, { since: "1" }), typeError("versionstamp"));
   },
 
   "the feed can be read with for await, and leaving the loop ends it": async ({ kv }) => {
