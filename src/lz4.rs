@@ -231,8 +231,6 @@ mod tests {
         for distance in (1..40).chain([255, 256, 65_535, 65_536, 70_000]) {
             let mut input = rng.bytes(distance);
             for len in (4..40).chain([258, 259, 274, 600]) {
-                input.extend_from_within(input.len() - distance..);
-                input.truncate(input.len() - distance + distance.min(len));
                 let start = input.len() - distance;
                 (0..len).for_each(|index| input.push(input[start + index]));
                 input.push(rng.next() as u8);

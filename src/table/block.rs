@@ -46,8 +46,9 @@ pub(super) const INDEX_INTERVAL: usize = 4;
 pub(super) const PLAIN: u8 = 0;
 /// The kind of a block that is stored compressed.
 pub(super) const LZ4: u8 = 1;
-/// No block is longer than this, in bytes: it has one entry, or is not much over the budget.
-const LEN_MAX: usize = 32 * 1024 * 1024;
+/// A block of more bytes than this, which holds one large value, is never compressed: that would
+/// take longer than a slice.
+pub(super) const LZ4_BYTES_MAX: usize = 1024 * 1024;
 
 pub(super) const TAG_DELETE: u8 = 0;
 pub(super) const TAG_SET: u8 = 1;
@@ -150,7 +151,7 @@ pub fn open(
 /// The bytes of a compressed block, in a buffer of their own.
 fn decompress(mut stored: &[u8]) -> Option<Bytes> {
     let len = usize::try_from(varint::take(&mut stored)?).ok()?;
-    if len > LEN_MAX || !lz4::can_hold(stored.len(), len) {
+    if len > LZ4_BYTES_MAX || !lz4::can_hold(stored.len(), len) {
         return None;
     }
     let mut buffer = zeroed(len);

@@ -1,6 +1,6 @@
 //! Puts blocks together; see [`super::block`] for their form.
 
-use super::block::{Handle, LZ4, PLAIN, TAG_DELETE, TAG_SET, TAG_SET_EXPIRING, seal};
+use super::block::{Handle, LZ4, LZ4_BYTES_MAX, PLAIN, TAG_DELETE, TAG_SET, TAG_SET_EXPIRING, seal};
 use crate::bytes::common_prefix;
 use crate::lz4;
 use crate::record::{Op, Record};
@@ -128,8 +128,9 @@ impl Compressor {
     /// Compresses what begins at `start` of `block` where that saves at least an eighth; returns
     /// the kind of the block.
     fn compress(&mut self, block: &mut Vec<u8>, start: usize) -> u8 {
-        let Some(encoder) = &mut self.encoder else { return PLAIN };
         let (out, plain) = (&mut self.compressed, block.get(start..).unwrap_or_default());
+        let encoder = self.encoder.as_mut().filter(|_| plain.len() <= LZ4_BYTES_MAX);
+        let Some(encoder) = encoder else { return PLAIN };
         out.clear();
         varint::put(out, plain.len() as u64);
         let limit = (plain.len() - plain.len() / 8).saturating_sub(out.len());
