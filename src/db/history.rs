@@ -16,7 +16,7 @@ use crate::manifest::Manifest;
 use crate::stamp::Stamp;
 use crate::storage::{FileNo, Storage};
 use crate::wal::payload::{Commit, LoggedOp};
-use crate::wal::recovery::LogFile;
+use crate::wal::recovery::{self, LogFile};
 use crate::wal::{HEADER_BYTES, LogRef};
 use std::rc::Rc;
 
@@ -167,6 +167,9 @@ impl<E: Env> Db<E> {
     pub(super) async fn check_history(&self, history: &HistoryLog) -> Result<()> {
         let (log, mut offset) = (&history.log, HEADER_BYTES as u64);
         let mut file = self.whole_log(log, history.bytes).await?;
+        if !recovery::has_header(&**self.env.storage(), log).await? {
+            return Err(damaged(log, 0));
+        }
         while offset < history.bytes {
             let record = file.record(offset).await?.ok_or_else(|| damaged(log, offset))?;
             offset = record.end;

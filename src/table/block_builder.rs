@@ -1,6 +1,8 @@
 //! Puts blocks together; see [`super::block`] for their form.
 
-use super::block::{Handle, LZ4, LZ4_BYTES_MAX, PLAIN, TAG_DELETE, TAG_SET, TAG_SET_EXPIRING, seal};
+use super::block::{
+    Handle, LZ4, LZ4_BYTES_MAX, PLAIN, TAG_DELETE, TAG_SET, TAG_SET_EXPIRING, seal,
+};
 use crate::bytes::common_prefix;
 use crate::lz4;
 use crate::record::{Op, Record};

@@ -119,6 +119,11 @@ async fn recover_log<S: Storage>(
     }
 }
 
+/// Whether a log begins with its undamaged header.
+pub(crate) async fn has_header<S: Storage>(storage: &S, log: &LogRef) -> Result<bool> {
+    Ok(read_header(storage, log).await?.is_some())
+}
+
 /// The header of a log; None where no undamaged one is there.
 async fn read_header<S: Storage>(storage: &S, log: &LogRef) -> Result<Option<Header>> {
     let mut header = [0; HEADER_BYTES];
