@@ -5,7 +5,7 @@ use crate::bytes::Bytes;
 use crate::error::{Code, Error, Result};
 use crate::limits;
 use crate::memtable::{Memtable, OwnedOp};
-use crate::record::Found;
+use crate::record::{Found, alive};
 use crate::stamp::Stamp;
 use crate::wire::{Commit, Mutation};
 use crate::{key, value};
@@ -47,8 +47,8 @@ pub enum StagedOp<'a> {
 impl Staged<'_> {
     fn write_to(&self, table: &Memtable) {
         let op = match &self.op {
-            StagedOp::Set { value, .. } => {
-                OwnedOp::Set { value: Bytes::copy(value), expires_at: 0 }
+            StagedOp::Set { value, expires_at } => {
+                OwnedOp::Set { value: Bytes::copy(value), expires_at: *expires_at }
             }
             StagedOp::Delete | StagedOp::Expire => OwnedOp::Delete,
         };
@@ -165,7 +165,8 @@ pub async fn stage<'a>(
     now_ms: u64,
     present: &impl Present,
 ) -> Result<Vec<Staged<'a>>> {
-    let mut staging = Staging { staged: Vec::with_capacity(commit.mutations.len()), written: None };
+    let mut staging =
+        Staging { now_ms, staged: Vec::with_capacity(commit.mutations.len()), written: None };
     for mutation in &commit.mutations {
         match mutation {
             Mutation::Set { key, value, expire_in_ms, stamp_key } => {
@@ -197,6 +198,7 @@ pub async fn stage<'a>(
 /// The mutations staged so far. `written` has what they leave behind, key by key; it is only
 /// made once a mutation needs to read what an earlier one of the same commit wrote.
 struct Staging<'a> {
+    now_ms: u64,
     staged: Vec<Staged<'a>>,
     written: Option<Memtable>,
 }
@@ -226,8 +228,10 @@ impl<'a> Staging<'a> {
             written
         });
         let result = match written.get(key, NOW) {
-            Some(Found::Set { value, .. }) => value::apply(arithmetic, Some(&value), operand)?,
-            Some(Found::Delete { .. }) => value::apply(arithmetic, None, operand)?,
+            Some(Found::Set { value, expires_at, .. }) if alive(expires_at, self.now_ms) => {
+                value::apply(arithmetic, Some(&value), operand)?
+            }
+            Some(_) => value::apply(arithmetic, None, operand)?,
             None => {
                 let current = present.latest(key).await?;
                 value::apply(

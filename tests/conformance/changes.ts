@@ -123,11 +123,11 @@ export const changes: Suite = {
     const reader = kv.changes({ prefix: ["n"] }, { since }).getReader();
     const count = 12_000;
     for (let i = 0; i < count; i += 1000) {
-      await Promise.all(Array.from({ length: 1000 }, (_, n) => kv.set(["n"], i + n)));
+      await Promise.all(Array.from({ length: 1000 }, (_, n) => kv.set(["n", 0], i + n)));
     }
     for (let n = 0; n < count; n++) {
       const event = await next(reader);
-      same(event.type === "commit" && event.changes, [{ type: "set", key: ["n"], value: n }]);
+      same(event.type === "commit" && event.changes, [{ type: "set", key: ["n", 0], value: n }]);
     }
     await reader.cancel();
   },
