@@ -94,7 +94,7 @@ impl fmt::Display for Counts {
         )?;
         writeln!(
             f,
-            "lost           {:>10}   published relaxed and gone with the power; {} unanswered came back",
+            "lost           {:>10}   relaxed, gone with the power; {} unanswered came back",
             it.lost, it.revived
         )?;
         let faults = [
