@@ -1,10 +1,12 @@
 //! A commit before it is logged: validated, its checks decided, its mutations turned into plain
-//! sets and deletes. Nothing here changes the database; a commit that fails leaves no trace.
+//! sets and deletes, of keys and of ranges. Nothing here changes the database; a commit that fails leaves no trace.
 
 use crate::bytes::Bytes;
 use crate::error::{Code, Error, Result};
+use crate::expiry;
 use crate::limits;
 use crate::memtable::{Memtable, OwnedOp};
+use crate::ranges::Ranges;
 use crate::record::{Found, alive};
 use crate::stamp::Stamp;
 use crate::wire::{Commit, Mutation};
@@ -42,17 +44,27 @@ pub enum StagedOp<'a> {
     Delete,
     /// It is deleted because its time has come.
     Expire,
+    /// It is deleted, and all keys behind it before `end`.
+    DeleteRange {
+        /// The first key that is not.
+        end: &'a [u8],
+    },
 }
 
 impl Staged<'_> {
-    fn write_to(&self, table: &Memtable) {
+    /// Writes it to a table of what the commit has done so far, as the mutation at `place`.
+    fn write_to(&self, table: &Memtable, place: usize) {
+        let (key, stamp) = (Rc::from(&*self.key), Stamp { epoch: 0, counter: place as u64 + 1 });
         let op = match &self.op {
             StagedOp::Set { value, expires_at } => {
                 OwnedOp::Set { value: Bytes::copy(value), expires_at: *expires_at }
             }
             StagedOp::Delete | StagedOp::Expire => OwnedOp::Delete,
+            StagedOp::DeleteRange { end } => {
+                return table.delete_range(&key, &Rc::from(*end), stamp, stamp);
+            }
         };
-        table.insert(Rc::from(&*self.key), NOW, op, NOW);
+        table.insert(key, stamp, op, stamp);
     }
 }
 
@@ -81,6 +93,10 @@ pub fn validate(commit: &Commit<'_>) -> Result<()> {
     for check in &commit.checks {
         validate_read_key(&check.key)?;
     }
+    let ranges = commit.mutations.iter().filter(|one| matches!(one, Mutation::DeleteRange { .. }));
+    if ranges.count() > limits::RANGES_MAX {
+        return too_large(format!("Too many ranges (max {})", limits::RANGES_MAX));
+    }
     let mut bytes = 0;
     for mutation in &commit.mutations {
         bytes += validate_mutation(mutation)?;
@@ -105,6 +121,22 @@ pub fn validate_read_key(bytes: &[u8]) -> Result<()> {
     validate_key(bytes)
 }
 
+/// A range that a client names. Its ends need not be keys; an empty one is a range too.
+///
+/// # Errors
+/// `TooLarge`, and `MalformedFrame` where it ends before it starts.
+pub fn validate_range(start: &[u8], end: &[u8]) -> Result<()> {
+    let max = limits::READ_KEY_BYTES_MAX + 1;
+    if start.len() > max || end.len() > max {
+        let message = format!("Key too large for read (max {} bytes)", max - 1);
+        return Err(Error::new(Code::TooLarge, message));
+    }
+    match start <= end {
+        true => Ok(()),
+        false => Err(Error::new(Code::MalformedFrame, "a range that ends before it starts")),
+    }
+}
+
 fn validate_key(bytes: &[u8]) -> Result<()> {
     if bytes.is_empty() || !key::validate(bytes) {
         return Err(Error::new(Code::MalformedFrame, "bytes that are no key"));
@@ -118,6 +150,10 @@ fn validate_mutation(mutation: &Mutation<'_>) -> Result<usize> {
             (key, Some(value), if *stamp_key { key::VERSIONSTAMP_PART_BYTES } else { 0 })
         }
         Mutation::Delete { key } => (key, None, 0),
+        Mutation::DeleteRange { start, end } => {
+            validate_range(start, end)?;
+            return Ok(start.len() + end.len());
+        }
         Mutation::Sum { key, value }
         | Mutation::Min { key, value }
         | Mutation::Max { key, value } => (key, Some(value), 0),
@@ -181,6 +217,12 @@ pub async fn stage<'a>(
             Mutation::Delete { key } => {
                 staging.push(Staged { key: Cow::Borrowed(key.0), op: StagedOp::Delete });
             }
+            Mutation::DeleteRange { start, end } => {
+                let key = Cow::Borrowed(start.0.max(&[expiry::USER_KEYS_START]));
+                if *key < *end.0 {
+                    staging.push(Staged { key, op: StagedOp::DeleteRange { end: end.0 } });
+                }
+            }
             Mutation::Sum { key, value } => {
                 staging.compute(value::Arithmetic::Sum, key.0, value.0, present).await?;
             }
@@ -192,7 +234,27 @@ pub async fn stage<'a>(
             }
         }
     }
-    Ok(staging.staged)
+    let mut staged = staging.staged;
+    drop_deleted(&mut staged);
+    Ok(staged)
+}
+
+/// Drops what a later mutation of the commit deletes by its range: a range hides older commits
+/// only, so that all else that the commit says of the keys in it stays.
+fn drop_deleted(staged: &mut Vec<Staged<'_>>) {
+    if !staged.iter().any(|staged| matches!(staged.op, StagedOp::DeleteRange { .. })) {
+        return;
+    }
+    let (mut deleted, once) = (Ranges::default(), Stamp::MAX);
+    staged.reverse();
+    staged.retain(|Staged { key, op }| match op {
+        StagedOp::DeleteRange { end } => {
+            deleted.insert(&Rc::from(&**key), &Rc::from(*end), once, once);
+            true
+        }
+        _ => deleted.newest(key, once) != once,
+    });
+    staged.reverse();
 }
 
 /// The mutations staged so far. `written` has what they leave behind, key by key; it is only
@@ -203,13 +265,10 @@ struct Staging<'a> {
     written: Option<Memtable>,
 }
 
-/// All of a commit is written at once.
-const NOW: Stamp = Stamp::ZERO;
-
 impl<'a> Staging<'a> {
     fn push(&mut self, staged: Staged<'a>) {
         if let Some(written) = &self.written {
-            staged.write_to(written);
+            staged.write_to(written, self.staged.len());
         }
         self.staged.push(staged);
     }
@@ -224,23 +283,17 @@ impl<'a> Staging<'a> {
         let staged = &self.staged;
         let written = self.written.get_or_insert_with(|| {
             let written = Memtable::default();
-            staged.iter().for_each(|staged| staged.write_to(&written));
+            staged.iter().enumerate().for_each(|(place, one)| one.write_to(&written, place));
             written
         });
-        let result = match written.get(key, NOW) {
+        let current = match written.get(key, Stamp::MAX) {
             Some(Found::Set { value, expires_at, .. }) if alive(expires_at, self.now_ms) => {
-                value::apply(arithmetic, Some(&value), operand)?
+                Some(value.to_vec())
             }
-            Some(_) => value::apply(arithmetic, None, operand)?,
-            None => {
-                let current = present.latest(key).await?;
-                value::apply(
-                    arithmetic,
-                    current.as_ref().map(|(_, value)| value.as_slice()),
-                    operand,
-                )?
-            }
+            Some(_) => None,
+            None => present.latest(key).await?.map(|(_, value)| value),
         };
+        let result = value::apply(arithmetic, current.as_deref(), operand)?;
         let op = StagedOp::Set { value: Cow::Owned(result), expires_at: 0 };
         self.push(Staged { key: Cow::Borrowed(key), op });
         Ok(())

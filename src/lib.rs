@@ -24,6 +24,7 @@ pub mod memtable;
 pub mod merge;
 #[cfg(test)]
 mod model;
+pub mod ranges;
 pub mod reader;
 pub mod record;
 pub mod rng;

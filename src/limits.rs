@@ -17,7 +17,7 @@ pub const COMMIT_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const GET_MANY_KEYS_MAX: usize = 10_000;
 /// Keys of one watch.
 pub const WATCH_KEYS_MAX: usize = 1_000;
-/// Ranges of one `changes` subscription.
+/// Ranges of one `changes` subscription, and that one commit deletes.
 pub const RANGES_MAX: usize = 1_000;
 /// A whole frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -287,6 +287,7 @@ mod tests {
             largest: Box::from(*b"\x02z\0"),
             oldest: Stamp { epoch: 1, counter: 1 },
             newest: Stamp { epoch: 2, counter: 300 },
+            ranges: 0,
         }
     }
 

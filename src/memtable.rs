@@ -3,8 +3,11 @@
 //! An [`index`] of user keys, each with a chain of its versions, newest first. Most chains have
 //! one link: an older version is cut off as soon as no snapshot can see it, so a counter that is
 //! summed a million times stays one entry.
+//!
+//! Deleted ranges lie beside the entries that they hide, which stay until they are flushed.
 
 use crate::bytes::Bytes;
+use crate::ranges::{Cover, Ranges};
 use crate::record::{Found, Op};
 use crate::stamp::Stamp;
 use index::Index;
@@ -70,6 +73,7 @@ pub struct MemoryRecord {
 #[derive(Default)]
 pub struct Memtable {
     entries: RefCell<Index<Link>>,
+    ranges: RefCell<Ranges>,
     bytes: Cell<usize>,
     sets: Cell<u64>,
     deletes: Cell<u64>,
@@ -100,6 +104,27 @@ impl Memtable {
             }
         }
         self.bytes.set((self.bytes.get() + added).saturating_sub(freed));
+    }
+
+    /// Hides all that is older than `stamp` in `start..end`. `visible` is as for
+    /// [`Memtable::insert`].
+    pub fn delete_range(&self, start: &Rc<[u8]>, end: &Rc<[u8]>, stamp: Stamp, visible: Stamp) {
+        self.ranges.borrow_mut().insert(start, end, stamp, visible);
+    }
+
+    /// The deleted ranges.
+    pub fn ranges(&self) -> Ranges {
+        self.ranges.borrow().clone()
+    }
+
+    /// Whether ranges were deleted.
+    pub fn has_ranges(&self) -> bool {
+        !self.ranges.borrow().is_empty()
+    }
+
+    /// The newest deleted range over a key at or below `at`.
+    pub fn cover(&self, key: &[u8], at: Stamp) -> Cover {
+        self.ranges.borrow().cover(key, at)
     }
 
     /// Drops every version that a snapshot at or above `visible` cannot see; returns the bytes
@@ -134,8 +159,14 @@ impl Memtable {
         counter.set(counter.get().saturating_add_signed(by));
     }
 
-    /// The newest version of a key at or below `at`.
+    /// The newest version of a key at or below `at`; a delete where a range that was deleted hides
+    /// it, or would hide an older one.
     pub fn get(&self, key: &[u8], at: Stamp) -> Option<Found> {
+        let deleted = self.ranges.borrow().newest(key, at);
+        Found::newer(self.version(key, at), deleted)
+    }
+
+    fn version(&self, key: &[u8], at: Stamp) -> Option<Found> {
         let entries = self.entries.borrow();
         let mut link = entries.get(key)?;
         while link.stamp > at {
@@ -227,17 +258,18 @@ impl Memtable {
             }
         }
         *self.entries.borrow_mut() = kept;
+        self.ranges.borrow_mut().roll_back(published);
         self.bytes.set(self.bytes.get().saturating_sub(freed));
     }
 
     /// Roughly the memory in use, in bytes.
     pub fn bytes(&self) -> usize {
-        self.bytes.get()
+        self.bytes.get() + self.ranges.borrow().bytes()
     }
 
-    /// Whether nothing was ever inserted.
+    /// Whether nothing was ever inserted or deleted.
     pub fn is_empty(&self) -> bool {
-        self.entries.borrow().is_empty()
+        self.entries.borrow().is_empty() && !self.has_ranges()
     }
 
     /// The number of versions that set and that delete, in this order.

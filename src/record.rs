@@ -51,6 +51,25 @@ pub enum Found {
     },
 }
 
+impl Found {
+    /// What a reader finds at a key: this version of it, or a delete where a range that holds the
+    /// key was deleted later; `Stamp::ZERO` is never.
+    pub fn newer(version: Option<Found>, deleted: Stamp) -> Option<Found> {
+        let hidden = version.as_ref().is_none_or(|version| version.stamp() < deleted);
+        if hidden && deleted > Stamp::ZERO {
+            Some(Found::Delete { stamp: deleted })
+        } else {
+            version
+        }
+    }
+
+    fn stamp(&self) -> Stamp {
+        match self {
+            Found::Set { stamp, .. } | Found::Delete { stamp } => *stamp,
+        }
+    }
+}
+
 /// The order of versions: by key ascending, then newest first.
 pub fn order(a: (&[u8], Stamp), b: (&[u8], Stamp)) -> Ordering {
     a.0.cmp(b.0).then_with(|| b.1.cmp(&a.1))

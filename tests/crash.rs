@@ -5,7 +5,9 @@
 
 mod common;
 
-use common::{START_MS, Store, commit, delete, key, number, set, tiny_options};
+use common::{
+    START_MS, Store, commit, delete, delete_range, key, number, set, tiny_options,
+};
 use kvass::commit::Outcome;
 use kvass::db::{Db, Options, Range};
 use kvass::env::manual::{ManualEnv, block_on};
@@ -25,26 +27,45 @@ type State = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Commits that number themselves: commit `n` writes `n` under "last" and touches a few keys that
 /// follow from `n`, so that the state after any prefix can be told.
-fn mutations_of(n: u64) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+fn mutations_of(n: u64) -> Vec<Done> {
     let rng = Rng::new(n);
-    let mut mutations = vec![(key(&["last"]), Some(number(n as f64)))];
+    let mut mutations = vec![Done::Set(key(&["last"]), number(n as f64))];
     for _ in 0..rng.below(4) {
-        let key = key(&["k", &rng.below(120).to_string()]);
+        let place = rng.below(120);
+        let name = |place: u64| key(&["k", &format!("{place:03}")]);
         let value = [&[3][..], &n.to_be_bytes(), &rng.bytes(rng.below(60) as usize)].concat();
-        mutations.push((key, (!rng.one_in(4)).then_some(value)));
+        mutations.push(match rng.below(16) {
+            0..4 => Done::Delete(name(place)),
+            4 => Done::DeleteRange(name(place), name(place + rng.below(30))),
+            _ => Done::Set(name(place), value),
+        });
     }
     mutations
+}
+
+/// What a commit does.
+enum Done {
+    Set(Vec<u8>, Vec<u8>),
+    Delete(Vec<u8>),
+    DeleteRange(Vec<u8>, Vec<u8>),
+}
+
+impl Done {
+    fn apply_to(self, state: &mut State) {
+        match self {
+            Done::Set(key, value) => drop(state.insert(key, value)),
+            Done::Delete(key) => drop(state.remove(&key)),
+            Done::DeleteRange(start, end) => {
+                state.retain(|key, _| !(&start..&end).contains(&key));
+            }
+        }
+    }
 }
 
 fn state_after(n: u64) -> State {
     let mut state = State::new();
     for commit in 1..=n {
-        for (key, value) in mutations_of(commit) {
-            match value {
-                Some(value) => state.insert(key, value),
-                None => state.remove(&key),
-            };
-        }
+        mutations_of(commit).into_iter().for_each(|done| done.apply_to(&mut state));
     }
     state
 }
@@ -78,9 +99,10 @@ fn last_of(state: &State) -> u64 {
 
 async fn write(db: &Db<ManualEnv<Disk>>, n: u64, durability: Durability) -> Result<Outcome> {
     let mutations = mutations_of(n);
-    let wire = mutations.iter().map(|(key, value)| match value {
-        Some(value) => set(key, value),
-        None => delete(key),
+    let wire = mutations.iter().map(|done| match done {
+        Done::Set(key, value) => set(key, value),
+        Done::Delete(key) => delete(key),
+        Done::DeleteRange(start, end) => delete_range(start, end),
     });
     let mut commit = commit(vec![], wire.collect());
     commit.durability = Some(durability);
@@ -229,12 +251,7 @@ fn one_fault(call: Call, after: u64, fault: Fault) {
         let durability = if n % 3 == 0 { Durability::Strict } else { Durability::Relaxed };
         match block_on(write(&db, n, durability)) {
             Ok(_) => {
-                for (key, value) in mutations_of(n) {
-                    match value {
-                        Some(value) => expected.insert(key, value),
-                        None => expected.remove(&key),
-                    };
-                }
+                mutations_of(n).into_iter().for_each(|done| done.apply_to(&mut expected));
             }
             Err(error) => {
                 assert!(

@@ -5,7 +5,9 @@
 
 mod common;
 
-use common::{Store, commit, delete, key, number, set, sum, tiny, tiny_options};
+use common::{
+    Store, commit, delete, delete_range, key, number, set, sum, tiny, tiny_options,
+};
 use kvass::commit::Outcome;
 use kvass::db::{ChangeKind, CommitEvent, Options, Range};
 use kvass::env::manual::block_on;
@@ -70,8 +72,13 @@ impl Run {
         let mut mutations = Vec::new();
         let mut next = self.state.clone();
         let now = self.store.now_ms();
-        for (key, value) in keys.iter().zip(&values) {
-            match self.rng.below(4) {
+        let ranges: Vec<_> = keys.iter().map(|_| self.random_range()).collect();
+        for ((key, value), (start, end)) in keys.iter().zip(&values).zip(&ranges) {
+            match if self.rng.one_in(12) { 9 } else { self.rng.below(4) } {
+                9 => {
+                    mutations.push(delete_range(start, end));
+                    next.retain(|key, _| !(start..end).contains(&key));
+                }
                 0 => {
                     mutations.push(delete(key));
                     next.remove(key);
@@ -102,16 +109,23 @@ impl Run {
         match self.store.commit_one(commit(checks, mutations)) {
             Ok(Outcome::Committed(stamp)) => {
                 assert!(holds, "a check that fails lets nothing through");
-                for key in &keys {
-                    if let Some(entry) = next.get_mut(key) {
-                        entry.stamp = stamp;
-                    }
-                }
+                let new = next.values_mut().filter(|entry| entry.stamp == Stamp::ZERO);
+                new.for_each(|entry| entry.stamp = stamp);
                 self.state = next;
             }
             Ok(Outcome::CheckFailed(place)) => assert!(!holds && place == 0),
             Err(error) => panic!("{error:?}"),
         }
+    }
+
+    /// Mostly a few keys, at times many of them; at times none.
+    fn random_range(&mut self) -> (Vec<u8>, Vec<u8>) {
+        let start = self.rng.below(300);
+        let width = if self.rng.one_in(6) { 300 } else { 12 };
+        let end = start + self.rng.below(width);
+        let name = |place: u64| key(&["k", &format!("{}", place.min(299))]);
+        let (start, end) = (name(start), name(end));
+        if start <= end { (start, end) } else { (end, start) }
     }
 
     fn random_value(&mut self) -> Vec<u8> {

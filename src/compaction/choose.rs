@@ -188,6 +188,7 @@ mod tests {
             largest: largest.as_bytes().into(),
             oldest: Stamp::ZERO,
             newest: Stamp::ZERO,
+            ranges: 0,
         }
     }
 

@@ -1,14 +1,17 @@
 //! The rewriting: tables merged into the next level, and memtables into level 0.
 
 use super::survivors::Survivors;
-use super::writer::Writer;
+use super::writer::{STRIDE_BYTES, Writer};
 use super::{Choice, Employer, Failure};
 use crate::env::Env;
+use crate::error::Result;
 use crate::limits::Budgets;
 use crate::memtable::Memtable;
 use crate::merge::{Merge, Step};
+use crate::ranges::Ranges;
 use crate::record::Record;
 use crate::snapshot::Snapshot;
+use crate::stamp::Stamp;
 use crate::storage::Storage;
 use crate::table::{Table, TableMeta};
 use crate::version::Version;
@@ -35,9 +38,13 @@ pub async fn run<E: Env>(
 ) -> core::result::Result<Vec<TableMeta>, Failure> {
     let deeper = version.levels().iter().skip(choice.target + 1).map(Vec::as_slice);
     let mut survivors = Survivors::new(retained, deeper);
-    let mut merge = Merge::versions(input_runs(version, choice));
     let mut writer = Writer::new(env, budgets, budgets.table_bytes_at(choice.target), employer);
     let written = async {
+        let mut runs = input_runs(version, choice);
+        let ranges = deleted_ranges(&runs, retained.stamp, employer).await?;
+        writer.delete(survivors.delete(ranges));
+        runs.iter_mut().for_each(|run| run.retain(|table| !survivors.hides(table.meta())));
+        let mut merge = Merge::versions(runs);
         loop {
             match merge.step()? {
                 Step::Load => {
@@ -62,6 +69,22 @@ pub async fn run<E: Env>(
     writer.finish(written).await
 }
 
+/// What is deleted in these tables, without what no reader needs.
+async fn deleted_ranges<S: Storage>(
+    runs: &[Vec<Rc<Table<S>>>],
+    retained: Stamp,
+    employer: &impl Employer,
+) -> Result<Ranges> {
+    let mut all = Ranges::default();
+    for table in runs.iter().flatten() {
+        if let Some(ranges) = table.ranges().await? {
+            ranges.add_to(&mut all, retained)?;
+            employer.breathe(STRIDE_BYTES).await?;
+        }
+    }
+    Ok(all)
+}
+
 /// The tables of a choice as runs of tables that don't overlap.
 fn input_runs<S: Storage>(version: &Version<S>, choice: &Choice) -> Vec<Vec<Rc<Table<S>>>> {
     let chosen = |level: usize, ids: &[u64]| -> Vec<Rc<Table<S>>> {
@@ -77,8 +100,8 @@ fn input_runs<S: Storage>(version: &Version<S>, choice: &Choice) -> Vec<Vec<Rc<T
     runs
 }
 
-/// Writes all versions of a memtable, which does not change meanwhile, into one table for
-/// level 0; None where there are none.
+/// Writes all versions and deleted ranges of a memtable, which does not change meanwhile, into one
+/// table for level 0; None where there are none.
 ///
 /// # Errors
 /// Those of writing tables.
@@ -89,6 +112,7 @@ pub async fn flush<E: Env>(
     employer: &impl Employer,
 ) -> core::result::Result<Option<TableMeta>, Failure> {
     let mut writer = Writer::new(env, budgets, u64::MAX, employer);
+    writer.delete(memtable.ranges());
     let written = async {
         let (mut page, mut last) = (Vec::new(), None);
         loop {

@@ -4,6 +4,7 @@ use super::{Employer, Failure};
 use crate::env::Env;
 use crate::error::Result;
 use crate::limits::Budgets;
+use crate::ranges::Ranges;
 use crate::record::{Op, Record};
 use crate::storage::{FileNo, Storage};
 use crate::table::{TableBuilder, TableMeta};
@@ -20,6 +21,11 @@ pub struct Writer<'a, E: Env, B> {
     table_bytes: u64,
     employer: &'a B,
     open: Option<TableBuilder<E::Storage>>,
+    /// The deleted ranges to write, and how many of their fragments finished tables hold.
+    ranges: Ranges,
+    written: usize,
+    /// The first key past the last finished table.
+    written_to: Vec<u8>,
     tables: Vec<TableMeta>,
     files: Vec<FileNo>,
     work: usize,
@@ -29,7 +35,24 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
     /// A writer that begins a new table once one is larger than `table_bytes`.
     pub fn new(env: &'a E, budgets: &'a Budgets, table_bytes: u64, employer: &'a B) -> Self {
         let (tables, files) = (Vec::new(), Vec::new());
-        Writer { env, budgets, table_bytes, employer, open: None, tables, files, work: 0 }
+        Writer {
+            env,
+            budgets,
+            table_bytes,
+            employer,
+            open: None,
+            ranges: Ranges::default(),
+            written: 0,
+            written_to: Vec::new(),
+            tables,
+            files,
+            work: 0,
+        }
+    }
+
+    /// Has these deleted ranges written with the versions, each piece to the table of its keys.
+    pub fn delete(&mut self, ranges: Ranges) {
+        self.ranges = ranges;
     }
 
     /// Appends a version to the open table. False, and nothing is done, where it is to begin the
@@ -44,7 +67,11 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
 
     /// Finishes the open table, if there is one, and begins the next with this version.
     pub async fn begin_table(&mut self, first: Record<'_>) -> Result<()> {
-        self.finish_table().await?;
+        self.finish_table(true).await?;
+        self.open_table().await?.add(first)
+    }
+
+    async fn open_table(&mut self) -> Result<&mut TableBuilder<E::Storage>> {
         let storage = self.env.storage();
         let file = storage.create().await?;
         self.files.push(file);
@@ -52,13 +79,30 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
         self.env.fill_random(&mut salt);
         let (id, salt) = (self.employer.next_id(), u64::from_le_bytes(salt));
         let table = TableBuilder::new(storage.clone(), file, id, salt, self.budgets);
-        self.open.insert(table).add(first)
+        Ok(self.open.insert(table))
     }
 
-    async fn finish_table(&mut self) -> Result<()> {
-        if let Some(table) = self.open.take() {
-            self.tables.push(table.finish().await?);
+    /// Finishes the open table with the deleted ranges up to just behind its last key, if another
+    /// `follows`, or else with all that are left. So the tables of a level share no key: a range
+    /// that goes on after the last key of one begins the next.
+    async fn finish_table(&mut self, follows: bool) -> Result<()> {
+        let Some(mut table) = self.open.take() else { return Ok(()) };
+        let mut behind = table.last_key().to_vec();
+        behind.push(0);
+        for fragment in self.ranges.fragments().iter().skip(self.written) {
+            let start = (&*fragment.start).max(&*self.written_to);
+            if follows && *behind <= *start {
+                break;
+            }
+            let end = if follows { (&*fragment.end).min(&*behind) } else { &*fragment.end };
+            table.add_range(start, end, &fragment.stamps);
+            if *end < *fragment.end {
+                break;
+            }
+            self.written += 1;
         }
+        self.written_to = behind;
+        self.tables.push(table.finish().await?);
         Ok(())
     }
 
@@ -81,13 +125,20 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
         self.employer.breathe(worked).await
     }
 
+    async fn finish_last(&mut self) -> Result<()> {
+        if self.open.is_none() && self.written < self.ranges.fragments().len() {
+            self.open_table().await?;
+        }
+        self.finish_table(false).await
+    }
+
     /// Finishes the last table, unless `written` is an error.
     pub async fn finish(
         mut self,
         written: Result<()>,
     ) -> core::result::Result<Vec<TableMeta>, Failure> {
         let finished = match written {
-            Ok(()) => self.finish_table().await,
+            Ok(()) => self.finish_last().await,
             Err(error) => Err(error),
         };
         match finished {

@@ -72,7 +72,7 @@ pub struct CommitEvent {
 /// One change of a commit.
 #[derive(Clone, Debug)]
 pub struct ChangeRecord {
-    /// The encoded key.
+    /// The encoded key; of a range, where it starts.
     pub key: Rc<[u8]>,
     /// What happened to it.
     pub change: ChangeKind,
@@ -87,6 +87,8 @@ pub enum ChangeKind {
     Delete,
     /// It expired.
     Expire,
+    /// It was deleted, and all keys behind it before this one.
+    DeleteRange(Rc<[u8]>),
 }
 
 type Observer = Rc<dyn Fn(CommitEvent)>;

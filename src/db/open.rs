@@ -199,13 +199,18 @@ impl Replay {
         }
         for op in commit.ops {
             let (key, op) = op?;
+            let key = Rc::from(key);
             let op = match op {
                 LoggedOp::Set { value, expires_at } => {
                     OwnedOp::Set { value: Bytes::copy(value), expires_at }
                 }
                 LoggedOp::Delete | LoggedOp::Expire => OwnedOp::Delete,
+                LoggedOp::DeleteRange { end } => {
+                    self.memtable.delete_range(&key, &Rc::from(end), stamp, stamp);
+                    continue;
+                }
             };
-            insert(&self.memtable, Rc::from(key), stamp, op, stamp);
+            insert(&self.memtable, key, stamp, op, stamp);
         }
         self.last = self.last.max(stamp);
         match self.logs.last_mut().filter(|held| held.log.id == log.id) {

@@ -229,15 +229,22 @@ impl<E: Env> Db<E> {
                     let (value, expires_at) = (Bytes::copy(value), *expires_at);
                     self.expires_at(expires_at);
                     let change = ChangeKind::Set(value.clone());
-                    (OwnedOp::Set { value, expires_at }, change)
+                    (Some(OwnedOp::Set { value, expires_at }), change)
                 }
-                StagedOp::Delete => (OwnedOp::Delete, ChangeKind::Delete),
-                StagedOp::Expire => (OwnedOp::Delete, ChangeKind::Expire),
+                StagedOp::Delete => (Some(OwnedOp::Delete), ChangeKind::Delete),
+                StagedOp::Expire => (Some(OwnedOp::Delete), ChangeKind::Expire),
+                StagedOp::DeleteRange { end } => {
+                    let end = Rc::from(*end);
+                    view.active.delete_range(&key, &end, stamp, oldest);
+                    (None, ChangeKind::DeleteRange(end))
+                }
             };
             if observed && key.first().is_some_and(|first| *first >= expiry::USER_KEYS_START) {
                 changes.push(ChangeRecord { key: key.clone(), change });
             }
-            insert(&view.active, key, stamp, owned, oldest);
+            if let Some(op) = owned {
+                insert(&view.active, key, stamp, op, oldest);
+            }
         }
         if observed {
             self.unpublished_events.borrow_mut().push(CommitEvent { stamp, changes });
@@ -254,6 +261,7 @@ impl<E: Env> Db<E> {
                     }
                     StagedOp::Delete => LoggedOp::Delete,
                     StagedOp::Expire => LoggedOp::Expire,
+                    StagedOp::DeleteRange { end } => LoggedOp::DeleteRange { end },
                 };
                 payload::op(out, key, logged);
             }

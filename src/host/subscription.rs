@@ -98,13 +98,17 @@ impl Subscription {
         let mut entries: Vec<(u32, Option<Entry<'_>>)> = Vec::new();
         for ChangeRecord { key, change } in event.changes.iter().rev() {
             let from = places.partition_point(|(watched, _)| **watched < **key);
-            let same = places.iter().skip(from).take_while(|(watched, _)| **watched == **key);
-            for (_, place) in same {
+            let touched = |watched: &[u8]| match change {
+                ChangeKind::DeleteRange(end) => *watched < **end,
+                _ => *watched == **key,
+            };
+            let touched = places.iter().skip(from).take_while(|(watched, _)| touched(watched));
+            for (_, place) in touched {
                 // Of several changes of one key the last one counts, which comes first here.
                 if entries.iter().all(|(known, _)| known != place) {
                     let value = match change {
                         ChangeKind::Set(value) => Some(Blob(value)),
-                        ChangeKind::Delete | ChangeKind::Expire => None,
+                        _ => None,
                     };
                     entries.push((*place, value.map(|value| Entry { versionstamp, value })));
                 }
@@ -121,15 +125,20 @@ impl Subscription {
         event: &CommitEvent,
         outbox: &mut Outbox,
     ) {
-        let within = |key: &[u8]| {
-            ranges.iter().any(|(start, end)| start.as_slice() <= key && key < end.as_slice())
-        };
-        let wanted = event.changes.iter().filter(|record| within(&record.key));
+        let wanted = event.changes.iter().filter(|ChangeRecord { key, change }| {
+            ranges.iter().any(|(start, end)| match change {
+                ChangeKind::DeleteRange(past) => **key < **end && **start < **past,
+                _ => **start <= **key && **key < **end,
+            })
+        });
         let changes: Vec<_> = wanted
             .map(|ChangeRecord { key, change }| match change {
                 ChangeKind::Set(value) => Change::Set { key: Blob(key), value: Blob(value) },
                 ChangeKind::Delete => Change::Delete { key: Blob(key) },
                 ChangeKind::Expire => Change::Expire { key: Blob(key) },
+                ChangeKind::DeleteRange(end) => {
+                    Change::DeleteRange { start: Blob(key), end: Blob(end) }
+                }
             })
             .collect();
         if !changes.is_empty() {

@@ -6,20 +6,23 @@
 //! There are few sources (memtables, tables of level 0, one run a level), so they are compared
 //! one by one. While one source stays ahead of the second, which is remembered, each entry costs
 //! one comparison. Entries are never moved or copied on the way: the current one is where its
-//! source stands.
+//! source stands. What deleted ranges hide is skipped, at a stretch where that saves reading.
 
 use crate::error::{Error, Result};
 use crate::memtable::Memtable;
 use crate::record::{Op, Record, alive};
 use crate::snapshot::Snapshot;
+use crate::stamp::Stamp;
 use crate::storage::Storage;
 use crate::table::Table;
 use crate::version::Version;
 use core::cmp::Ordering;
+use deleted::Deleted;
 use run::RunCursor;
 use source::{MemoryCursor, Source};
 use std::rc::Rc;
 
+mod deleted;
 mod run;
 mod source;
 #[cfg(test)]
@@ -45,6 +48,7 @@ pub struct Merge<S: Storage> {
     sources: Vec<Source<S>>,
     /// What a scan sees; None for all versions.
     snapshot: Option<Snapshot>,
+    deleted: Deleted<S>,
     reverse: bool,
     /// Places of the sources that stand on an entry, the one that comes first last.
     order: Vec<usize>,
@@ -63,7 +67,9 @@ impl<S: Storage> Merge<S> {
     pub fn scan(memtables: &[Rc<Memtable>], version: &Version<S>, scan: Scan) -> Merge<S> {
         let scan = Rc::new(scan);
         let mut sources = Vec::new();
+        let mut deleted = Deleted::new(scan.snapshot.stamp, scan.reverse);
         if scan.start < scan.end {
+            memtables.iter().for_each(|memtable| deleted.add_memtable(memtable));
             let memory =
                 |memtable: &Rc<Memtable>| MemoryCursor::new(memtable.clone(), scan.clone());
             sources.extend(memtables.iter().map(memory).map(Source::Memory));
@@ -74,10 +80,11 @@ impl<S: Storage> Merge<S> {
                 sources.push(Source::Run(Box::new(RunCursor::scan(run, scan.clone()))));
             }
         }
-        Merge::new(sources, Some(scan.snapshot), scan.reverse)
+        Merge { deleted, ..Merge::new(sources, Some(scan.snapshot), scan.reverse) }
     }
 
-    /// All versions in these runs of tables, in the order of [`crate::record::order`].
+    /// All versions in these runs of tables, in the order of [`crate::record::order`]; those too
+    /// that deleted ranges hide.
     pub fn versions(runs: Vec<Vec<Rc<Table<S>>>>) -> Merge<S> {
         let source = |run| Source::Run(Box::new(RunCursor::all(run)));
         Merge::new(runs.into_iter().map(source).collect(), None, false)
@@ -86,7 +93,17 @@ impl<S: Storage> Merge<S> {
     fn new(sources: Vec<Source<S>>, snapshot: Option<Snapshot>, reverse: bool) -> Merge<S> {
         let behind = (0..sources.len()).collect();
         let order = Vec::with_capacity(sources.len());
-        Merge { sources, snapshot, reverse, order, behind, tied: false, used: false, broken: false }
+        Merge {
+            sources,
+            snapshot,
+            deleted: Deleted::new(Stamp::MAX, reverse),
+            reverse,
+            order,
+            behind,
+            tied: false,
+            used: false,
+            broken: false,
+        }
     }
 
     /// The next visible entry (its op is a `Set`), or None at the end.
@@ -152,12 +169,29 @@ impl<S: Storage> Merge<S> {
                 self.behind.pop();
             }
             self.used = true;
+            if !self.deleted.is_empty() && self.pass_deleted()? {
+                continue;
+            }
             match self.record() {
                 None => return Ok(Step::End),
                 Some(record) if self.shows(&record) => return Ok(Step::Entry),
                 Some(_) => {}
             }
         }
+    }
+
+    /// Whether a deleted range hides the current entry. Its source hears how far that goes.
+    fn pass_deleted(&mut self) -> Result<bool> {
+        let first = self.order.last().and_then(|place| self.sources.get_mut(*place));
+        let Some(source) = first else { return Ok(false) };
+        let record = source.record();
+        if !self.deleted.hides(record.key, record.stamp)? {
+            return Ok(false);
+        }
+        if let (Source::Run(run), Some((edge, stamp))) = (source, self.deleted.reach()) {
+            run.pass(edge, stamp);
+        }
+        Ok(true)
     }
 
     /// Loads what the last [`Merge::step`] found missing.
@@ -168,6 +202,9 @@ impl<S: Storage> Merge<S> {
         self.broken = true;
         if let Some(source) = self.behind.last().and_then(|place| self.sources.get_mut(*place)) {
             source.load().await?;
+            if let Some((table, ranges)) = source.take_ranges() {
+                self.deleted.add_table(table, ranges);
+            }
         }
         self.broken = false;
         Ok(())

@@ -8,8 +8,12 @@ use crate::memtable::OwnedOp;
 use crate::record::Record;
 use crate::stamp::Stamp;
 use crate::storage::Storage;
-use crate::table::{Table, TableCursor};
+use crate::table::{RangeBlock, Table, TableCursor, TableMeta};
 use std::rc::Rc;
+
+/// After so many entries that deleted ranges hide, the rest of them is skipped: finding the next
+/// place costs about as much as so many steps.
+const PASSED_MAX: u32 = 32;
 
 /// A place in a run of tables.
 pub struct RunCursor<S: Storage> {
@@ -27,6 +31,12 @@ pub struct RunCursor<S: Storage> {
     /// In reverse: nothing before the cursor is in the range.
     past_start: bool,
     held: Held,
+    /// Entries that were hidden by deleted ranges, since the last skip.
+    passed: u32,
+    /// Everything up to this edge that is older than the stamp is hidden.
+    skip: Option<(Rc<[u8]>, Stamp)>,
+    /// The table entered last and its deleted ranges, until the merge has taken them.
+    ranges: Option<(Rc<Table<S>>, RangeBlock)>,
 }
 
 /// In reverse the versions of a key come oldest first, so the last one that the scan can see is
@@ -56,25 +66,77 @@ impl<S: Storage> RunCursor<S> {
             meets_end: false,
             past_start: false,
             held: Held::default(),
+            passed: 0,
+            skip: None,
+            ranges: None,
         }
+    }
+
+    /// Takes note that a deleted range hides the current entry, and all up to `edge` that are older
+    /// than `stamp`.
+    pub fn pass(&mut self, edge: Rc<[u8]>, stamp: Stamp) {
+        self.passed += 1;
+        let skips = self.cursor.as_ref().is_some_and(|cursor| cursor.meta().newest < stamp);
+        if self.passed >= PASSED_MAX && skips {
+            self.passed = 0;
+            self.held.version = None;
+            self.skip = Some((edge, stamp));
+        }
+    }
+
+    /// The deleted ranges of the table that the last load has come to.
+    pub fn take_ranges(&mut self) -> Option<(Rc<Table<S>>, RangeBlock)> {
+        self.ranges.take()
+    }
+
+    /// Goes to the edge of what is hidden; whether there is an entry behind it in the same table.
+    /// Tables that lie before it as a whole are not read.
+    async fn skip_to(&mut self, edge: &[u8], stamp: Stamp) -> Result<bool> {
+        let Some(scan) = &self.scan else { return Ok(false) };
+        let hidden = |meta: &TableMeta| {
+            let before = if scan.reverse { *edge <= *meta.smallest } else { *meta.largest < *edge };
+            before && meta.newest < stamp
+        };
+        (self.taken, self.fresh) = (false, false);
+        if let Some(cursor) = &mut self.cursor
+            && !hidden(cursor.meta())
+        {
+            let stamp = if scan.reverse { Stamp::MAX } else { scan.snapshot.stamp };
+            if cursor.seek(edge, stamp).await? {
+                return Ok(true);
+            }
+        }
+        while self.tables.as_slice().first().is_some_and(|table| hidden(table.meta())) {
+            self.tables.next();
+        }
+        Ok(false)
     }
 
     /// Goes on to the next block, or the first one of the next table.
     pub async fn load(&mut self) -> Result<()> {
-        let mut found = match &mut self.cursor {
-            Some(cursor) => cursor.next_block().await?,
-            None => false,
+        let mut found = match (self.skip.take(), &mut self.cursor) {
+            (Some((edge, stamp)), _) => self.skip_to(&edge, stamp).await?,
+            (None, Some(cursor)) => cursor.next_block().await?,
+            (None, None) => false,
         };
-        while !found {
+        // A table of deleted ranges only is handed on before the next one is entered.
+        while !found && self.ranges.is_none() {
             self.cursor = None;
             let Some(table) = self.tables.next() else { return Ok(()) };
             let reverse = self.scan.as_ref().is_some_and(|scan| scan.reverse);
+            if self.scan.is_some() {
+                self.ranges = table.ranges().await?.map(|ranges| (table.clone(), ranges));
+            }
             let cursor = self.cursor.insert(TableCursor::new(table, reverse, self.scan.is_none()));
             found = match &self.scan {
                 None => cursor.enter().await?,
                 Some(scan) if reverse => cursor.seek(&scan.end, Stamp::MAX).await?,
                 Some(scan) => cursor.seek(&scan.start, scan.snapshot.stamp).await?,
             };
+        }
+        if !found {
+            self.cursor = None;
+            return Ok(());
         }
         self.fresh = true;
         if let (Some(scan), Some(cursor)) = (&self.scan, &self.cursor) {
@@ -95,6 +157,9 @@ impl<S: Storage> RunCursor<S> {
     /// Moves to the next version, whichever it is.
     #[inline]
     fn move_cursor(&mut self) -> Result<Step> {
+        if self.skip.is_some() {
+            return Ok(Step::Load);
+        }
         let Some(cursor) = &mut self.cursor else {
             let step = if self.tables.len() == 0 { Step::End } else { Step::Load };
             return Ok(step);

@@ -7,6 +7,7 @@ use crate::memtable::{MemoryRecord, Memtable};
 use crate::record::{Op, Record};
 use crate::stamp::Stamp;
 use crate::storage::Storage;
+use crate::table::{RangeBlock, Table};
 use std::ops::Bound;
 use std::rc::Rc;
 
@@ -42,6 +43,14 @@ impl<S: Storage> Source<S> {
         match self {
             Source::Memory(_) => Ok(()),
             Source::Run(cursor) => cursor.load().await,
+        }
+    }
+
+    /// The deleted ranges of a table that the last load has come to.
+    pub fn take_ranges(&mut self) -> Option<(Rc<Table<S>>, RangeBlock)> {
+        match self {
+            Source::Memory(_) => None,
+            Source::Run(cursor) => cursor.take_ranges(),
         }
     }
 

@@ -1,5 +1,5 @@
 //! Writes a table, front to back: data blocks, with an index leaf and a filter after as many as
-//! the leaf points to, then the top of the index and the footer.
+//! the leaf points to, then the deleted ranges, the top of the index and the footer.
 
 use super::TableMeta;
 use super::block::{DATA_INTERVAL, Handle, INDEX_INTERVAL, PLAIN, Part, seal};
@@ -31,10 +31,13 @@ pub struct TableBuilder<S: Storage> {
     written: u64,
     leaf: BlockBuilder,
     top: BlockBuilder,
+    ranges: BlockBuilder,
     compressor: Compressor,
     /// Of the keys below the open leaf.
     hashes: Vec<u64>,
     last: (Vec<u8>, Stamp),
+    /// Where the last deleted range ends.
+    range_end: Box<[u8]>,
 }
 
 impl<S: Storage> TableBuilder<S> {
@@ -63,20 +66,23 @@ impl<S: Storage> TableBuilder<S> {
                 largest: Box::default(),
                 oldest: Stamp::MAX,
                 newest: Stamp::ZERO,
+                ranges: 0,
             },
             data,
             written: 0,
             leaf: BlockBuilder::new(INDEX_INTERVAL),
             top: BlockBuilder::new(INDEX_INTERVAL),
+            ranges: BlockBuilder::new(INDEX_INTERVAL),
             compressor: Compressor::new(budgets.compression),
             hashes: Vec::new(),
             last: (Vec::new(), Stamp::ZERO),
+            range_end: Box::default(),
         }
     }
 
     /// Whether there are no versions yet.
     pub fn is_empty(&self) -> bool {
-        self.meta.sets + self.meta.deletes == 0
+        self.meta.is_empty()
     }
 
     /// The last key added.
@@ -132,8 +138,27 @@ impl<S: Storage> TableBuilder<S> {
             Op::Set { .. } => self.meta.sets += 1,
             Op::Delete => self.meta.deletes += 1,
         }
-        self.meta.oldest = self.meta.oldest.min(record.stamp);
-        self.meta.newest = self.meta.newest.max(record.stamp);
+        self.date(record.stamp);
+    }
+
+    fn date(&mut self, stamp: Stamp) {
+        self.meta.oldest = self.meta.oldest.min(stamp);
+        self.meta.newest = self.meta.newest.max(stamp);
+    }
+
+    /// Adds a piece of a deleted range, once all versions are added. Pieces don't overlap and come
+    /// in order; `stamps` of one come newest first.
+    pub fn add_range(&mut self, start: &[u8], end: &[u8], stamps: &[Stamp]) {
+        for stamp in stamps {
+            let op = Op::Set { value: end, expires_at: 0 };
+            self.ranges.add(Record { key: start, stamp: *stamp, op });
+            self.date(*stamp);
+            self.meta.ranges += 1;
+        }
+        if self.is_empty() && self.range_end.is_empty() || *start < *self.meta.smallest {
+            self.meta.smallest = start.into();
+        }
+        self.range_end = end.into();
     }
 
     /// Closes the data block; `next` is the first key of the one after it.
@@ -196,12 +221,16 @@ impl<S: Storage> TableBuilder<S> {
         if self.data.open_bytes() > 0 {
             self.close_block(None);
         }
-        let top_offset = self.offset();
-        let top = self.top.close(self.meta.salt, top_offset, &mut self.compressor);
-        self.data.append(self.top.closed());
+        let ranges = core::mem::replace(&mut self.ranges, BlockBuilder::new(INDEX_INTERVAL));
+        let ranges = match ranges.open_bytes() {
+            0 => Handle::default(),
+            _ => self.append_block(ranges),
+        };
+        let top = core::mem::replace(&mut self.top, BlockBuilder::new(INDEX_INTERVAL));
+        let top = self.append_block(top);
         let footer = Footer {
             top,
-            ranges: Handle::default(),
+            ranges,
             sets: self.meta.sets,
             deletes: self.meta.deletes,
             id: self.meta.id,
@@ -210,10 +239,22 @@ impl<S: Storage> TableBuilder<S> {
         let footer = footer.encode(self.meta.salt, self.offset());
         self.data.append(&footer);
         self.meta.bytes = self.offset();
-        self.meta.largest = core::mem::take(&mut self.last.0).into();
+        self.meta.largest =
+            core::mem::take(&mut self.last.0).into_boxed_slice().max(self.range_end);
         let rest = self.data.closed();
         self.storage.write(self.meta.file, self.written, rest, Durability::Strict).await?;
         Ok(self.meta)
+    }
+
+    /// Appends a block that stands by itself, unless it has no entries.
+    fn append_block(&mut self, mut block: BlockBuilder) -> Handle {
+        let offset = self.offset();
+        if block.open_bytes() == 0 {
+            return Handle { offset, len: 0 };
+        }
+        let handle = block.close(self.meta.salt, offset, &mut self.compressor);
+        self.data.append(block.closed());
+        handle
     }
 
     fn append_filter(&mut self) -> Handle {

@@ -1,10 +1,10 @@
 //! Walks a table in one direction. Steps within a block are plain calls; only the move to the
 //! next block is asynchronous.
 
-use super::Table;
 use super::block::{Block, Handle};
 use super::block_cursor::BlockCursor;
 use super::window::Window;
+use super::{Table, TableMeta};
 use crate::bytes::Bytes;
 use crate::error::Result;
 use crate::memtable::OwnedOp;
@@ -44,6 +44,11 @@ impl<S: Storage> TableCursor<S> {
         }
     }
 
+    /// What the manifest keeps of the table.
+    pub fn meta(&self) -> &TableMeta {
+        self.table.meta()
+    }
+
     /// Whether it goes from the last entry to the first.
     pub fn reverse(&self) -> bool {
         self.reverse
@@ -54,6 +59,9 @@ impl<S: Storage> TableCursor<S> {
     /// # Errors
     /// Those of [`Table::get`], here and below.
     pub async fn enter(&mut self) -> Result<bool> {
+        if self.table.meta.is_empty() {
+            return Ok(false);
+        }
         let top = self.table.top().await?;
         if !self.top.enter(top)? {
             return Ok(false);
@@ -69,6 +77,9 @@ impl<S: Storage> TableCursor<S> {
     /// Goes to the first entry at or past (`key`, `stamp`), in reverse to the last one before it;
     /// false where there is none.
     pub async fn seek(&mut self, key: &[u8], stamp: Stamp) -> Result<bool> {
+        if self.table.meta.is_empty() {
+            return Ok(false);
+        }
         let top = self.table.top().await?;
         if !self.top.seek(top, key, stamp, true)? {
             return Ok(false);

@@ -23,6 +23,7 @@ pub mod builder;
 pub mod cursor;
 mod filter;
 mod footer;
+mod ranges;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -31,6 +32,7 @@ mod window;
 pub use builder::TableBuilder;
 pub use cursor::TableCursor;
 pub use filter::hash;
+pub use ranges::RangeBlock;
 pub use verify::Verifier;
 
 /// Opening a table reads this much of its end: the footer, and the top of the index with it.
@@ -53,19 +55,21 @@ pub struct TableMeta {
     pub sets: u64,
     /// How many of its versions delete.
     pub deletes: u64,
-    /// The first key.
+    /// The first key that it holds or deletes.
     pub smallest: Box<[u8]>,
-    /// The last key.
+    /// The last key that it holds, or a later one where a range ends that it deletes.
     pub largest: Box<[u8]>,
     /// The least stamp.
     pub oldest: Stamp,
     /// The greatest stamp.
     pub newest: Stamp,
+    /// How many deletes of ranges it holds, counted by fragment and commit.
+    pub ranges: u64,
 }
 
 impl TableMeta {
     /// Reads what serde wrote in a manifest of this format; None where it is something else.
-    pub(crate) fn decode(rest: &mut Reader<'_>, _format: u16) -> Option<TableMeta> {
+    pub(crate) fn decode(rest: &mut Reader<'_>, format: u16) -> Option<TableMeta> {
         Some(TableMeta {
             id: rest.u64()?,
             file: rest.u32()?,
@@ -77,12 +81,18 @@ impl TableMeta {
             largest: rest.bytes()?.into(),
             oldest: rest.stamp()?,
             newest: rest.stamp()?,
+            ranges: if format >= 2 { rest.u64()? } else { 0 },
         })
     }
 
     /// Whether the table may hold keys in `start..end`; no `end` is no bound.
     pub fn overlaps(&self, start: &[u8], end: Option<&[u8]>) -> bool {
         *self.largest >= *start && end.is_none_or(|end| *self.smallest < *end)
+    }
+
+    /// Whether it holds deleted ranges only.
+    pub fn is_empty(&self) -> bool {
+        self.sets + self.deletes == 0
     }
 
     /// Whether the table may hold this key.
@@ -112,6 +122,7 @@ pub struct Table<S: Storage> {
 /// What is read from the end of the file on first use, and stays.
 struct Ends {
     top_at: Handle,
+    ranges: Handle,
     /// The top of the index, if it is small.
     top: Option<Block>,
 }
@@ -128,11 +139,23 @@ impl<S: Storage> Table<S> {
         &self.meta
     }
 
-    /// The newest version of `key` at or below `at`; `hash` is the key's.
+    /// The newest version of `key` at or below `at`, a delete where a range that was deleted hides
+    /// it; `hash` is the key's.
     ///
     /// # Errors
     /// `Corruption` where a block it needs is damaged, `NewerFormat`, and those of the storage.
     pub async fn get(&self, key: &[u8], hash: u64, at: Stamp) -> Result<Option<Found>> {
+        let deleted = match self.ranges().await? {
+            Some(ranges) => ranges.cover(key, at)?.stamp,
+            None => Stamp::ZERO,
+        };
+        if self.meta.is_empty() {
+            return Ok(Found::newer(None, deleted));
+        }
+        Ok(Found::newer(self.version(key, hash, at).await?, deleted))
+    }
+
+    async fn version(&self, key: &[u8], hash: u64, at: Stamp) -> Result<Option<Found>> {
         let top = self.top().await?;
         let Some(hit) = top.search(key, at)? else { return Ok(None) };
         let Part { leaf, filter } = hit.part()?;
@@ -160,12 +183,12 @@ impl<S: Storage> Table<S> {
         let (footer, top) = self.read_ends().await?;
         let top = match top.len() {
             // A copy, for the rest of what was read is of no use any more.
-            0..=TOP_BYTES_MAX => {
+            1..=TOP_BYTES_MAX => {
                 Some(Block::new(Bytes::copy(&top), self.meta.file, footer.top.offset)?)
             }
             _ => None,
         };
-        Ok(self.ends.get_or_init(|| Ends { top_at: footer.top, top }))
+        Ok(self.ends.get_or_init(|| Ends { top_at: footer.top, ranges: footer.ranges, top }))
     }
 
     /// The top of the index.
@@ -189,6 +212,7 @@ impl<S: Storage> Table<S> {
             return Err(Error::corruption(file, at, "the footer is of another table"));
         }
         let top = match footer.top.offset.checked_sub(tail_at) {
+            _ if self.meta.is_empty() => Bytes::copy(&[]),
             Some(start) => self.verified(&tail, start as usize, footer.top)?,
             None => self.uncached(footer.top).await?,
         };

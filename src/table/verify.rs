@@ -6,6 +6,7 @@
 use super::block::{Block, Handle, Part};
 use super::block_cursor::BlockCursor;
 use super::footer::{self, Footer};
+use super::ranges::RangeBlock;
 use super::window::Window;
 use super::{Table, filter};
 use crate::bytes::Bytes;
@@ -114,6 +115,7 @@ impl<S: Storage> Verifier<S> {
     fn check(&mut self, bytes: Bytes) -> Result<()> {
         let file = self.table.meta.file;
         match self.stage {
+            Stage::Ends if self.table.meta.is_empty() => {}
             Stage::Ends => {
                 let offset = self.footer.map_or(0, |footer| footer.top.offset);
                 self.top.begin(Block::new(bytes, file, offset)?);
@@ -124,7 +126,14 @@ impl<S: Storage> Verifier<S> {
             Stage::Leaf(part) => self.leaf.begin(Block::new(bytes, file, part.leaf.offset)?),
             Stage::Filter(_) => self.filter = Some(bytes),
             Stage::Data(handle) => self.entries(bytes, handle.offset)?,
-            Stage::Header | Stage::Ranges(_) | Stage::Over => {}
+            Stage::Ranges(handle) => {
+                let block = Block::new(bytes, file, handle.offset)?;
+                if !RangeBlock::is_of(block, &self.table.meta)? {
+                    let what = "a deleted range lies outside what the manifest says";
+                    return Err(self.damaged(handle.offset, what));
+                }
+            }
+            Stage::Header | Stage::Over => {}
         }
         Ok(())
     }

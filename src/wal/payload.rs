@@ -14,6 +14,7 @@
 //!        set     | 1 | key | value   |
 //!        set     | 2 | key | expires at, varint | value   |
 //!        expire  | 3 | key           |           a delete because its time had come
+//!        range   | 4 | start | end   |           all keys from the start, before the end, deleted
 //! ```
 //!
 //! The flags say which of sender and refusal there are; all other bits are zero. A client is
@@ -24,7 +25,6 @@
 
 use crate::error::{Code, Error, Result};
 use crate::reader::Reader;
-use crate::record::Op;
 use crate::sessions::{ClientId, Verdict};
 use crate::stamp::Stamp;
 use crate::varint;
@@ -43,22 +43,18 @@ pub enum LoggedOp<'a> {
     Delete,
     /// It was deleted because its time had come.
     Expire,
-}
-
-impl<'a> LoggedOp<'a> {
-    /// The same as memtable and tables hold it.
-    pub fn op(self) -> Op<'a> {
-        match self {
-            LoggedOp::Set { value, expires_at } => Op::Set { value, expires_at },
-            LoggedOp::Delete | LoggedOp::Expire => Op::Delete,
-        }
-    }
+    /// It was deleted, and all keys behind it with it.
+    DeleteRange {
+        /// The first key that was not.
+        end: &'a [u8],
+    },
 }
 
 const DELETE: u8 = 0;
 const SET: u8 = 1;
 const SET_EXPIRING: u8 = 2;
 const EXPIRE: u8 = 3;
+const DELETE_RANGE: u8 = 4;
 
 const SENDER: u8 = 1;
 const REFUSED: u8 = 2;
@@ -159,13 +155,14 @@ impl Sender {
     }
 }
 
-/// Appends what the commit does to `key`.
+/// Appends what the commit does to `key`, or to the range that begins with it.
 pub fn op(out: &mut Vec<u8>, key: &[u8], op: LoggedOp<'_>) {
     out.push(match op {
         LoggedOp::Set { expires_at: 0, .. } => SET,
         LoggedOp::Set { .. } => SET_EXPIRING,
         LoggedOp::Delete => DELETE,
         LoggedOp::Expire => EXPIRE,
+        LoggedOp::DeleteRange { .. } => DELETE_RANGE,
     });
     varint::put_bytes(out, key);
     if let LoggedOp::Set { value, expires_at } = op {
@@ -173,6 +170,9 @@ pub fn op(out: &mut Vec<u8>, key: &[u8], op: LoggedOp<'_>) {
             varint::put(out, expires_at);
         }
         varint::put_bytes(out, value);
+    }
+    if let LoggedOp::DeleteRange { end } = op {
+        varint::put_bytes(out, end);
     }
 }
 
@@ -228,6 +228,7 @@ impl<'a> Ops<'a> {
             }
             DELETE => LoggedOp::Delete,
             EXPIRE => LoggedOp::Expire,
+            DELETE_RANGE => LoggedOp::DeleteRange { end: varint::take_bytes(&mut self.rest)? },
             _ => return None,
         };
         Some((key, op))
@@ -264,6 +265,7 @@ mod tests {
 
     fn logged((_, set, expired): &Owned) -> LoggedOp<'_> {
         match (set, expired) {
+            (Some((end, 0)), true) => LoggedOp::DeleteRange { end },
             (Some((value, expires_at)), _) => LoggedOp::Set { value, expires_at: *expires_at },
             (None, true) => LoggedOp::Expire,
             (None, false) => LoggedOp::Delete,

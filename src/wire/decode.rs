@@ -94,6 +94,7 @@ fn mutation<'a>(rest: &mut Reader<'a>) -> Option<Mutation<'a>> {
         2 => Mutation::Sum { key, value },
         3 => Mutation::Min { key, value },
         4 => Mutation::Max { key, value },
+        5 => Mutation::DeleteRange { start: key, end: value },
         _ => return None,
     })
 }
@@ -149,7 +150,7 @@ mod tests {
         let stamp = || maybe().map(|n| [n as u8; 10]);
         let mutation = |key: &Blob<'a>| {
             let (key, value) = (*key, *key);
-            match rng.below(5) {
+            match rng.below(6) {
                 0 => {
                     let (expire_in_ms, stamp_key) = (maybe(), rng.one_in(2));
                     Mutation::Set { key, value, expire_in_ms, stamp_key }
@@ -157,6 +158,7 @@ mod tests {
                 1 => Mutation::Delete { key },
                 2 => Mutation::Sum { key, value },
                 3 => Mutation::Min { key, value },
+                4 => Mutation::DeleteRange { start: key, end: value },
                 _ => Mutation::Max { key, value },
             }
         };

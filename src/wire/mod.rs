@@ -118,7 +118,7 @@ pub struct Check<'a> {
     pub versionstamp: Option<[u8; 10]>,
 }
 
-/// A change to one key.
+/// A change to one key or a range of keys.
 #[derive(Debug, PartialEq, Serialize)]
 pub enum Mutation<'a> {
     /// Writes a value.
@@ -158,6 +158,13 @@ pub enum Mutation<'a> {
         key: Blob<'a>,
         /// The operand: tag byte and payload.
         value: Blob<'a>,
+    },
+    /// Removes all keys of a range.
+    DeleteRange {
+        /// The first key, inclusive.
+        start: Blob<'a>,
+        /// The end of the range, exclusive.
+        end: Blob<'a>,
     },
 }
 
@@ -366,7 +373,8 @@ pub enum Event<'a> {
         id: u32,
         /// The commit.
         versionstamp: [u8; 10],
-        /// Its changes within the ranges, in the order of its mutations.
+        /// Its changes within the ranges, in the order of its mutations; a range that it deleted as
+        /// a whole, where they overlap.
         changes: Vec<Change<'a>>,
     },
 }
@@ -391,6 +399,13 @@ pub enum Change<'a> {
     Expire {
         /// The encoded key.
         key: Blob<'a>,
+    },
+    /// All keys of a range were deleted.
+    DeleteRange {
+        /// The first key, inclusive.
+        start: Blob<'a>,
+        /// The end of the range, exclusive.
+        end: Blob<'a>,
     },
 }
 

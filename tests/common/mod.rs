@@ -120,6 +120,10 @@ pub fn delete(key: &[u8]) -> Mutation<'_> {
     Mutation::Delete { key: Blob(key) }
 }
 
+pub fn delete_range<'a>(start: &'a [u8], end: &'a [u8]) -> Mutation<'a> {
+    Mutation::DeleteRange { start: Blob(start), end: Blob(end) }
+}
+
 pub fn sum<'a>(key: &'a [u8], value: &'a [u8]) -> Mutation<'a> {
     Mutation::Sum { key: Blob(key), value: Blob(value) }
 }

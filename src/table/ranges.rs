@@ -1,0 +1,117 @@
+//! The block of deleted ranges: fragments (see [`crate::ranges`]) as entries of a block. The key of
+//! an entry is where the fragment starts, its stamp one of the tombstones over it, and its value
+//! where the fragment ends. All entries of a fragment say the same end.
+
+use super::block::Block;
+use super::block_cursor::BlockCursor;
+use super::{Table, TableMeta};
+use crate::error::Result;
+use crate::ranges::{Cover, Ranges};
+use crate::record::{Op, Record};
+use crate::stamp::Stamp;
+use crate::storage::Storage;
+use std::rc::Rc;
+
+/// The deleted ranges of a table. They share the block that the cache holds.
+#[derive(Clone)]
+pub struct RangeBlock(Block);
+
+impl<S: Storage> Table<S> {
+    /// The deleted ranges; None where there are none.
+    ///
+    /// # Errors
+    /// Those of [`Table::get`].
+    pub async fn ranges(&self) -> Result<Option<RangeBlock>> {
+        if self.meta.ranges == 0 {
+            return Ok(None);
+        }
+        let handle = self.ends().await?.ranges;
+        Ok(Some(RangeBlock(self.cached_block(handle).await?)))
+    }
+}
+
+impl RangeBlock {
+    /// The newest tombstone over `key` at or below `at`, and the keys around of which the same is
+    /// true.
+    ///
+    /// # Errors
+    /// `Corruption` where there is no valid entry.
+    pub fn cover(&self, key: &[u8], at: Stamp) -> Result<Cover> {
+        let mut cover = Cover { stamp: Stamp::ZERO, start: None, end: None };
+        // All entries of fragments that start at or before the key come before this place.
+        let place = (key, Stamp::ZERO);
+        let mut cursor = BlockCursor::new(true);
+        let mut found = cursor.seek(self.0.clone(), place.0, place.1, false)?;
+        while found {
+            let record = cursor.record();
+            let end = end_of(&record);
+            match &cover.start {
+                None if end <= key => {
+                    cover.start = Some(Rc::from(end));
+                    break;
+                }
+                None => {
+                    cover.start = Some(Rc::from(record.key));
+                    cover.end = Some(Rc::from(end));
+                }
+                Some(start) if **start != *record.key => break,
+                Some(_) => {}
+            }
+            if record.stamp > at {
+                break;
+            }
+            cover.stamp = record.stamp;
+            found = cursor.step()?;
+        }
+        if cover.end.is_none() {
+            let mut cursor = BlockCursor::new(false);
+            if cursor.seek(self.0.clone(), place.0, place.1, false)? {
+                cover.end = Some(Rc::from(cursor.key()));
+            }
+        }
+        Ok(cover)
+    }
+
+    /// Whether these are the deleted ranges of a table that `meta` describes.
+    ///
+    /// # Errors
+    /// As [`RangeBlock::cover`].
+    pub(super) fn is_of(block: Block, meta: &TableMeta) -> Result<bool> {
+        let mut cursor = BlockCursor::new(false);
+        let (mut found, mut count) = (cursor.enter(block)?, 0);
+        while found {
+            let record = cursor.record();
+            let end = end_of(&record);
+            count += 1;
+            let spans = meta.spans(record.key) && record.key < end && *end <= *meta.largest;
+            if !spans || !(meta.oldest..=meta.newest).contains(&record.stamp) {
+                return Ok(false);
+            }
+            found = cursor.step()?;
+        }
+        Ok(count == meta.ranges)
+    }
+
+    /// Adds all fragments to `ranges`.
+    ///
+    /// # Errors
+    /// As [`RangeBlock::cover`].
+    pub fn add_to(&self, ranges: &mut Ranges, visible: Stamp) -> Result<()> {
+        let mut cursor = BlockCursor::new(false);
+        let mut found = cursor.enter(self.0.clone())?;
+        while found {
+            let record = cursor.record();
+            let (start, end) = (Rc::from(record.key), Rc::from(end_of(&record)));
+            ranges.insert(&start, &end, record.stamp, visible);
+            found = cursor.step()?;
+        }
+        Ok(())
+    }
+}
+
+fn end_of<'a>(record: &Record<'a>) -> &'a [u8] {
+    match record.op {
+        Op::Set { value, .. } => value,
+        Op::Delete => &[],
+    }
+}
