@@ -8,6 +8,7 @@ import {
   type Tally,
   writeArithmetic,
   writeDelete,
+  writeDeleteRange,
   writeFullKey,
   writeSet,
 } from "./fields.ts";
@@ -19,6 +20,7 @@ import type {
   ExpireOptions,
   KvCommitError,
   KvCommitResult,
+  KvListSelector,
   KvMutation,
 } from "./types.ts";
 import { KvU64 } from "./u64.ts";
@@ -37,6 +39,7 @@ export class Atomic implements AtomicOperation {
   readonly #checks = new Fields();
   readonly #mutations = new Fields();
   readonly #tally: Tally = { keyBytes: 0, valueBytes: 0 };
+  #ranges = 0;
 
   constructor(send: SendCommit, limits: Limits) {
     this.#send = send;
@@ -85,6 +88,12 @@ export class Atomic implements AtomicOperation {
     return this;
   }
 
+  deleteRange(selector: KvListSelector): this {
+    this.#mutations.add((w) => writeDeleteRange(w, selector, this.#limits, this.#tally));
+    this.#ranges++;
+    return this;
+  }
+
   sum(key: KvKey, n: bigint): this {
     return this.#arithmetic("sum", key, new KvU64(n));
   }
@@ -114,10 +123,11 @@ export class Atomic implements AtomicOperation {
   }
 
   #checkTotals(): void {
-    const { checks, mutations, commitBytes, commitKeyBytes } = this.#limits;
+    const { checks, mutations, ranges, commitBytes, commitKeyBytes } = this.#limits;
     const { keyBytes, valueBytes } = this.#tally;
     if (this.#checks.count > checks) throw tooLarge(`Too many checks (max ${checks})`);
     if (this.#mutations.count > mutations) throw tooLarge(`Too many mutations (max ${mutations})`);
+    if (this.#ranges > ranges) throw tooLarge(`Too many ranges (max ${ranges})`);
     if (keyBytes + valueBytes > commitBytes) {
       throw tooLarge(`Total mutation size too large (max ${commitBytes} bytes)`);
     }

@@ -10,7 +10,7 @@
 import type { ByteWriter } from "./codec/bytes.ts";
 import type { KeyRange } from "./codec/key.ts";
 import type { Subscription } from "./connection.ts";
-import { storedKey, storedValue, unexpected } from "./entry.ts";
+import { storedKey, storedSelector, storedValue, unexpected } from "./entry.ts";
 import { KvassError, tooLarge } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 import { checkSelector, encodeSelector } from "./selector.ts";
@@ -169,6 +169,9 @@ export class Changes implements Subscription {
 }
 
 function changeOf(raw: RawChange): KvChange {
+  if (raw.type === "deleteRange") {
+    return { type: "deleteRange", selector: storedSelector(raw.start, raw.end) };
+  }
   const key = storedKey(raw.key);
   if (raw.type === "set") return { type: "set", key, value: storedValue(raw.value) };
   return { type: raw.type, key };

@@ -4,7 +4,8 @@ import { DecodeError } from "./codec/bytes.ts";
 import { decodeKey, type KvKey } from "./codec/key.ts";
 import { decodeValue } from "./codec/value/index.ts";
 import { KvassError } from "./errors.ts";
-import type { KvEntryMaybe } from "./types.ts";
+import { decodeSelector } from "./selector.ts";
+import type { KvEntryMaybe, KvListSelector } from "./types.ts";
 import type { RawEntry, Slice } from "./wire/response.ts";
 
 /** The entry of a key, or the nulls that stand for none. */
@@ -21,6 +22,16 @@ export function storedValue({ bytes, start, end }: Slice): unknown {
 /** @throws KvassError `Corruption` */
 export function storedKey({ bytes, start, end }: Slice): KvKey {
   return orCorruption(() => decodeKey(bytes, start, end));
+}
+
+/** The selector of a range. @throws KvassError `Corruption` */
+export function storedSelector(start: Slice, end: Slice): KvListSelector {
+  return orCorruption(() =>
+    decodeSelector(
+      start.bytes.subarray(start.start, start.end),
+      end.bytes.subarray(end.start, end.end),
+    ),
+  );
 }
 
 function orCorruption<T>(decode: () => T): T {

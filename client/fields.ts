@@ -5,7 +5,8 @@ import { type KvKey, writeKey } from "./codec/key.ts";
 import { writeValue } from "./codec/value/index.ts";
 import { tooLarge } from "./errors.ts";
 import type { Limits } from "./limits.ts";
-import type { KvConsistencyLevel, KvDurability } from "./types.ts";
+import { rangeOf } from "./selector.ts";
+import type { KvConsistencyLevel, KvDurability, KvListSelector } from "./types.ts";
 import { endsInVersionstamp } from "./versionstamp.ts";
 import { MUTATION, writeOption } from "./wire/request.ts";
 
@@ -64,6 +65,20 @@ export function writeSet(
 export function writeDelete(w: ByteWriter, key: KvKey, limits: Limits, tally: Tally): void {
   w.u8(MUTATION.delete);
   tally.keyBytes += writeMutationKey(w, key, false, limits);
+}
+
+/** Writes a `deleteRange`. @throws TypeError */
+export function writeDeleteRange(
+  w: ByteWriter,
+  selector: KvListSelector,
+  limits: Limits,
+  tally: Tally,
+): void {
+  const { start, end } = rangeOf(selector, limits);
+  w.u8(MUTATION.deleteRange);
+  w.sized(start);
+  w.sized(end);
+  tally.keyBytes += start.length + end.length;
 }
 
 /** Writes a `sum`, `min` or `max`. @throws TypeError; DataCloneError */

@@ -21,6 +21,8 @@ export type {
   KvEntry,
   KvEntryMaybe,
   KvKey,
+  KvKeyEntry,
+  KvKeyListOptions,
   KvKeyPart,
   KvKeys,
   KvLagged,

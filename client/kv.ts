@@ -12,11 +12,13 @@ import {
   checkDurability,
   type Tally,
   writeDelete,
+  writeDeleteRange,
   writeReadKey,
   writeSet,
 } from "./fields.ts";
 import type { Limits } from "./limits.ts";
 import { ListIterator } from "./list.ts";
+import { rangeOf } from "./selector.ts";
 import type {
   AtomicOperation,
   CommitOptions,
@@ -28,6 +30,8 @@ import type {
   KvConsistencyLevel,
   KvEntries,
   KvEntryMaybe,
+  KvKeyEntry,
+  KvKeyListOptions,
   KvKeys,
   KvListIterator,
   KvListOptions,
@@ -115,6 +119,25 @@ export class Handle implements Kv {
     await this.#commitOne(options, (w, tally) => writeDelete(w, key, this.#limits, tally));
   }
 
+  deleteRange(selector: KvListSelector, options?: CommitOptions): Promise<KvCommitResult> {
+    return this.#commitOne(options, (w, tally) => {
+      writeDeleteRange(w, selector, this.#limits, tally);
+    });
+  }
+
+  count(selector: KvListSelector): Promise<number> {
+    const write = (w: ByteWriter) => {
+      const { start, end } = rangeOf(selector, this.#limits);
+      w.u8(REQUEST.count);
+      w.sized(start);
+      w.sized(end);
+    };
+    return this.#call(write, (response) => {
+      if (response.type !== "counted") throw unexpected(response);
+      return response.count;
+    });
+  }
+
   /** Sends a commit of one mutation and no check. */
   #commitOne(
     options: CommitOptions | undefined,
@@ -131,7 +154,15 @@ export class Handle implements Kv {
     return this.#call(write, committed, true);
   }
 
-  list<T = unknown>(selector: KvListSelector, options: KvListOptions = {}): KvListIterator<T> {
+  list<T = unknown>(selector: KvListSelector, options?: KvListOptions): KvListIterator<T>;
+  list<T = unknown>(
+    selector: KvListSelector,
+    options: KvKeyListOptions,
+  ): KvListIterator<T, KvKeyEntry>;
+  list<T = unknown>(
+    selector: KvListSelector,
+    options: KvListOptions | KvKeyListOptions = {},
+  ): KvListIterator<T> | KvListIterator<T, KvKeyEntry> {
     const context = {
       connection: this.#connection,
       limits: this.#limits,

@@ -14,7 +14,14 @@ import { KvassError, tooLarge } from "./errors.ts";
 import { checkConsistency } from "./fields.ts";
 import type { Limits } from "./limits.ts";
 import { checkSelector, encodeSelector, type Selection } from "./selector.ts";
-import type { KvEntry, KvListIterator, KvListOptions, KvListSelector } from "./types.ts";
+import type {
+  KvEntry,
+  KvKeyEntry,
+  KvKeyListOptions,
+  KvListIterator,
+  KvListOptions,
+  KvListSelector,
+} from "./types.ts";
 import { readVersionstamp } from "./versionstamp.ts";
 import { REQUEST, writeOption } from "./wire/request.ts";
 import type { Response, Slice } from "./wire/response.ts";
@@ -40,6 +47,7 @@ export class ListIterator<T> implements KvListIterator<T> {
   readonly #reverse: boolean;
   readonly #pinnedSize: number | undefined;
   readonly #firstCursor: string;
+  readonly #keysOnly: boolean;
   #selection: Selection | undefined;
   /** What is wrong with the arguments, told by the first `next`. */
   #argumentError: unknown;
@@ -61,8 +69,12 @@ export class ListIterator<T> implements KvListIterator<T> {
   #isExhausted = false;
   #isOver = false;
 
-  constructor(context: ListContext, selector: KvListSelector, options: KvListOptions) {
-    const { limit, batchSize, cursor, reverse } = options;
+  constructor(
+    context: ListContext,
+    selector: KvListSelector,
+    options: KvListOptions | KvKeyListOptions,
+  ) {
+    const { limit, batchSize, cursor, reverse, keysOnly } = options;
     if (limit !== undefined && !isCount(limit)) {
       throw new TypeError(`Limit must be a positive integer: received ${String(limit)}`);
     }
@@ -72,6 +84,7 @@ export class ListIterator<T> implements KvListIterator<T> {
     checkSelector(selector);
     this.#context = context;
     this.#reverse = reverse === true;
+    this.#keysOnly = keysOnly === true;
     this.#pinnedSize = batchSize;
     this.#pageSize = batchSize ?? Math.min(FIRST_PAGE, context.limits.pageEntries);
     this.#toFetch = this.#toGive = limit ?? Number.POSITIVE_INFINITY;
@@ -83,7 +96,10 @@ export class ListIterator<T> implements KvListIterator<T> {
     }
   }
 
-  #prepare(selector: KvListSelector, { consistency, batchSize, cursor }: KvListOptions): void {
+  #prepare(
+    selector: KvListSelector,
+    { consistency, batchSize, cursor }: KvListOptions | KvKeyListOptions,
+  ): void {
     const { limits } = this.#context;
     checkConsistency(consistency);
     if (batchSize !== undefined && batchSize > limits.pageEntries) {
@@ -160,14 +176,16 @@ export class ListIterator<T> implements KvListIterator<T> {
     const keyStart = r.skip(keyBytes);
     const keyEnd = r.position;
     const versionstamp = readVersionstamp(r);
-    const valueBytes = r.varint();
-    const valueStart = r.skip(valueBytes);
+    const valueStart = this.#keysOnly ? keyEnd : r.skip(r.varint());
     this.#left--;
     this.#toGive--;
     this.#lastKey = { bytes: r.bytes, start: keyStart, end: keyEnd };
     if (this.#left === this.#half && this.#toGive > 0) this.#prefetch();
     try {
       const key = decodeKey(r.bytes, keyStart, keyEnd);
+      const entry: KvKeyEntry = { key, versionstamp };
+      // The list is typed by its options.
+      if (this.#keysOnly) return entry as KvEntry<T>;
       const value = decodeValue(r.bytes, valueStart, r.position) as T;
       return { key, value, versionstamp };
     } catch (error) {
@@ -199,6 +217,7 @@ export class ListIterator<T> implements KvListIterator<T> {
       w.varint(size);
       writeOption(w, lease?.id);
       w.u8(this.#toFetch > size ? 1 : 0);
+      w.u8(this.#keysOnly ? 1 : 0);
     };
     const page = await connection.call(write, pageOf);
     this.#lease = page.lease === undefined ? undefined : { id: page.lease, generation };
@@ -208,7 +227,7 @@ export class ListIterator<T> implements KvListIterator<T> {
   /** Takes note of what a page leaves to fetch. */
   #receive(page: Page): Page {
     this.#toFetch -= page.count;
-    const last = page.count === 0 ? undefined : lastKeyOf(page);
+    const last = page.count === 0 ? undefined : lastKeyOf(page, this.#keysOnly);
     if (page.done || last === undefined || this.#toFetch <= 0) {
       this.#rest = undefined;
     } else {
@@ -259,12 +278,14 @@ function pageOf(response: Response): Page {
 }
 
 /** The last key of a page that is not empty. Steps through it, which checks all its lengths. */
-function lastKeyOf({ count, entries: { bytes, start, end } }: Page): Uint8Array {
+function lastKeyOf(page: Page, keysOnly: boolean): Uint8Array {
+  const { count, entries } = page;
+  const { bytes, start, end } = entries;
   const r = new ByteReader(bytes, start, end);
   for (let i = 1; ; i++) {
     const key = r.sized();
     r.skip(10);
-    r.skip(r.varint());
+    if (!keysOnly) r.skip(r.varint());
     if (i === count) return key;
   }
 }

@@ -1,8 +1,8 @@
-/** Selectors of lists and changes, as ranges of encoded keys. */
+/** Selectors as ranges of encoded keys, and back. */
 
 import { compareBytes } from "./codec/bytes.ts";
 import { commonPrefixLength } from "./codec/cursor.ts";
-import { encodeKey, type KeyRange, type KvKey, prefixRange } from "./codec/key.ts";
+import { decodeKey, encodeKey, type KeyRange, type KvKey, prefixRange } from "./codec/key.ts";
 import { checkReadKey } from "./fields.ts";
 import type { Limits } from "./limits.ts";
 import type { KvListSelector } from "./types.ts";
@@ -47,6 +47,34 @@ export function encodeSelector(selector: KvListSelector, limits: Limits): Select
   }
   const length = commonPrefixLength(range.start, range.end);
   return checked(range, range.start.subarray(0, length), limits);
+}
+
+/** Checks and encodes a selector of a call that has no other arguments. @throws TypeError */
+export function rangeOf(selector: KvListSelector, limits: Limits): KeyRange {
+  checkSelector(selector);
+  return encodeSelector(selector, limits).range;
+}
+
+/** The selector that is encoded as this range. @throws DecodeError if there is none */
+export function decodeSelector(start: Uint8Array, end: Uint8Array): KvListSelector {
+  const isWhole = start.length === 1 && (start[0] as number) <= 1;
+  // What a prefix means begins and ends with a byte that no part of a key does.
+  const fromPrefix = isWhole || (start[start.length - 1] === 0 && !isKey(start));
+  const toPrefix = end[end.length - 1] === 0xff && !isKey(end);
+  const prefix = decodeKey(toPrefix ? end : start, 0, (toPrefix ? end : start).length - 1);
+  if (fromPrefix && toPrefix) return { prefix };
+  if (fromPrefix) return { prefix, end: decodeKey(end, 0, end.length) };
+  const first = decodeKey(start, 0, start.length);
+  return toPrefix ? { prefix, start: first } : { start: first, end: decodeKey(end, 0, end.length) };
+}
+
+function isKey(bytes: Uint8Array): boolean {
+  try {
+    decodeKey(bytes, 0, bytes.length);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function checkWithin(prefix: Uint8Array, key: Uint8Array, name: "Start" | "End"): void {

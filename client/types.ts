@@ -56,6 +56,13 @@ export interface KvEntry<T = unknown> {
   readonly versionstamp: string;
 }
 
+/** An entry of a keys-only list: its value is not read. */
+export interface KvKeyEntry {
+  readonly key: KvKey;
+  /** The commit that wrote the value, as in `KvEntry`. */
+  readonly versionstamp: string;
+}
+
 /** What a read finds at a key: an entry, or nulls where there is none. */
 export type KvEntryMaybe<T = unknown> =
   | KvEntry<T>
@@ -88,21 +95,28 @@ export interface KvListOptions {
   consistency?: KvConsistencyLevel;
   /** How many entries to fetch at a time. By default a few at first, then more and more. */
   batchSize?: number;
+  keysOnly?: false;
+}
+
+/** Options of a list of keys only. */
+export interface KvKeyListOptions extends Omit<KvListOptions, "keysOnly"> {
+  /** Leaves out the values, which are neither copied nor sent then. */
+  keysOnly: true;
 }
 
 /**
  * The entries of a list, all as they were when its first page was read. Leaving a `for await` loop
  * early lets go of that snapshot; one that is not read for a minute ends in `SnapshotExpired`.
  */
-export interface KvListIterator<T> extends AsyncIterableIterator<KvEntry<T>> {
+export interface KvListIterator<T, E = KvEntry<T>> extends AsyncIterableIterator<E> {
   /**
    * Where a later list can go on behind the entry last given; "" once there are no more.
    * @throws Error before the first entry was asked for
    */
   readonly cursor: string;
-  next(): Promise<IteratorResult<KvEntry<T>, undefined>>;
-  return(): Promise<IteratorResult<KvEntry<T>, undefined>>;
-  [Symbol.asyncIterator](): KvListIterator<T>;
+  next(): Promise<IteratorResult<E, undefined>>;
+  return(): Promise<IteratorResult<E, undefined>>;
+  [Symbol.asyncIterator](): KvListIterator<T, E>;
 }
 
 /** A commit that was applied. */
@@ -161,6 +175,12 @@ export interface AtomicOperation {
   set(key: KvKey, value: unknown, options?: ExpireOptions): this;
   /** Removes an entry, if there is one. @throws TypeError for a bad key */
   delete(key: KvKey): this;
+  /**
+   * Removes all entries of a range. What the same commit writes there before this is not written,
+   * what it writes after it stays.
+   * @throws TypeError for a bad selector
+   */
+  deleteRange(selector: KvListSelector): this;
   /** Adds to a `KvU64`, modulo 2^64; stores `n` where there is no entry. Ends its expiry. */
   sum(key: KvKey, n: bigint): this;
   /** Keeps the smaller of a `KvU64` and `n`; stores `n` where there is no entry. */
@@ -192,11 +212,12 @@ export interface KvChangesOptions {
   since?: string;
 }
 
-/** What a commit did to one key. */
+/** What a commit did to one key, or to a range of keys as a whole. */
 export type KvChange<T = unknown> =
   | { readonly type: "set"; readonly key: KvKey; readonly value: T }
   | { readonly type: "delete"; readonly key: KvKey }
-  | { readonly type: "expire"; readonly key: KvKey };
+  | { readonly type: "expire"; readonly key: KvKey }
+  | { readonly type: "deleteRange"; readonly selector: KvListSelector };
 
 /** One commit and what it did to the keys asked about, in the order of its mutations. */
 export interface KvCommit<T = unknown> {
@@ -317,12 +338,25 @@ export interface Kv extends Disposable, AsyncDisposable {
   delete(key: KvKey, options?: CommitOptions): Promise<void>;
 
   /**
+   * Removes all entries of a range, in one commit that costs the same whatever there are. It is one
+   * change to readers of `changes`; watched keys in the range become null.
+   */
+  deleteRange(selector: KvListSelector, options?: CommitOptions): Promise<KvCommitResult>;
+
+  /** How many entries a range has at this moment, exactly. Reads the range, but copies nothing. */
+  count(selector: KvListSelector): Promise<number>;
+
+  /**
    * The entries of a range in the order of their keys, on one snapshot. Nothing is read before
    * the first `next`.
    * @throws TypeError for a selector, limit or batch size that can't be; the iterator rejects for
    * keys and cursors
    */
   list<T = unknown>(selector: KvListSelector, options?: KvListOptions): KvListIterator<T>;
+  list<T = unknown>(
+    selector: KvListSelector,
+    options: KvKeyListOptions,
+  ): KvListIterator<T, KvKeyEntry>;
 
   /** Begins a commit of several checks and changes. */
   atomic(): AtomicOperation;

@@ -5,9 +5,7 @@
 
 mod common;
 
-use common::{
-    START_MS, Store, commit, delete, delete_range, key, number, set, tiny_options,
-};
+use common::{START_MS, Store, commit, delete, delete_range, key, number, set, tiny_options};
 use kvass::commit::Outcome;
 use kvass::db::{Db, Options, Range};
 use kvass::env::manual::{ManualEnv, block_on};

@@ -145,6 +145,7 @@ fn a_list_of_many_pages_is_one_snapshot() {
             limit: 7,
             lease,
             keep: true,
+            keys_only: false,
         };
         let answer = harness.send(1, vec![Request::List(list)]);
         let answers = responses(&answer);
@@ -184,7 +185,15 @@ fn a_lease_that_ran_out_or_is_another_clients_is_refused() {
     harness.send(1, keys.iter().map(|key| put(key, &one)).collect());
     let list = |lease| {
         let (start, end) = (Blob(&[2]), Blob(&[3]));
-        Request::List(List { start, end, reverse: false, limit: 1, lease, keep: true })
+        Request::List(List {
+            start,
+            end,
+            reverse: false,
+            limit: 1,
+            lease,
+            keep: true,
+            keys_only: false,
+        })
     };
     let answer = harness.send(1, vec![list(None)]);
     let answers = responses(&answer);
@@ -374,6 +383,7 @@ fn random_bytes_and_flipped_frames_never_panic() {
             limit: 10,
             lease: None,
             keep: true,
+            keys_only: false,
         };
         let frame = RequestFrame {
             client: CLIENT,
@@ -430,7 +440,8 @@ fn a_range_that_reaches_below_the_user_keys_shows_none_of_the_engines_own() {
     harness.send(1, vec![Request::Commit(commit(vec![], vec![mutation]))]);
     for reverse in [false, true] {
         let (start, end) = (Blob(&[]), Blob(&[0xff]));
-        let list = List { start, end, reverse, limit: 10, lease: None, keep: false };
+        let list =
+            List { start, end, reverse, limit: 10, lease: None, keep: false, keys_only: false };
         let answer = harness.send(1, vec![Request::List(list)]);
         let answers = responses(&answer);
         let Response::Page(page) = &answers[0] else { panic!("{answers:?}") };

@@ -5,9 +5,7 @@
 
 mod common;
 
-use common::{
-    Store, commit, delete, delete_range, key, number, set, sum, tiny, tiny_options,
-};
+use common::{Store, commit, delete, delete_range, key, number, set, sum, tiny, tiny_options};
 use kvass::commit::Outcome;
 use kvass::db::{ChangeKind, CommitEvent, Options, Range};
 use kvass::env::manual::block_on;

@@ -64,12 +64,13 @@ fn set(expire_in_ms: Option<u64>, stamp_key: bool) -> Mutation<'static> {
 
 fn list<'a>(start: &'a [u8], end: &'a [u8], lease: Option<u64>) -> List<'a> {
     let (start, end) = (Blob(start), Blob(end));
-    List { start, end, reverse: false, limit: 100, lease, keep: true }
+    List { start, end, reverse: false, limit: 100, lease, keep: true, keys_only: false }
 }
 
 fn reads() -> Vec<Value> {
     let (start, end) = (b"\x02a\x00\x00", b"\x02a\x00\xff");
     let reverse = List { limit: 5, keep: false, reverse: true, ..list(&A, &B, None) };
+    let keys = List { keys_only: true, ..list(start, end, None) };
     let next = List { limit: 400, ..list(b"\x02a\x00\x02z\x00\x00", end, Some(300)) };
     vec![
         request("get", 1, vec![Request::Get(A)]),
@@ -81,6 +82,8 @@ fn reads() -> Vec<Value> {
         request("getMany", 1, vec![Request::GetMany(vec![A, B])]),
         request("list of a prefix", 1, vec![Request::List(list(start, end, None))]),
         request("list of five in reverse", 1, vec![Request::List(reverse)]),
+        request("list of keys", 1, vec![Request::List(keys)]),
+        request("count", 1, vec![Request::Count(A, B)]),
         request("second page of a list", 2, vec![Request::List(next)]),
         request("list left early", 2, vec![Request::Release(300)]),
     ]
@@ -99,11 +102,14 @@ fn writes() -> Vec<Value> {
             Mutation::Min { key: A, value: U64 },
             Mutation::Max { key: A, value: U64 },
             Mutation::Sum { key: B, value: NUMBER },
+            Mutation::DeleteRange { start: A, end: B },
         ],
         durability: None,
     };
     let expiring = one_commit(set(Some(60_000), false), Some(Durability::Strict));
     let delete = one_commit(Mutation::Delete { key: A }, Some(Durability::Relaxed));
+    let (start, end) = (Blob(b"\x02a\x00\x00"), Blob(b"\x02a\x00\xff"));
+    let delete_range = Mutation::DeleteRange { start, end };
     let long = Blob(&[3; 200]);
     let mutation = Mutation::Set { key: A, value: long, expire_in_ms: None, stamp_key: false };
     vec![
@@ -112,6 +118,7 @@ fn writes() -> Vec<Value> {
         request("set with a versionstamp in its key", 1, vec![one_commit(set(None, true), None)]),
         request("set of 199 bytes", 1, vec![one_commit(mutation, None)]),
         request("delete, relaxed", 1, vec![delete]),
+        request("delete of a range", 1, vec![one_commit(delete_range, None)]),
         request("atomic", 1, vec![Request::Commit(atomic)]),
     ]
 }
@@ -263,7 +270,13 @@ fn verified() -> Vec<Value> {
     let value = json!({ "epoch": "7", "events": [], "replies": [
         { "sequence": "1", "response": { "type": "verified", "verified": json } },
     ] });
-    vec![response("verified", vec![Response::Verified(verified)], vec![], value)]
+    let counted = json!({ "epoch": "7", "events": [], "replies": [
+        { "sequence": "1", "response": { "type": "counted", "count": "1099511627776" } },
+    ] });
+    vec![
+        response("verified", vec![Response::Verified(verified)], vec![], value),
+        response("counted", vec![Response::Counted(1 << 40)], vec![], counted),
+    ]
 }
 
 fn events() -> Vec<Value> {
@@ -276,6 +289,7 @@ fn events() -> Vec<Value> {
             Change::Set { key: A, value: TEXT },
             Change::Delete { key: B },
             Change::Expire { key: A },
+            Change::DeleteRange { start: A, end: B },
         ],
     };
     let value = json!({ "epoch": "7", "replies": [], "events": [
@@ -284,7 +298,8 @@ fn events() -> Vec<Value> {
         { "type": "changes", "id": "2", "versionstamp": STAMP_HEX, "changes": [
             { "type": "set", "key": hex(&A), "value": hex(&TEXT) },
             { "type": "delete", "key": hex(&B) },
-            { "type": "expire", "key": hex(&A) } ] },
+            { "type": "expire", "key": hex(&A) },
+            { "type": "deleteRange", "start": hex(&A), "end": hex(&B) } ] },
     ] });
     vec![response("events", vec![], vec![watch, changes], value)]
 }

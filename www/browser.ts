@@ -72,7 +72,9 @@ export class Browser implements Panel {
   }
 
   committed({ changes }: KvCommit): void {
-    this.#index?.follow(changes.map(({ key }) => key));
+    const keys = changes.flatMap((change) => (change.type === "deleteRange" ? [] : [change.key]));
+    if (keys.length < changes.length) this.#index?.renew();
+    else this.#index?.follow(keys);
   }
 
   lagged(): void {

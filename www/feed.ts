@@ -2,7 +2,7 @@
  * Every commit as a line, newest first. A commit of many changes is one line. The DOM holds the
  * last 200 lines and is changed once a frame; a screen reader hears a summary now and then.
  */
-import type { KvChange, KvCommit, KvLagged } from "kvass";
+import type { KvChange, KvCommit, KvKey, KvLagged } from "kvass";
 import { byId, el, onceAFrame, setText } from "./dom.ts";
 import { count, plural, time } from "./format.ts";
 import { partText } from "./keys.ts";
@@ -66,7 +66,7 @@ function commitLine({ versionstamp, changes }: KvCommit): HTMLElement {
   const [first] = changes;
   const kinds = new Set(changes.map(({ type }) => type));
   const kind = kinds.size === 1 && first !== undefined ? first.type : "mixed";
-  const path = first?.key.map(partText).join(" / ") ?? "";
+  const path = first === undefined ? "" : placeOf(first);
   const many = changes.length > 1;
   const verb = many && kind !== "mixed" ? `${kind} ${count(changes.length)}` : kind;
   const element = lineOf(kind, verb, many ? `${path} …` : path);
@@ -78,8 +78,16 @@ function commitLine({ versionstamp, changes }: KvCommit): HTMLElement {
   return element;
 }
 
-function describe({ type, key }: KvChange): string {
-  return `${type} ${key.map(partText).join(" / ")}`;
+function describe(change: KvChange): string {
+  return `${change.type} ${placeOf(change)}`;
+}
+
+/** A key, or the parts of a selector. */
+function placeOf(change: KvChange): string {
+  const path = (key: KvKey) => key.map(partText).join(" / ");
+  if (change.type !== "deleteRange") return path(change.key);
+  const parts: [string, KvKey][] = Object.entries(change.selector);
+  return parts.map(([name, key]) => `${name} ${path(key)}`).join(", ");
 }
 
 function lineOf(kind: string, verb: string, what: string): HTMLElement {

@@ -59,6 +59,10 @@ export class TimeToLive implements Panel {
 
   committed({ changes }: KvCommit): void {
     for (const change of changes) {
+      if (change.type === "deleteRange") {
+        this.lagged();
+        return;
+      }
       const name = nameOf(change.key);
       if (name === undefined) continue;
       const row = this.#rows.get(name);

@@ -27,10 +27,11 @@ export const REQUEST = {
   close: 11,
   verify: 12,
   more: 13,
+  count: 14,
 } as const;
 
 /** Numbers of the variants of `Mutation`. */
-export const MUTATION = { set: 0, delete: 1, sum: 2, min: 3, max: 4 } as const;
+export const MUTATION = { set: 0, delete: 1, sum: 2, min: 3, max: 4, deleteRange: 5 } as const;
 
 /** What a frame says of itself. */
 export interface RequestHeader {

@@ -73,12 +73,14 @@ export type Response =
   | { type: "done" }
   | { type: "stats"; stats: RawStats }
   | { type: "status"; status: RawStatus }
-  | { type: "verified"; verified: RawVerified };
+  | { type: "verified"; verified: RawVerified }
+  | { type: "counted"; count: number };
 
-/** What a commit did to a key. */
+/** What a commit did to a key, or to all keys of a range. */
 export type RawChange =
   | { type: "set"; key: Slice; value: Slice }
-  | { type: "delete" | "expire"; key: Slice };
+  | { type: "delete" | "expire"; key: Slice }
+  | { type: "deleteRange"; start: Slice; end: Slice };
 
 /** Something that happened. */
 export type RawEvent =
@@ -138,6 +140,8 @@ function readResponse(r: ByteReader): Response {
       return { type: "status", status: readStatus(r) };
     case 9:
       return { type: "verified", verified: readVerified(r) };
+    case 10:
+      return { type: "counted", count: r.varint() };
     default:
       throw new DecodeError(`unknown response ${variant}`);
   }
@@ -175,6 +179,8 @@ function readChange(r: ByteReader): RawChange {
       return { type: "delete", key };
     case 2:
       return { type: "expire", key };
+    case 3:
+      return { type: "deleteRange", start: key, end: readSlice(r) };
     default:
       throw new DecodeError(`unknown change ${variant}`);
   }

@@ -246,6 +246,7 @@ fn event_of(commit: Commit<'_>) -> Result<CommitEvent> {
             LoggedOp::Set { value, .. } => ChangeKind::Set(Bytes::copy(value)),
             LoggedOp::Delete => ChangeKind::Delete,
             LoggedOp::Expire => ChangeKind::Expire,
+            LoggedOp::DeleteRange { end } => ChangeKind::DeleteRange(Rc::from(end)),
         };
         changes.push(ChangeRecord { key: Rc::from(key), change });
     }

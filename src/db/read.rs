@@ -4,10 +4,13 @@ use super::Db;
 use crate::bytes::Bytes;
 use crate::env::Env;
 use crate::error::Result;
-use crate::merge::{Merge, Scan};
+use crate::merge::{Merge, Scan, Step};
 use crate::record::{Found, Record, alive};
 use crate::snapshot::Snapshot;
 use crate::stamp::Stamp;
+
+/// After so many entries that are counted, the clock is looked at.
+const COUNT_STRIDE: u64 = 256;
 
 /// A range of encoded keys.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +53,34 @@ impl<E: Env> Db<E> {
     ) -> Result<bool> {
         self.check_open()?;
         let _pin = self.snapshots.pin(snapshot.stamp);
+        Ok(!self.scan(range, snapshot).fill(sink).await?)
+    }
+
+    /// How many entries a range has. Other requests run in between.
+    ///
+    /// # Errors
+    /// As [`Db::get`]; `Closed` where the database is closed meanwhile.
+    pub async fn count(&self, range: Range<'_>, snapshot: Snapshot) -> Result<u64> {
+        self.check_open()?;
+        let _pin = self.snapshots.pin(snapshot.stamp);
+        let mut merge = self.scan(range, snapshot);
+        let mut count = 0;
+        loop {
+            let step = merge.step()?;
+            match step {
+                Step::Load => merge.load().await?,
+                Step::End => return Ok(count),
+                Step::Entry => count += 1,
+            }
+            let pause = step == Step::Load || count.is_multiple_of(COUNT_STRIDE);
+            if pause && self.env.slice_used_up() {
+                self.env.turn().await;
+                self.check_open()?;
+            }
+        }
+    }
+
+    fn scan(&self, range: Range<'_>, snapshot: Snapshot) -> Merge<E::Storage> {
         let view = self.view();
         let memtables: Vec<_> = [Some(&view.active), view.frozen.as_ref()]
             .into_iter()
@@ -59,7 +90,7 @@ impl<E: Env> Db<E> {
             .collect();
         let (start, end) = (range.start.to_vec(), range.end.to_vec());
         let scan = Scan { start, end, reverse: range.reverse, snapshot };
-        Ok(!Merge::scan(&memtables, &view.version, scan).fill(sink).await?)
+        Merge::scan(&memtables, &view.version, scan)
     }
 
     /// The newest version of a key at or below `at`, tombstones and expired entries included.

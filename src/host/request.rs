@@ -101,6 +101,7 @@ impl<E: Env> Requests<'_, E> {
                 self.reply(sequence, stats.map(Response::Stats));
             }
             Request::Status => self.status(sequence),
+            Request::Count(start, end) => self.count(sequence, start, end).await,
             Request::Close => {
                 self.host.db.sessions().forget(&self.connection.client);
                 let done = self.host.db.close().await;
@@ -179,6 +180,18 @@ impl<E: Env> Requests<'_, E> {
         Ok(found)
     }
 
+    async fn count(&self, sequence: u64, start: &[u8], end: &[u8]) {
+        let counted = match commit::validate_range(start, end) {
+            Ok(()) => {
+                let start = start.max(&[USER_KEYS_START]);
+                let range = Range { start, end, reverse: false };
+                self.host.db.count(range, self.host.db.snapshot()).await
+            }
+            Err(error) => Err(error),
+        };
+        self.reply(sequence, counted.map(Response::Counted));
+    }
+
     async fn list(&self, sequence: u64, list: &List<'_>) {
         let mut out = Vec::new();
         let page = self.page(list, &mut out).await;
@@ -213,7 +226,9 @@ impl<E: Env> Requests<'_, E> {
                 let Op::Set { value, .. } = record.op else { return true };
                 varint::put_bytes(out, record.key);
                 out.extend_from_slice(&record.stamp.to_bytes());
-                varint::put_bytes(out, value);
+                if !list.keys_only {
+                    varint::put_bytes(out, value);
+                }
                 count += 1;
                 count < list.limit && out.len() < limits::PAGE_BYTES
             })

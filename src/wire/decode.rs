@@ -44,6 +44,7 @@ fn request<'a>(rest: &mut Reader<'a>) -> Option<Request<'a>> {
         11 => Request::Close,
         12 => Request::Verify,
         13 => Request::More(rest.u32()?),
+        14 => Request::Count(blob(rest)?, blob(rest)?),
         _ => return None,
     })
 }
@@ -60,6 +61,7 @@ fn list<'a>(rest: &mut Reader<'a>) -> Option<List<'a>> {
         limit: rest.u32()?,
         lease: rest.maybe(Reader::u64)?,
         keep: rest.flag()?,
+        keys_only: rest.flag()?,
     })
 }
 
@@ -114,7 +116,7 @@ mod tests {
         let blobs = || (0..rng.below(4)).map(|_| blob()).collect::<Vec<_>>();
         let maybe = || rng.one_in(2).then(|| rng.next() >> rng.below(64));
         let flag = || rng.one_in(2);
-        match rng.below(13) {
+        match rng.below(15) {
             0 => Request::Get(blob()),
             1 => Request::GetMany(blobs()),
             2 => Request::List(List {
@@ -124,6 +126,7 @@ mod tests {
                 limit: rng.next() as u32,
                 lease: maybe(),
                 keep: flag(),
+                keys_only: flag(),
             }),
             3 => Request::Release(rng.next()),
             4 => Request::Commit(some_commit(rng, &blobs(), &maybe)),
@@ -138,7 +141,9 @@ mod tests {
             9 => Request::Stats,
             10 => Request::Status,
             11 => Request::Close,
-            _ => Request::Verify,
+            12 => Request::Verify,
+            13 => Request::More(rng.next() as u32),
+            _ => Request::Count(blob(), blob()),
         }
     }
 

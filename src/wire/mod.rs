@@ -79,6 +79,8 @@ pub enum Request<'a> {
     Verify,
     /// The next events of a subscription to changes that catches up; answered as that was.
     More(u32),
+    /// Counts the entries of a range, from its start and before its end; answered by `Counted`.
+    Count(Blob<'a>, Blob<'a>),
 }
 
 /// A page of a range of keys.
@@ -96,6 +98,8 @@ pub struct List<'a> {
     pub lease: Option<u64>,
     /// Whether a lease is wanted for a next page, should there be one.
     pub keep: bool,
+    /// Whether the entries of the page are to have no values.
+    pub keys_only: bool,
 }
 
 /// A commit.
@@ -233,6 +237,8 @@ pub enum Response<'a> {
     Status(Status<'a>),
     /// What is damaged.
     Verified(Verified<'a>),
+    /// How many entries there are.
+    Counted(u64),
 }
 
 /// An error on the wire.
@@ -265,7 +271,8 @@ pub struct Page<'a> {
     /// How many entries follow.
     pub count: u32,
     /// The entries, each: key (varint length, bytes), versionstamp (10 bytes), value (varint
-    /// length, bytes). One byte string, so that the engine writes it while it reads.
+    /// length, bytes; left out of a list of keys only). One byte string, so that the engine writes
+    /// it while it reads.
     #[serde(borrow)]
     pub entries: Blob<'a>,
 }

@@ -54,7 +54,8 @@ const live = (storage: (typeof DURABLE)[number]) =>
     while (stamp !== versionstamp) {
       const { value: event } = await events.read();
       stamp = event?.versionstamp ?? versionstamp;
-      heard.push(event?.type === "commit" && event.changes[0]?.key[0]);
+      const change = event?.type === "commit" ? event.changes[0] : undefined;
+      heard.push(change !== undefined && "key" in change && change.key[0]);
     }
     const { epoch } = await kv.status();
     await kv.close();

@@ -65,7 +65,7 @@ describe("changes", () => {
     const reader = kv.changes<number>(ranges).getReader();
     for (const key of [["a"], ["a", 1], ["b", 1], ["c", 1]]) await kv.set(key, 0);
     const keys = (await take(reader, 2)).flatMap((event) =>
-      event.type === "commit" ? event.changes.map(({ key }) => key) : [],
+      event.type === "commit" ? event.changes.map((change) => "key" in change && change.key) : [],
     );
     assert.deepEqual(keys, [
       ["a", 1],

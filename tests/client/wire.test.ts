@@ -37,6 +37,8 @@ const CALLS: Record<string, (kv: Kv) => unknown> = {
   "list of a prefix": (kv) => kv.list({ prefix: ["a"] }).next(),
   "list of five in reverse": (kv) =>
     kv.list({ start: ["a"], end: ["b"] }, { limit: 5, reverse: true }).next(),
+  "list of keys": (kv) => kv.list({ prefix: ["a"] }, { keysOnly: true }).next(),
+  count: (kv) => kv.count({ start: ["a"], end: ["b"] }),
   "second page of a list": async (kv) => {
     const list = kv.list({ prefix: ["a"] });
     await list.next();
@@ -53,6 +55,7 @@ const CALLS: Record<string, (kv: Kv) => unknown> = {
   "set with a versionstamp in its key": (kv) => kv.set(["a", kv.commitVersionstamp()], "x"),
   "set of 199 bytes": (kv) => kv.set(["a"], LONG),
   "delete, relaxed": (kv) => kv.delete(["a"], { durability: "relaxed" }),
+  "delete of a range": (kv) => kv.deleteRange({ prefix: ["a"] }),
   atomic: (kv) =>
     kv
       .atomic()
@@ -63,6 +66,7 @@ const CALLS: Record<string, (kv: Kv) => unknown> = {
       .min(["a"], 5n)
       .mutate({ type: "max", key: ["a"], value: new KvU64(5n) })
       .mutate({ type: "sum", key: ["b"], value: 1 })
+      .deleteRange({ start: ["a"], end: ["b"] })
       .commit(),
   watch: (kv) => kv.watch([["a"], ["b"]]),
   changes: (kv) => kv.changes(),

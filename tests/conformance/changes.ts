@@ -18,7 +18,7 @@ export const changes: Suite = {
     const event = (await next(reader)) as KvCommit;
     same(event.versionstamp, second.ok && second.versionstamp);
     same(
-      event.changes.map(({ type, key }) => [type, key]),
+      event.changes.map((change) => [change.type, "key" in change && change.key]),
       [
         ["delete", ["a"]],
         ["set", ["b"]],
@@ -43,13 +43,32 @@ export const changes: Suite = {
   "only commits that touch the range arrive, with only the changes in it": async ({ kv }) => {
     const reader = kv.changes([{ prefix: ["a"] }, { start: ["x"], end: ["y"] }]).getReader();
     const touched = async (event: Promise<unknown>) =>
-      ((await event) as KvCommit).changes.map((change) => change.key);
+      ((await event) as KvCommit).changes.map((change) => "key" in change && change.key);
     await kv.set(["b"], 1);
     await kv.atomic().set(["a"], 0).set(["a", 1], 1).set(["b"], 2).set(["x"], 3).commit();
     same(await touched(next(reader)), [["a", 1], ["x"]]);
     await kv.set(["y"], 1);
     await kv.delete(["x", 1]);
     same(await touched(next(reader)), [["x", 1]]);
+    await reader.cancel();
+  },
+
+  "a deleted range is one change, told to every range that it overlaps": async ({ kv }) => {
+    const reader = kv.changes({ start: ["n", 5], end: ["n", 6] }).getReader();
+    await Promise.all([1, 2, 3].map((n) => kv.set(["n", n], n)));
+    await kv.deleteRange({ start: ["a"], end: ["n", 5] });
+    const selectors = [
+      { prefix: ["n"] },
+      { prefix: [] },
+      { prefix: ["n"], start: ["n", 2] },
+      { prefix: ["n"], end: ["n", true] },
+      { start: ["a"], end: ["z"] },
+    ];
+    for (const selector of selectors) {
+      const { versionstamp } = await kv.deleteRange(selector);
+      const changes = [{ type: "deleteRange", selector }];
+      same(await next(reader), { type: "commit", versionstamp, changes });
+    }
     await reader.cancel();
   },
 

@@ -12,6 +12,7 @@ import { keys } from "./keys.ts";
 import { limits } from "./limits.ts";
 import { list } from "./list.ts";
 import { numbers } from "./numbers.ts";
+import { ranges } from "./ranges.ts";
 import { reads } from "./reads.ts";
 import { selectors } from "./selectors.ts";
 import { values } from "./values.ts";
@@ -35,6 +36,7 @@ export const chapters: Record<string, Suite> = {
   reads,
   list,
   selectors,
+  ranges,
   commits,
   numbers,
   expiry,

@@ -35,6 +35,10 @@ interface Subscribed {
   after: string | undefined;
 }
 
+function isTouched(key: Hex, [type, start, bytes]: Change): boolean {
+  return type === 3 ? start <= key && key < hexOf(bytes as Uint8Array) : key === start;
+}
+
 export class MemoryHost {
   readonly epoch: number;
   readonly #files: Files;
@@ -121,6 +125,13 @@ export class MemoryHost {
         w.u8(0);
         return;
       }
+      case "count": {
+        const within = [...entries.keys()].filter(
+          (key) => request.start <= key && key < request.end,
+        );
+        out.reply(sequence, 10).varint(within.length);
+        return;
+      }
       case "verify": {
         const w = out.reply(sequence, 9);
         const damage = 0;
@@ -188,7 +199,7 @@ export class MemoryHost {
     for (const [key, { versionstamp, value }] of page) {
       w.sized(bytesOf(key));
       writeVersionstamp(w, versionstamp);
-      w.sized(value);
+      if (!list.keysOnly) w.sized(value);
     }
     w.endSized(rows);
   }
@@ -210,6 +221,11 @@ export class MemoryHost {
       if (mutation.type === "delete") {
         entries.delete(key);
         changes.push([1, key]);
+      } else if (mutation.type === "deleteRange") {
+        const end = mutation.end as Hex;
+        const within = [...entries.keys()].filter((one) => key <= one && one < end);
+        for (const one of within) entries.delete(one);
+        changes.push([3, key, bytesOf(end)]);
       } else {
         const value = computed(mutation, entries.get(key)?.value);
         entries.set(key, { versionstamp, value });
@@ -235,7 +251,9 @@ export class MemoryHost {
     this.#files.log.push({ stamp: this.#stamp, changes });
     for (const [id, keys] of this.#watches) {
       const touched = keys.flatMap((key, place): [number, Entry | undefined][] =>
-        changes.some((change) => change[1] === key) ? [[place, this.#files.entries.get(key)]] : [],
+        changes.some((change) => isTouched(key, change))
+          ? [[place, this.#files.entries.get(key)]]
+          : [],
       );
       if (touched.length > 0) out.watch(id, this.#stamp, touched);
     }
@@ -245,8 +263,10 @@ export class MemoryHost {
   }
 
   #send(id: number, to: Subscribed, stamp: string, changes: Change[], out: ResponseWriter): void {
-    const touched = changes.filter(([, key]) =>
-      to.ranges.some(([start, end]) => start <= key && key < end),
+    const touched = changes.filter(([type, key, bytes]) =>
+      to.ranges.some(([start, end]) =>
+        type === 3 ? start < hexOf(bytes as Uint8Array) && key < end : start <= key && key < end,
+      ),
     );
     if (touched.length > 0) out.changes(id, stamp, touched);
   }
@@ -258,7 +278,7 @@ function computed({ type, value = new Uint8Array() }: Mutation, before?: Uint8Ar
   const numbers = [before, value].map((bytes) => Buffer.from(bytes).readBigUInt64LE(1));
   const [a = 0n, b = 0n] = numbers;
   const [low = a, high = a] = a < b ? [a, b] : [b, a];
-  const result = { sum: a + b, min: low, max: high, delete: 0n }[type];
+  const result = { sum: a + b, min: low, max: high, delete: 0n, deleteRange: 0n }[type];
   const bytes = Buffer.alloc(9, 2);
   bytes.writeBigUInt64LE(BigInt.asUintN(64, result), 1);
   return new Uint8Array(bytes);

@@ -12,8 +12,10 @@ export interface Check {
 }
 
 export interface Mutation {
-  type: "set" | "delete" | "sum" | "min" | "max";
+  type: "set" | "delete" | "sum" | "min" | "max" | "deleteRange";
+  /** Of a range, where it starts. */
   key: Hex;
+  end?: Hex;
   value?: Uint8Array;
   expireIn?: number | undefined;
   stampKey?: boolean;
@@ -30,7 +32,9 @@ export type Request =
       limit: number;
       lease: number | undefined;
       keep: boolean;
+      keysOnly: boolean;
     }
+  | { type: "count"; start: Hex; end: Hex }
   | { type: "release"; lease: number }
   | {
       type: "commit";
@@ -102,6 +106,7 @@ function readRequest(r: ByteReader): Request {
         limit: r.varint(),
         lease: option(r, () => r.varint()),
         keep: boolean(r),
+        keysOnly: boolean(r),
       };
     case 3:
       return { type: "release", lease: r.varint() };
@@ -125,6 +130,8 @@ function readRequest(r: ByteReader): Request {
       return { type: "unsubscribe", id: r.varint() };
     case 13:
       return { type: "more", id: r.varint() };
+    case 14:
+      return { type: "count", start: hex(r), end: hex(r) };
     default: {
       const type = (["flush", "stats", "status", "close", "verify"] as const)[variant - 8];
       if (type === undefined) throw new Error(`unknown request ${variant}`);
@@ -134,10 +141,11 @@ function readRequest(r: ByteReader): Request {
 }
 
 function readMutation(r: ByteReader): Mutation {
-  const type = (["set", "delete", "sum", "min", "max"] as const)[r.varint()];
+  const type = (["set", "delete", "sum", "min", "max", "deleteRange"] as const)[r.varint()];
   if (type === undefined) throw new Error("unknown mutation");
   const key = hex(r);
   if (type === "delete") return { type, key };
+  if (type === "deleteRange") return { type, key, end: hex(r) };
   const value = r.sized().slice();
   if (type !== "set") return { type, key, value };
   return { type, key, value, expireIn: option(r, () => r.varint()), stampKey: boolean(r) };
