@@ -234,6 +234,7 @@ impl<S: Storage> TableBuilder<S> {
             sets: self.meta.sets,
             deletes: self.meta.deletes,
             id: self.meta.id,
+            deleted_ranges: self.meta.ranges,
             format: FORMAT,
         };
         let footer = footer.encode(self.meta.salt, self.offset());

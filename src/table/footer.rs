@@ -59,6 +59,8 @@ pub struct Footer {
     pub deletes: u64,
     /// As in `TableMeta`.
     pub id: u64,
+    /// How many deleted ranges the block of them has: `ranges` in `TableMeta`.
+    pub deleted_ranges: u64,
     /// The version of the table's format.
     pub format: u16,
 }
@@ -77,7 +79,8 @@ impl Footer {
                 &self.sets.to_le_bytes(),
                 &self.deletes.to_le_bytes(),
                 &self.id.to_le_bytes(),
-                &[0; 32],
+                &self.deleted_ranges.to_le_bytes(),
+                &[0; 24],
                 &(FOOTER_BYTES as u32).to_le_bytes(),
                 &self.format.to_le_bytes(),
                 &[0; 2],
@@ -137,6 +140,7 @@ impl Footer {
             sets: take_u64(rest)?,
             deletes: take_u64(rest)?,
             id: take_u64(rest)?,
+            deleted_ranges: take_u64(rest)?,
             format,
         })
     }
