@@ -59,6 +59,9 @@ fn apply(state: &mut State, events: &[CommitEvent]) {
         match &change.change {
             ChangeKind::Set(value) => drop(state.insert(change.key.to_vec(), value.to_vec())),
             ChangeKind::Delete | ChangeKind::Expire => drop(state.remove(&*change.key)),
+            ChangeKind::DeleteRange(end) => {
+                state.retain(|key, _| **key < *change.key || **end <= **key);
+            }
         }
     }
 }
