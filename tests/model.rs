@@ -170,7 +170,8 @@ impl Run {
             true => alive.rev().take(limit).collect(),
             false => alive.take(limit).collect(),
         };
-        assert_eq!(found, expected);
+        let differ: Vec<_> = found.iter().zip(&expected).filter(|(a, b)| a != b).collect();
+        assert_eq!((found.len(), differ), (expected.len(), vec![]), "reverse: {reverse}");
     }
 
     fn take_snapshot(&mut self) {

@@ -17,8 +17,8 @@ const HIDDEN_SHARE: u64 = 16;
 impl<E: Env> Db<E> {
     /// Whether [`Db::upkeep`] has something to do.
     pub fn wants_upkeep(&self) -> bool {
-        if self.closed.get() || self.poisoned.get() || self.failure.borrow().is_some() {
-            return false;
+        if self.closed.get() || self.failure.borrow().is_some() {
+            return self.repair_due.get() && !self.closed.get();
         }
         if self.held_up.get() && self.snapshots.is_unused() {
             self.appraise();
@@ -30,6 +30,7 @@ impl<E: Env> Db<E> {
     /// something fails; that stands in `failure()` until a later flush succeeds.
     pub async fn upkeep(&self) {
         while self.wants_upkeep() {
+            self.repair_soon().await;
             if self.hides_much() && self.freeze_for_space().await.is_err() {
                 return;
             }
@@ -42,6 +43,17 @@ impl<E: Env> Db<E> {
                 self.note(&compacted.map(|_| ()));
                 self.env.turn().await;
             }
+        }
+    }
+
+    /// Tries once to repair what a failed write has left, for a page may go before it writes again:
+    /// the storage may forget what it failed to flush, though it can be read until then.
+    async fn repair_soon(&self) {
+        if self.repair_due.get() {
+            let _turn = self.entrance.enter().await;
+            // Where this fails the next write tries again, and tells its caller.
+            let _ = self.repair_if_needed().await;
+            self.repair_due.set(false);
         }
     }
 

@@ -125,6 +125,8 @@ pub struct Db<E: Env> {
     view: RefCell<Rc<View<E>>>,
     /// Found out once for each view: it is asked for after every frame.
     upkeep_due: Cell<bool>,
+    /// A write has failed since upkeep last tried to repair.
+    repair_due: Cell<bool>,
     /// A reader keeps tombstones from being dropped: whether upkeep is due is asked again once it
     /// is gone.
     held_up: Cell<bool>,
@@ -302,6 +304,7 @@ impl<E: Env> Db<E> {
         // An expiry may be among what is undone.
         self.next_expiry_ms.set(0);
         self.poisoned.set(true);
+        self.repair_due.set(true);
         *self.failure.borrow_mut() = Some(error.clone());
     }
 }

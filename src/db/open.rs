@@ -105,6 +105,7 @@ impl<E: Env> Db<E> {
         let db = Db {
             tables,
             upkeep_due: Cell::new(false),
+            repair_due: Cell::new(false),
             held_up: Cell::new(false),
             deletes_due: Cell::new(u64::MAX),
             pace: Pace::default(),

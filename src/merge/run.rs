@@ -79,7 +79,6 @@ impl<S: Storage> RunCursor<S> {
         let skips = self.cursor.as_ref().is_some_and(|cursor| cursor.meta().newest < stamp);
         if self.passed >= PASSED_MAX && skips {
             self.passed = 0;
-            self.held.version = None;
             self.skip = Some((edge, stamp));
         }
     }
