@@ -60,9 +60,15 @@ export const ranges: Suite = {
   "a check of a key in a deleted range finds no entry, and a watch sees it go": async ({ kv }) => {
     await kv.set(["n", 1], 1);
     const reader = kv.watch([["n", 1], ["other"]]).getReader();
-    same((await next(reader)).map(({ value }) => value), [1, null]);
+    same(
+      (await next(reader)).map(({ value }) => value),
+      [1, null],
+    );
     await kv.deleteRange({ prefix: ["n"] });
-    same((await next(reader)).map(({ value }) => value), [null, null]);
+    same(
+      (await next(reader)).map(({ value }) => value),
+      [null, null],
+    );
     await reader.cancel();
     const check = { key: ["n", 1], versionstamp: null };
     same((await kv.atomic().check(check).set(["n", 1], 2).commit()).ok, true);
