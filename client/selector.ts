@@ -61,11 +61,12 @@ export function decodeSelector(start: Uint8Array, end: Uint8Array): KvListSelect
   // What a prefix means begins and ends with a byte that no part of a key does.
   const fromPrefix = isWhole || (start[start.length - 1] === 0 && !isKey(start));
   const toPrefix = end[end.length - 1] === 0xff && !isKey(end);
-  const prefix = decodeKey(toPrefix ? end : start, 0, (toPrefix ? end : start).length - 1);
-  if (fromPrefix && toPrefix) return { prefix };
-  if (fromPrefix) return { prefix, end: decodeKey(end, 0, end.length) };
-  const first = decodeKey(start, 0, start.length);
-  return toPrefix ? { prefix, start: first } : { start: first, end: decodeKey(end, 0, end.length) };
+  const key = (bytes: Uint8Array) => decodeKey(bytes, 0, bytes.length);
+  const prefix = (bytes: Uint8Array) => decodeKey(bytes, 0, bytes.length - 1);
+  if (fromPrefix && toPrefix) return { prefix: prefix(start) };
+  if (fromPrefix) return { prefix: prefix(start), end: key(end) };
+  if (toPrefix) return { prefix: prefix(end), start: key(start) };
+  return { start: key(start), end: key(end) };
 }
 
 function isKey(bytes: Uint8Array): boolean {

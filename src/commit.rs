@@ -1,5 +1,6 @@
 //! A commit before it is logged: validated, its checks decided, its mutations turned into plain
-//! sets and deletes, of keys and of ranges. Nothing here changes the database; a commit that fails leaves no trace.
+//! sets and deletes, of keys and of ranges. Nothing here changes the database; a commit that fails
+//! leaves no trace.
 
 use crate::bytes::Bytes;
 use crate::error::{Code, Error, Result};

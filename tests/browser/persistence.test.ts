@@ -59,6 +59,21 @@ const openingFails = (page: Page, storage: "auto" | (typeof DURABLE)[number], na
   );
 
 for (const storage of DURABLE) {
+  test(`${storage}: a deleted range stays deleted after a reload`, async () => {
+    const page = await visitor.visit();
+    const name = `ranges-${storage}`;
+    await fill(page, storage, name);
+    await page.evaluate(
+      async ([storage, name]) => {
+        const kv = await kvass.openKv(name, { storage });
+        await kv.deleteRange({ prefix: ["n"], start: ["n", 100] });
+      },
+      [storage, name] as const,
+    );
+    await page.reload();
+    assert.equal(await count(page, storage, name), 100);
+  });
+
   test(`${storage}: changes go on after a reload, with no gap and no repeat`, async () => {
     const page = await visitor.visit();
     const name = `changes-${storage}`;

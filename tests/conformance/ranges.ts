@@ -24,14 +24,6 @@ export const ranges: Suite = {
     same(await valuesOf(kv, { prefix: [] }), []);
   },
 
-  "a deleted range stays deleted when the database is opened again": async ({ kv, reopen }) => {
-    await fill(kv, ENTRIES);
-    await kv.deleteRange({ prefix: ["n"] });
-    await kv.set(["n", 5], "again");
-    await kv.close();
-    same(await valuesOf(await reopen(), { prefix: [] }), ["again"]);
-  },
-
   "in a commit it removes what was there and what the commit wrote before": async ({ kv }) => {
     await fill(kv, ENTRIES.slice(0, 5));
     const result = await kv
