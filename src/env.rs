@@ -25,10 +25,15 @@ pub trait Env: 'static {
     /// Fills `buffer` with random bytes (file salts).
     fn fill_random(&self, buffer: &mut [u8]);
 
-    /// Resolves once the requests that are already waiting have been taken in. Compaction calls
-    /// it between slices, and a strict group before its flush, so that the commits queued behind
-    /// it share that flush.
+    /// Resolves once the requests that are already waiting have been taken in. A strict
+    /// group calls it before its flush, so that the commits queued behind it share that flush.
     fn turn(&self) -> impl Future<Output = ()>;
+
+    /// As [`Env::turn`], for a background task that has used up its slice: while requests keep
+    /// coming in, it may leave them more time than a turn.
+    fn rest(&self) -> impl Future<Output = ()> {
+        self.turn()
+    }
 
     /// Bytes of memory that the engine runs in, where that is known; 0 where it is not.
     fn memory_bytes(&self) -> u64 {

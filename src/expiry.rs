@@ -34,11 +34,6 @@ pub fn parse(row: &[u8]) -> Option<(u64, &[u8])> {
     Some((u64::from_be_bytes(*time), key))
 }
 
-/// The range of all rows that are due at `now_ms`.
-pub fn due(now_ms: u64) -> (Vec<u8>, Vec<u8>) {
-    (row(0, &[]), row(now_ms.saturating_add(1), &[]))
-}
-
 /// The range of all rows.
 pub fn all() -> (Vec<u8>, Vec<u8>) {
     (row(0, &[]), vec![PREFIX[0], PREFIX[1] + 1])
@@ -53,8 +48,8 @@ mod tests {
         assert!(row(1, b"\x02z\x00") < row(2, b"\x02a\x00"));
         assert!(row(u64::MAX, b"\xff") < vec![USER_KEYS_START]);
         assert_eq!(parse(&row(7, b"\x02a\x00")), Some((7, &b"\x02a\x00"[..])));
-        let (start, end) = due(7);
-        assert!(start <= row(7, b"k") && row(7, b"k") < end && end <= row(8, b""));
+        let (start, end) = all();
+        assert!(start <= row(0, b"k") && row(u64::MAX, b"\xff") < end);
         assert_eq!(parse(b"\x00X12345678"), None);
     }
 }

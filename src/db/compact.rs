@@ -41,7 +41,7 @@ impl<E: Env> Db<E> {
                 }
                 let compacted = self.compact().await;
                 self.note(&compacted.map(|_| ()));
-                self.env.turn().await;
+                self.env.rest().await;
             }
         }
     }
@@ -169,7 +169,7 @@ impl<E: Env> Db<E> {
     pub(super) async fn breathe(&self, worked: usize) {
         let awaited = self.pace.worked(worked);
         if awaited || self.env.slice_used_up() {
-            self.env.turn().await;
+            self.env.rest().await;
         }
     }
 

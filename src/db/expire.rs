@@ -13,9 +13,11 @@ use crate::stamp::Stamp;
 use crate::wal::payload::Head;
 use std::borrow::Cow;
 
-/// Rows of the index taken by one commit, so that a million keys that expire together don't
-/// hold up other commits.
-const ROWS_MAX: usize = 1_000;
+/// Rows of the index taken by one commit, at the most, so that a million keys that expire together
+/// don't hold up other commits.
+const ROWS_MAX: usize = 512;
+/// After so many rows each, a commit ends if its slice is used up.
+const ROWS_STRIDE: usize = 32;
 
 /// How long expiry waits after a failure, in milliseconds.
 const RETRY_MS: u64 = 1_000;
@@ -38,22 +40,29 @@ impl<E: Env> Db<E> {
         self.make_room().await?;
         let generation = self.generation();
         let now_ms = self.now_ms();
-        let rows = self.due_rows(now_ms).await?;
+        let (rows, mut next_ms) = self.due_rows(now_ms).await?;
         let mut staged = Vec::with_capacity(2 * rows.len());
-        for row in &rows {
+        let mut last = None;
+        for (count, row) in rows.iter().enumerate() {
+            if count > 0 && count % ROWS_STRIDE == 0 && self.env.slice_used_up() {
+                next_ms = now_ms;
+                break;
+            }
             self.stage_row(row, &mut staged).await?;
+            last = Some(row);
         }
         if let Some(error) = self.undone_since(generation) {
             return Err(error);
         }
-        if !staged.is_empty() {
+        if let Some(last) = last {
             let (stamp, verdict) = (self.next_stamp()?, Verdict::Applied);
             self.apply(Head { stamp, time_ms: now_ms, sender: None, verdict }, &staged)?;
+            self.expiry_floor.replace([last, &[0][..]].concat());
         }
+        self.next_expiry_ms.set(next_ms);
         let through = self.assigned.get();
-        let ahead = self.look_ahead(now_ms, generation).await;
         drop(turn);
-        self.settle(generation, through, false).await.and(ahead)
+        self.settle(generation, through, false).await
     }
 
     /// As [`Db::expire`], for a caller that has nobody to tell: a failure is kept for
@@ -66,16 +75,46 @@ impl<E: Env> Db<E> {
         }
     }
 
-    async fn due_rows(&self, now_ms: u64) -> Result<Vec<Vec<u8>>> {
-        let (start, end) = expiry::due(now_ms);
-        let mut rows = Vec::new();
-        let range = Range { start: &start, end: &end, reverse: false };
+    /// The first rows that are due, and the time of the first one behind them.
+    ///
+    /// It begins where the last batch ended: the tombstones of all rows before that would have to
+    /// be passed over again for every batch.
+    async fn due_rows(&self, now_ms: u64) -> Result<(Vec<Vec<u8>>, u64)> {
+        let start = self.expiry_floor.borrow().clone();
+        let (mut rows, mut next_ms) = (Vec::new(), u64::MAX);
+        let range = Range { start: &start, end: &expiry::all().1, reverse: false };
         self.list(range, self.newest(now_ms), |entry| {
-            rows.push(entry.key.to_vec());
-            rows.len() < ROWS_MAX
+            let time_ms = expiry::parse(entry.key).map_or(u64::MAX, |(time_ms, _)| time_ms);
+            let takes = time_ms <= now_ms && rows.len() < ROWS_MAX;
+            if takes {
+                rows.push(entry.key.to_vec())
+            } else {
+                next_ms = time_ms
+            }
+            takes
         })
         .await?;
-        Ok(rows)
+        Ok((rows, next_ms))
+    }
+
+    /// Notes that something expires at a time; 0 is never.
+    pub(super) fn expires_at(&self, expires_at: u64, key: &[u8]) {
+        if expires_at == 0 {
+            return;
+        }
+        self.next_expiry_ms.set(self.next_expiry_ms.get().min(expires_at));
+        let mut floor = self.expiry_floor.borrow_mut();
+        if expiry::parse(&floor).is_some_and(|(floor_ms, _)| expires_at <= floor_ms) {
+            let row = expiry::row(expires_at, key);
+            if row < *floor {
+                *floor = row;
+            }
+        }
+    }
+
+    /// Looks at the whole index the next time: rows that were taken may be back.
+    pub(super) fn forget_expiry_floor(&self) {
+        self.expiry_floor.replace(expiry::all().0);
     }
 
     /// Stages the end of a row, and of its entry if that still expires when the row says.
@@ -91,6 +130,7 @@ impl<E: Env> Db<E> {
         Ok(())
     }
 
+<<<<<<< HEAD
     /// Finds out when something expires next. Inside the entrance: no commit comes in meanwhile;
     /// but what was undone since `generation` may expire again.
     async fn look_ahead(&self, now_ms: u64, generation: usize) -> Result<()> {
@@ -108,8 +148,115 @@ impl<E: Env> Db<E> {
         Ok(())
     }
 
+=======
+>>>>>>> b6e76a1 (Let a million entries that expire at once cost each what a few do)
     /// Everything there is, unpublished commits included.
     fn newest(&self, now_ms: u64) -> Snapshot {
         Snapshot { stamp: Stamp::MAX, time_ms: now_ms }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::Options;
+    use crate::env::manual::{ManualEnv, block_on};
+    use crate::limits::Budgets;
+    use crate::storage::MemoryStorage;
+    use crate::wire::{Blob, Commit, Mutation};
+    use std::rc::Rc;
+
+    type Store = Rc<Db<ManualEnv<MemoryStorage>>>;
+
+    fn open() -> Store {
+        let budgets = Budgets {
+            memtable_bytes: 16 * 1024,
+            table_bytes: 8 * 1024,
+            level1_bytes: 32 * 1024,
+            cache_bytes: 64 * 1024,
+            ..Budgets::default()
+        };
+        let env = ManualEnv::new(Rc::new(MemoryStorage::new()), 1_000, 1);
+        block_on(Db::open(env, Options { budgets, ..Options::default() })).unwrap()
+    }
+
+    fn set(db: &Store, number: u64, expire_in_ms: u64) {
+        let key = [&[2][..], format!("{number:06}").as_bytes(), &[0]].concat();
+        let mutation = Mutation::Set {
+            key: Blob(&key),
+            value: Blob(&[4, 0, 0, 0, 0, 0, 0, 0, 0]),
+            expire_in_ms: Some(expire_in_ms),
+            stamp_key: false,
+        };
+        let commit = Commit { checks: vec![], mutations: vec![mutation], durability: None };
+        assert!(block_on(db.commit(&[&commit])).remove(0).is_ok());
+    }
+
+    /// Has so many entries expire at once; returns how many batches that takes, and how often they
+    /// look for a block.
+    fn expire_all(count: u64) -> (u64, u64) {
+        let db = open();
+        (0..count).for_each(|number| set(&db, number * 7919 % count, 1_000));
+        block_on(db.upkeep());
+        db.env().set_now_ms(2_000);
+        let lookups = || {
+            let stats = db.tables.cache.stats();
+            stats.hits + stats.misses
+        };
+        let (before, mut batches) = (lookups(), 0);
+        while db.next_expiry_ms() <= 2_000 {
+            let floor = db.expiry_floor.borrow().clone();
+            block_on(db.expire()).unwrap();
+            assert!(floor < *db.expiry_floor.borrow(), "a batch begins where the last one ended");
+            batches += 1;
+        }
+        assert_eq!(db.next_expiry_ms(), u64::MAX);
+        (batches, lookups() - before)
+    }
+
+    #[test]
+    fn many_entries_that_expire_at_once_cost_each_what_few_do() {
+        let (few, many) = (expire_all(1_000), expire_all(8_000));
+        let a_key = |(_, lookups): (u64, u64), count: u64| lookups as f64 / count as f64;
+        let ratio = a_key(many, 8_000) / a_key(few, 1_000);
+        assert!(ratio < 2.0, "{few:?} and {many:?}");
+        assert_eq!(many.0, 8_000u64.div_ceil(ROWS_MAX as u64));
+    }
+
+    #[test]
+    fn a_batch_ends_when_its_slice_is_used_up() {
+        let db = open();
+        (0..200).for_each(|number| set(&db, number, 1_000));
+        db.env().set_now_ms(2_000);
+        db.env().set_slice_used_up(true);
+        let before = db.assigned();
+        block_on(db.expire()).unwrap();
+        assert_eq!(db.next_expiry_ms(), 2_000);
+        let gone = (0..200).filter(|number| {
+            let key = [&[2][..], format!("{number:06}").as_bytes(), &[0]].concat();
+            matches!(block_on(db.find(&key, Stamp::MAX)), Ok(Some(Found::Delete { .. })))
+        });
+        assert_eq!(gone.count(), ROWS_STRIDE);
+        assert_eq!(db.assigned().counter, before.counter + 1);
+    }
+
+    #[test]
+    fn what_is_set_to_expire_before_what_has_expired_expires_too() {
+        let db = open();
+        set(&db, 5, 1_000);
+        db.env().set_now_ms(2_000);
+        block_on(db.expire()).unwrap();
+        for (number, expire_in_ms) in [(7, 10), (4, 1), (3, 0)] {
+            set(&db, number, expire_in_ms);
+        }
+        db.env().set_now_ms(2_010);
+        while db.next_expiry_ms() <= 2_010 {
+            block_on(db.expire()).unwrap();
+        }
+        for number in [3, 4, 7] {
+            let key = [&[2][..], format!("{number:06}").as_bytes(), &[0]].concat();
+            let found = block_on(db.find(&key, Stamp::MAX)).unwrap();
+            assert!(matches!(found, Some(Found::Delete { .. })), "{number}");
+        }
     }
 }

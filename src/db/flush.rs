@@ -262,6 +262,7 @@ impl<E: Env> Db<E> {
             if removed.is_err() {
                 self.note(&removed);
             }
+            self.breathe(0).await;
         }
     }
 

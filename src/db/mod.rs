@@ -151,6 +151,8 @@ pub struct Db<E: Env> {
     frozen_through: Cell<Stamp>,
     now_ms: Cell<u64>,
     next_expiry_ms: Cell<u64>,
+    /// No row of the expiry index lies before this one.
+    expiry_floor: RefCell<Vec<u8>>,
     snapshots: Snapshots,
     sessions: Sessions,
 
@@ -291,6 +293,7 @@ impl<E: Env> Db<E> {
         let published = self.visible.get();
         self.view.borrow().active.roll_back(published);
         self.sessions.roll_back(published);
+        self.forget_expiry_floor();
         // The group goes with the commits; the repair starts on another log.
         let log = self.log.borrow().log().clone();
         *self.log.borrow_mut() = LogWriter::new(log, None);

@@ -120,6 +120,7 @@ impl<E: Env> Db<E> {
             strict_through: Cell::new(start),
             now_ms: Cell::new(env.now_ms()),
             next_expiry_ms: Cell::new(0),
+            expiry_floor: RefCell::new(crate::expiry::all().0),
             snapshots: Snapshots::default(),
             sessions: replay.sessions,
             sealed: RefCell::new(replay.logs),

@@ -227,7 +227,7 @@ impl<E: Env> Db<E> {
             let (owned, change) = match op {
                 StagedOp::Set { value, expires_at } => {
                     let (value, expires_at) = (Bytes::copy(value), *expires_at);
-                    self.expires_at(expires_at);
+                    self.expires_at(expires_at, &key);
                     let change = ChangeKind::Set(value.clone());
                     (Some(OwnedOp::Set { value, expires_at }), change)
                 }
@@ -368,13 +368,6 @@ impl<E: Env> Db<E> {
     fn published_in(&self, generation: usize) -> Stamp {
         let poisonings = self.poisonings.borrow();
         poisonings.get(generation).map_or(self.visible.get(), |poisoning| poisoning.published)
-    }
-
-    /// Notes that something expires at a time; 0 is never.
-    pub(super) fn expires_at(&self, expires_at: u64) {
-        if expires_at != 0 {
-            self.next_expiry_ms.set(self.next_expiry_ms.get().min(expires_at));
-        }
     }
 }
 

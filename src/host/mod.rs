@@ -70,6 +70,8 @@ pub struct Host<E: Env> {
     connections: RefCell<Vec<Rc<Connection>>>,
     post: Post,
     flush_due_ms: Cell<u64>,
+    /// Whether expired entries are being deleted: 0 or 1.
+    expiring: Cell<u32>,
 }
 
 impl<E: Env> Host<E> {
@@ -77,7 +79,8 @@ impl<E: Env> Host<E> {
     /// that no call of [`Host::frame`] returns go to `post`.
     pub fn new(db: Rc<Db<E>>, storage: &'static str, post: Post) -> Rc<Host<E>> {
         let flush_due_ms = Cell::new(u64::MAX);
-        Rc::new(Host { db, storage, connections: RefCell::default(), post, flush_due_ms })
+        let (connections, expiring) = (RefCell::default(), Cell::new(0));
+        Rc::new(Host { db, storage, connections, post, flush_due_ms, expiring })
     }
 
     /// The database.
@@ -178,7 +181,9 @@ impl<E: Env> Host<E> {
     /// `u64::MAX` for never.
     pub fn next_tick_ms(&self) -> u64 {
         let flush = if self.db.unflushed() { self.flush_due_ms.get() } else { u64::MAX };
-        flush.min(self.db.next_expiry_ms())
+        // A batch that is under way is not begun twice.
+        let expiry = if self.expiring.get() > 0 { u64::MAX } else { self.db.next_expiry_ms() };
+        flush.min(expiry)
     }
 
     /// Does what is due: flushes relaxed commits, logs expiries. A failure is kept for the next
@@ -189,7 +194,10 @@ impl<E: Env> Host<E> {
             self.flush_due_ms.set(u64::MAX);
             self.db.flush_in_background().await;
         }
-        if self.db.next_expiry_ms() <= now_ms {
+        if self.expiring.get() == 0 && self.db.next_expiry_ms() <= now_ms {
+            let _under_way = UnderWay::new(&self.expiring);
+            // What waits goes first, and a new slice begins.
+            self.db.env().turn().await;
             self.db.expire_in_background().await;
             self.expect_flush();
         }

@@ -18,6 +18,8 @@ use std::rc::Rc;
 
 /// What has gathered is written once it is this much, in bytes.
 const WRITE_BYTES: usize = 64 * 1024;
+/// What was written is flushed once it is this much, so that no flush takes long.
+const SYNC_BYTES: u64 = 1024 * 1024;
 
 /// Writes one table into a file that holds no bytes yet. It holds the open block, the index of
 /// the open leaf, a hash for every key below it, and what waits to be written.
@@ -29,6 +31,7 @@ pub struct TableBuilder<S: Storage> {
     /// The file from `written` on, up to and including the open data block.
     data: BlockBuilder,
     written: u64,
+    synced: u64,
     leaf: BlockBuilder,
     top: BlockBuilder,
     ranges: BlockBuilder,
@@ -70,6 +73,7 @@ impl<S: Storage> TableBuilder<S> {
             },
             data,
             written: 0,
+            synced: 0,
             leaf: BlockBuilder::new(INDEX_INTERVAL),
             top: BlockBuilder::new(INDEX_INTERVAL),
             ranges: BlockBuilder::new(INDEX_INTERVAL),
@@ -200,7 +204,7 @@ impl<S: Storage> TableBuilder<S> {
     /// Writes the closed blocks, if they are enough for a write.
     ///
     /// # Errors
-    /// Those of [`Storage::write`]; the builder is of no use after one.
+    /// Those of [`Storage::write`] and [`Storage::sync`]; the builder is of no use after one.
     pub async fn flush_if_due(&mut self) -> Result<()> {
         if self.data.closed().len() < WRITE_BYTES {
             return Ok(());
@@ -210,6 +214,10 @@ impl<S: Storage> TableBuilder<S> {
         self.storage.write(self.meta.file, self.written, closed, Durability::Relaxed).await?;
         self.written = written;
         self.data.clear_closed();
+        if self.written - self.synced >= SYNC_BYTES {
+            self.storage.sync(self.meta.file).await?;
+            self.synced = self.written;
+        }
         Ok(())
     }
 

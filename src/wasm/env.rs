@@ -8,8 +8,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
-/// How long a background task runs before it lets requests in, in milliseconds.
+/// How long a background task runs before it lets requests in, in milliseconds, while there are
+/// none and while they keep coming.
 const SLICE_MS: f64 = 4.0;
+const BUSY_SLICE_MS: f64 = 1.0;
+/// How many turns requests get before the next slice while they keep coming, at the most, and how
+/// many in a row without one show that they do no longer: an answer takes a moment to become the
+/// next request.
+const BUSY_TURNS: u32 = 8;
+const QUIET_TURNS: u32 = 3;
 /// What `crypto.getRandomValues` fills in one call, in bytes.
 const RANDOM_BYTES_MAX: usize = 65_536;
 
@@ -50,13 +57,26 @@ pub fn fill_random(buffer: &mut [u8]) {
 pub struct WebEnv {
     storage: Rc<WebStorage>,
     turns: Turns,
-    slice_start_ms: Cell<f64>,
+    /// When the last turn was over.
+    slice_start_ms: Rc<Cell<f64>>,
+    /// A request came in since this was last looked at.
+    asked: Cell<bool>,
+    /// Requests came in when the last rest began.
+    busy: Cell<bool>,
 }
 
 impl WebEnv {
     /// An environment whose first slice begins now.
     pub fn new(storage: Rc<WebStorage>) -> WebEnv {
-        WebEnv { storage, turns: Turns::new(), slice_start_ms: Cell::new(performance_now()) }
+        let slice_start_ms = Rc::new(Cell::new(performance_now()));
+        let turns = Turns::new(slice_start_ms.clone());
+        let (asked, busy) = (Cell::new(false), Cell::new(false));
+        WebEnv { storage, turns, slice_start_ms, asked, busy }
+    }
+
+    /// Notes that a request has come in.
+    pub fn asked(&self) {
+        self.asked.set(true);
     }
 }
 
@@ -77,7 +97,21 @@ impl Env for WebEnv {
 
     async fn turn(&self) {
         self.turns.take().await;
-        self.slice_start_ms.set(performance_now());
+    }
+
+    async fn rest(&self) {
+        let (mut turns, mut quiet) = (0, 0);
+        loop {
+            self.turns.take().await;
+            turns += 1;
+            quiet = if self.asked.replace(false) { 0 } else { quiet + 1 };
+            if turns == 1 {
+                self.busy.set(quiet == 0);
+            }
+            if !self.busy.get() || turns == BUSY_TURNS || quiet == QUIET_TURNS {
+                return;
+            }
+        }
     }
 
     fn memory_bytes(&self) -> u64 {
@@ -86,7 +120,8 @@ impl Env for WebEnv {
     }
 
     fn slice_used_up(&self) -> bool {
-        performance_now() - self.slice_start_ms.get() >= SLICE_MS
+        let slice_ms = if self.busy.get() { BUSY_SLICE_MS } else { SLICE_MS };
+        performance_now() - self.slice_start_ms.get() >= slice_ms
     }
 }
 
@@ -109,12 +144,14 @@ struct Line {
 }
 
 impl Turns {
-    fn new() -> Turns {
+    /// Each turn that is over notes its time in `over_ms`: all that goes on in it shares a slice.
+    fn new(over_ms: Rc<Cell<f64>>) -> Turns {
         let channel = MessageChannel::new();
         let line = Rc::new(Line::default());
         let receiver = line.clone();
         let on_message = Closure::<dyn FnMut()>::new(move || {
             receiver.received.set(receiver.received.get() + 1);
+            over_ms.set(performance_now());
             receiver.moved.notify();
         });
         let inbox = channel.port1();

@@ -126,6 +126,7 @@ impl Host {
     /// `MalformedFrame`; nothing was changed.
     pub fn frame(&self, connection: u32, bytes: Vec<u8>) -> Result<Option<Vec<u8>>, JsValue> {
         let host = &self.inner.host;
+        host.db().env().asked();
         let mut answer: Answer = Box::pin(host.clone().frame(connection, bytes));
         match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answered) => answered.map_err(|error| thrown(&error))?,

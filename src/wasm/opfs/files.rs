@@ -333,9 +333,12 @@ impl Files {
     /// Makes a spare of `file`.
     pub fn remove(self: &Rc<Files>, file: FileNo) -> Result<()> {
         let mut state = self.state.borrow_mut();
+        let ready = state.spares().filter(|(_, spare)| spare.open.is_some()).count();
         let entry = state.owned(file)?;
-        if let Some(open) = &mut entry.open {
-            open.truncate(0)?;
+        match &mut entry.open {
+            Some(open) if ready < SPARES_READY => open.truncate(0)?,
+            // Not needed, it is deleted: emptying a large file would hold up requests.
+            open => *open = None,
         }
         entry.spare = true;
         drop(state);
