@@ -40,7 +40,7 @@ function describe(name: string, phase: Phase): string {
   const parts = [
     `${name.padEnd(8)}${(phase.ms / 1000).toFixed(1)} s`,
     `requests p99.9 ${ms(phase.p999_ms)}, longest ${ms(phase.longest_ms)}`,
-    `longest task ${ms(phase.busy_ms)}`,
+    `longest task ${ms(phase.busy_ms)}, longest file call ${ms(phase.call_ms)}`,
     `memory ${mib(phase.memory)}`,
     `disk ${mib(phase.disk)}`,
     `tables ${phase.tables.join(" ")}`,

@@ -9,6 +9,8 @@ export interface Watched {
   read: number;
   /** The longest that the worker was busy without looking at a message, in milliseconds. */
   busy_ms: number;
+  /** The longest call of the file system, in milliseconds. */
+  call_ms: number;
   /** From the moment that the engine was there until the database was open. */
   open_ms: number;
 }

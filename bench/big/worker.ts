@@ -6,22 +6,39 @@
 import "/pkg/worker.js";
 import type { Watched } from "./page.ts";
 
-const watched: Watched = { written: 0, read: 0, busy_ms: 0, open_ms: 0 };
+const watched: Watched = { written: 0, read: 0, busy_ms: 0, call_ms: 0, open_ms: 0 };
 
 /** An access handle, of which the types of a page know nothing. */
 interface Handle {
   write(data: Uint8Array, options?: { at: number }): number;
   read(data: Uint8Array, options?: { at: number }): number;
+  flush(): void;
+  truncate(size: number): void;
 }
 const scope = globalThis as unknown as { FileSystemSyncAccessHandle: { prototype: Handle } };
-const { write, read } = scope.FileSystemSyncAccessHandle.prototype;
-scope.FileSystemSyncAccessHandle.prototype.write = function (data, options) {
+const { prototype } = scope.FileSystemSyncAccessHandle;
+const { write, read, flush, truncate } = prototype;
+
+function timed<T>(call: () => T): T {
+  const begun = performance.now();
+  const answer = call();
+  watched.call_ms = Math.max(watched.call_ms, performance.now() - begun);
+  return answer;
+}
+
+prototype.write = function (data, options) {
   watched.written += data.byteLength;
-  return write.call(this, data, options);
+  return timed(() => write.call(this, data, options));
 };
-scope.FileSystemSyncAccessHandle.prototype.read = function (data, options) {
+prototype.read = function (data, options) {
   watched.read += data.byteLength;
-  return read.call(this, data, options);
+  return timed(() => read.call(this, data, options));
+};
+prototype.flush = function () {
+  timed(() => flush.call(this));
+};
+prototype.truncate = function (size) {
+  timed(() => truncate.call(this, size));
 };
 
 // A message to ourselves comes back between two tasks: the longest time without one is the longest
@@ -55,6 +72,7 @@ asked.onmessage = ({ data }) => {
   if (data !== "tell") return;
   asked.postMessage(watched);
   watched.busy_ms = 0;
+  watched.call_ms = 0;
   pinged = performance.now();
 };
 port2.postMessage(0);
