@@ -130,26 +130,6 @@ impl<E: Env> Db<E> {
         Ok(())
     }
 
-<<<<<<< HEAD
-    /// Finds out when something expires next. Inside the entrance: no commit comes in meanwhile;
-    /// but what was undone since `generation` may expire again.
-    async fn look_ahead(&self, now_ms: u64, generation: usize) -> Result<()> {
-        let (start, end) = expiry::all();
-        let range = Range { start: &start, end: &end, reverse: false };
-        let mut next = u64::MAX;
-        self.list(range, self.newest(now_ms), |entry| {
-            next = expiry::parse(entry.key).map_or(u64::MAX, |(time_ms, _)| time_ms);
-            false
-        })
-        .await?;
-        if self.undone_since(generation).is_none() {
-            self.next_expiry_ms.set(next);
-        }
-        Ok(())
-    }
-
-=======
->>>>>>> b6e76a1 (Let a million entries that expire at once cost each what a few do)
     /// Everything there is, unpublished commits included.
     fn newest(&self, now_ms: u64) -> Snapshot {
         Snapshot { stamp: Stamp::MAX, time_ms: now_ms }
