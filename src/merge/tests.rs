@@ -178,3 +178,33 @@ fn a_scan_that_failed_does_not_go_on_without_what_it_could_not_read() {
         assert!(keys.iter().zip(0..).all(|(key, place)| key[0] == place), "{keys:?}");
     }
 }
+
+#[test]
+fn what_was_set_after_a_range_was_deleted_is_seen_wherever_the_hidden_entries_end() {
+    let model: Model = (0..80u8)
+        .flat_map(|key| {
+            [1, 2].map(|counter| (model::place(&[key], at(counter)), Some((vec![], 0))))
+        })
+        .collect();
+    let (budgets, tables) = (Budgets::default(), shared(Rc::default()));
+    let layer = |counter| part(&model, |(_, stamp)| stamp.0 == at(counter));
+    let levels = [(2, 1), (1, 2)];
+    let open = |(level, counter)| (level, model::open(&tables, counter, &layer(counter), &budgets));
+    let version = Version::empty().apply(levels.map(open).into(), &[]);
+    for (reverse, first) in [false, true].into_iter().flat_map(|way| (0..80).map(move |n| (way, n)))
+    {
+        let kept = if reverse { 0..first } else { first..80 };
+        let entry = |key| (model::place(&[key], at(4)), Some((vec![], 0)));
+        let memtable = memtable(&kept.clone().map(entry).collect());
+        memtable.delete_range(&Rc::from([0]), &Rc::from([80]), at(3), at(0));
+        let snapshot = Snapshot { stamp: at(9), time_ms: 0 };
+        let scan = Scan { start: vec![0], end: vec![80], reverse, snapshot };
+        let mut merge = Merge::scan(&[memtable], &version, scan);
+        let mut keys = Vec::new();
+        while let Some(record) = block_on(merge.next()).unwrap() {
+            keys.push(record.key[0]);
+        }
+        keys.sort_unstable();
+        assert_eq!(keys, kept.collect::<Vec<_>>());
+    }
+}
