@@ -16,7 +16,10 @@ use kvass::stamp::Stamp;
 use kvass::storage::simulated::{Call, Fault, SimulatedStorage};
 use kvass::wire::{Blob, Mutation};
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 type Disk = SimulatedStorage;
 type Store = Rc<Db<ManualEnv<Disk>>>;
@@ -191,6 +194,25 @@ fn a_reader_catches_up_while_commits_flushes_and_compactions_go_on() {
         written.extend(more.take());
         assert_eq!(stamps(&events), written, "seed {seed}");
     }
+}
+
+#[test]
+fn a_page_that_is_given_up_leaves_the_rest_to_the_next_one() {
+    let (disk, rng) = (Disk::new(7), Rng::new(7));
+    let db = open(&disk, ALL);
+    let written: Vec<_> = (0..200).map(|_| write(&db, &rng).expect("it commits")).collect();
+    disk.set_polls_max(3);
+    let reader = db.read_changes(Stamp::ZERO).expect("nothing is gone");
+    let mut events = Vec::new();
+    for polls in 0..12 {
+        let mut page = pin!(db.next_changes(&reader, |event| events.push(event.clone())));
+        block_on(poll_fn(|context| {
+            let _over = (0..polls).any(|_| page.as_mut().poll(context).is_ready());
+            Poll::Ready(())
+        }));
+    }
+    while !page(&db, &reader, &mut events).expect("nobody else reads") {}
+    assert_eq!(stamps(&events), written);
 }
 
 #[test]

@@ -65,9 +65,8 @@ impl<E: Env> Db<E> {
         if reader.is_reading.replace(true) {
             return Err(Error::new(Code::MalformedFrame, "a page was asked for twice at a time"));
         }
-        let result = self.read_page(reader, &mut sink).await;
-        reader.is_reading.set(false);
-        result
+        let _reading = Reading(reader);
+        self.read_page(reader, &mut sink).await
     }
 
     async fn read_page(
@@ -227,6 +226,15 @@ impl<E: Env> Db<E> {
         self.tables.garbage.borrow_mut().extend(gone.iter().map(|gone| gone.log.file));
         self.collect_garbage().await;
         Ok(true)
+    }
+}
+
+/// Lets the next page be asked for, also where the future of this one is dropped.
+struct Reading<'a>(&'a Reader);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.is_reading.set(false);
     }
 }
 
