@@ -190,7 +190,9 @@ impl<E: Env> Host<E> {
     /// commit and for `status()`.
     pub async fn tick(&self) {
         let now_ms = self.db.now_ms();
-        if self.db.unflushed() && self.flush_due_ms.get() <= now_ms {
+        // Engine time stands still after the clock went back: this is not to wait for that long.
+        let is_still = self.db.env().now_ms() < now_ms;
+        if self.db.unflushed() && (is_still || self.flush_due_ms.get() <= now_ms) {
             self.flush_due_ms.set(u64::MAX);
             self.db.flush_in_background().await;
         }
