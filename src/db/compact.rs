@@ -69,7 +69,8 @@ impl<E: Env> Db<E> {
         self.pace.set_burden(compaction::burden(flushing, &shape, budgets));
     }
 
-    fn retained(&self) -> Stamp {
+    /// The oldest commit that somebody may still read as of.
+    pub(super) fn retained(&self) -> Stamp {
         self.snapshots.oldest(self.visible.get(), self.now_ms())
     }
 

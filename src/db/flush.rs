@@ -245,7 +245,7 @@ impl<E: Env> Db<E> {
         let mut manifest = self.manifest.borrow().successor();
         change(&mut manifest);
         manifest.next_id = self.next_id.get();
-        manifest.oldest_retained = self.snapshots.oldest(self.visible.get(), self.now_ms());
+        manifest.oldest_retained = self.retained();
         manifest.sessions = self.sessions.through(manifest.flushed, self.now_ms());
         manifest.forgotten = self.sessions.forgotten();
         manifest::store(&**self.env.storage(), &manifest).await?;

@@ -58,19 +58,13 @@ impl<E: Env> Db<E> {
             let mut verifier = Verifier::new(table);
             while verifier.step().await? {
                 self.check_open()?;
-                self.give_way().await;
+                self.breathe(0).await;
             }
             found.files += 1;
             found.bytes += verifier.bytes;
             verifier.damage.into_iter().for_each(|error| found.add(FileKind::Table, error));
         }
         Ok(found)
-    }
-
-    async fn give_way(&self) {
-        if self.env.slice_used_up() {
-            self.env.turn().await;
-        }
     }
 
     async fn verify_manifest(&self, found: &mut Verified) -> Result<()> {
@@ -100,7 +94,7 @@ impl<E: Env> Db<E> {
         }
         let history = self.manifest.borrow().history.clone();
         for log in &history {
-            self.give_way().await;
+            self.breathe(0).await;
             found.files += 1;
             found.bytes += log.bytes;
             match self.check_history(log).await {
@@ -108,7 +102,7 @@ impl<E: Env> Db<E> {
                 checked => checked?,
             }
         }
-        self.give_way().await;
+        self.breathe(0).await;
         Ok(())
     }
 }

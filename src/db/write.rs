@@ -221,7 +221,7 @@ impl<E: Env> Db<E> {
         let view = self.view();
         let observed = self.observer.borrow().is_some();
         let mut changes = Vec::with_capacity(if observed { staged.len() } else { 0 });
-        let oldest = self.snapshots.oldest(self.visible.get(), now_ms);
+        let oldest = self.retained();
         for Staged { key, op } in staged {
             let key: Rc<[u8]> = Rc::from(&**key);
             let (owned, change) = match op {
