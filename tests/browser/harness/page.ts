@@ -3,6 +3,7 @@
 import * as package_ from "kvass";
 import { chapters } from "../../conformance/index.ts";
 import * as burst_ from "./burst.ts";
+import * as crowd_ from "./crowd.ts";
 import * as files_ from "./files.ts";
 
 declare global {
@@ -14,6 +15,8 @@ declare global {
   var files: typeof files_;
   /** Writing until the page is killed. */
   var burst: typeof burst_;
+  /** Entries that expire at once. */
+  var crowd: typeof crowd_;
   /** Runs a case of the conformance suite. */
   var runCase: (storage: package_.KvStorage, chapter: string, title: string) => Promise<void>;
 }
@@ -21,6 +24,7 @@ declare global {
 globalThis.kvass = package_;
 globalThis.files = files_;
 globalThis.burst = burst_;
+globalThis.crowd = crowd_;
 
 globalThis.runCase = async (storage, chapter, title) => {
   const name = `${chapter}: ${title}`;
