@@ -27,6 +27,32 @@ export interface Phase extends Watched {
   readonly tables: readonly number[];
 }
 
+/** What one open took. */
+export interface Open {
+  /** From the moment that the engine was there until the database was open. */
+  readonly open_ms: number;
+  /** A first get then. */
+  readonly get_ms: number;
+}
+
+/** What there is to do. */
+export interface Work {
+  /** Entries of the big database and of the small one that opening is compared with. */
+  readonly entries: number;
+  readonly small: number;
+  /** Random reads of each. */
+  readonly reads: number;
+  /** Opens of each. */
+  readonly opens: number;
+}
+
+/** What was measured. */
+export interface Figures {
+  readonly phases: Record<"write" | "settle" | "read" | "scan", Phase>;
+  readonly smallOpens: readonly Open[];
+  readonly bigOpens: readonly Open[];
+}
+
 /** How many entries a commit has, and a getMany. */
 const BATCH = 100;
 /** Commits on their way at the same time. */
@@ -151,11 +177,7 @@ async function scan(kv: Kv, count: number): Promise<Phase> {
 }
 
 /** Fills a database and reads it. */
-export async function run(
-  name: string,
-  count: number,
-  reads: number,
-): Promise<Record<"write" | "settle" | "read" | "scan", Phase>> {
+async function run(name: string, count: number, reads: number): Promise<Figures["phases"]> {
   const kv = await open(name);
   const phases = {
     write: await write(kv, count),
@@ -167,22 +189,29 @@ export async function run(
   return phases;
 }
 
-/** How long opening takes once the engine is loaded, and a first get then, several times. */
-export async function reopen(name: string, count: number, times: number): Promise<number[][]> {
-  const taken: number[][] = [];
+async function reopen(name: string, count: number, times: number): Promise<Open[]> {
+  const opens: Open[] = [];
   for (let n = 0; n < times; n++) {
     const kv = await open(name);
     const begun = now();
     check(n, (await kv.get<Uint8Array>([keyOf(n % count)])).value ?? undefined);
-    const got_ms = now() - begun;
-    taken.push([(await watched()).open_ms, got_ms]);
+    const get_ms = now() - begun;
+    opens.push({ open_ms: (await watched()).open_ms, get_ms });
     await kv.close();
   }
-  return taken;
+  return opens;
+}
+
+/** Fills and reads a small database and a big one, then opens both several times. */
+async function measure({ entries, small, reads, opens }: Work): Promise<Figures> {
+  await run("small", small, reads);
+  const phases = await run("big", entries, reads);
+  const smallOpens = await reopen("small", small, opens);
+  return { phases, smallOpens, bigOpens: await reopen("big", entries, opens) };
 }
 
 declare global {
-  var big: { run: typeof run; reopen: typeof reopen };
+  var big: { measure: typeof measure };
 }
 
-globalThis.big = { run, reopen };
+globalThis.big = { measure };
