@@ -7,26 +7,29 @@
 import { Explained, entry, since } from "./lib/run.mjs";
 import { chromium } from "./setup/chromium.mjs";
 import { node, nodePackages } from "./setup/node.mjs";
-import { rust, wasmBindgen, wasmTarget } from "./setup/rust.mjs";
+import { rust, stdSource, wasmBindgen, wasmTarget } from "./setup/rust.mjs";
 
 /**
  * @typedef {object} Need
  * @property {string} name
  * @property {() => boolean} met
  * @property {() => Promise<void>} [install] makes `met` true, or throws Explained
+ * @property {boolean} [optional] the project can do without, and `install` says at what price
  * @property {string} [advice] what to do about a need that has no `install`
  */
 
 /** @param {{ test?: boolean }} [options] */
 export async function setup({ test = false } = {}) {
   const start = performance.now();
-  const needs = [node, nodePackages, rust, wasmTarget, wasmBindgen, ...(test ? [chromium] : [])];
+  const base = [node, nodePackages, rust, wasmTarget, stdSource, wasmBindgen];
+  const needs = test ? [...base, chromium] : base;
   for (const need of needs) {
     if (need.met()) continue;
     if (!need.install) throw new Explained(need.advice ?? `${need.name} is missing`);
     console.log(`set-up: ${need.name} missing, installing`);
     await need.install();
-    if (!need.met()) throw new Explained(`${need.name} was installed but still can't be used`);
+    if (!need.met() && !need.optional)
+      throw new Explained(`${need.name} was installed but still can't be used`);
   }
   console.log(`set-up: ${needs.map((need) => need.name).join(", ")} (${since(start)})`);
 }

@@ -14,7 +14,7 @@ const KB = 1024;
 const LIMITS = [
   { file: "index.js", max: 24 * KB, aim: 16 * KB },
   { file: "worker.js", max: 6 * KB, aim: 6 * KB },
-  { file: "kvass.wasm", max: 148 * KB, aim: 100 * KB },
+  { file: "kvass.wasm", max: 144 * KB, aim: 100 * KB },
 ];
 
 /** @param {number} bytes */

@@ -66,10 +66,26 @@ function rustflags() {
 }
 
 /**
- * Leaves out the file and line of every place that could panic: 4 KB of a download that shows
- * them to nobody. A stable compiler has to be told that the flag is not final.
+ * What the published module leaves out, 8 KB of a download: the file and line of every place that
+ * could panic, and what puts a message together for a standard error stream, which a worker does
+ * not have. A panic is an `unreachable` instruction, a WebAssembly.RuntimeError to JavaScript. For
+ * that the standard library is built along, and a stable compiler has to be told that the flags
+ * are not final.
  */
-const NO_LOCATIONS = { flags: ["-Zlocation-detail=none"], env: { RUSTC_BOOTSTRAP: "1" } };
+const PUBLISHED = {
+  flags: ["-Zlocation-detail=none", "-Zunstable-options", "-Cpanic=immediate-abort"],
+  args: ["-Zbuild-std=std", "-Zbuild-std-features=optimize_for_size"],
+  env: { RUSTC_BOOTSTRAP: "1" },
+};
+
+/**
+ * Whether a toolchain has the source of its standard library.
+ * @param {Toolchain} toolchain
+ */
+export function hasSource(toolchain) {
+  const sysroot = ask(toolchain.rustc, ["--print", "sysroot"]);
+  return sysroot !== undefined && existsSync(join(sysroot, "lib/rustlib/src/rust/library"));
+}
 
 /**
  * Run cargo for wasm32.
@@ -82,10 +98,11 @@ export async function wasmCargo(command, args, { published = false } = {}) {
   const runner = JSON.stringify([process.execPath, at("scripts/wasm-test-runner.mjs")]);
   const target = ["--package", "kvass", "--target", TARGET, "--target-dir", at("target")];
   const config = ["--config", `target.${TARGET}.runner=${runner}`];
-  const { flags, env } = published ? NO_LOCATIONS : { flags: [], env: {} };
-  const encoded = [...rustflags(), ...flags].join("\x1f");
-  await run(toolchain.cargo, [command, ...target, ...config, ...args], {
-    env: { ...toolchain.env, ...env, CARGO_ENCODED_RUSTFLAGS: encoded },
+  const bare = published && hasSource(toolchain);
+  const extra = bare ? PUBLISHED : { flags: [], args: [], env: {} };
+  const encoded = [...rustflags(), ...extra.flags].join("\x1f");
+  await run(toolchain.cargo, [command, ...target, ...config, ...extra.args, ...args], {
+    env: { ...toolchain.env, ...extra.env, CARGO_ENCODED_RUSTFLAGS: encoded },
   });
 }
 

@@ -2,8 +2,10 @@
 import { cache } from "../lib/paths.mjs";
 import { ask, Explained, run } from "../lib/run.mjs";
 import {
+  defaultToolchain,
   findWasmBindgen,
   findWasmToolchain,
+  hasSource,
   TARGET,
   wasmBindgenVersion,
 } from "../lib/toolchain.mjs";
@@ -31,6 +33,21 @@ export const wasmTarget = {
       }
       console.log(`set-up: ${/** @type {Error} */ (error).message}; taking Debian's compiler`);
       await installDebianToolchain();
+    }
+  },
+};
+
+/** @type {import("../setup.mjs").Need} */
+export const stdSource = {
+  name: "the standard library's source",
+  optional: true,
+  met: () => hasSource(findWasmToolchain() ?? defaultToolchain),
+  async install() {
+    try {
+      await run("rustup", ["component", "add", "rust-src"], { env: { RUST_BACKTRACE: "0" } });
+    } catch (error) {
+      const { message } = /** @type {Error} */ (error);
+      console.log(`set-up: ${message}; the module will carry panic messages, some 10 KB more`);
     }
   },
 };
