@@ -3,7 +3,7 @@
 import { type Kv, openKv } from "kvass";
 import { check, entryOf, keyOf, scattered } from "../workload.ts";
 
-/** What the worker has seen since it was asked before; written and read are since its start. */
+/** What the worker has seen since the phase began; written and read are since its start. */
 export interface Watched {
   written: number;
   read: number;
@@ -65,16 +65,13 @@ const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const open = (name: string) =>
   openKv(name, { storage: "opfs", worker: () => new Worker("/worker.js", { type: "module" }) });
 
-async function watched(): Promise<Watched> {
-  const channel = new BroadcastChannel("kvass-big");
-  try {
-    return await new Promise((resolve) => {
-      channel.onmessage = ({ data }) => resolve(data);
-      channel.postMessage("tell");
-    });
-  } finally {
-    channel.close();
-  }
+const worker = new BroadcastChannel("kvass-big");
+
+function watched(): Promise<Watched> {
+  return new Promise((resolve) => {
+    worker.onmessage = ({ data }) => resolve(data);
+    worker.postMessage("tell");
+  });
 }
 
 /** Runs a phase; `work` calls `timed` around every request. */
@@ -82,7 +79,7 @@ async function phase(
   kv: Kv,
   work: (timed: <T>(request: () => Promise<T>) => Promise<T>) => Promise<unknown>,
 ): Promise<Phase> {
-  await watched();
+  worker.postMessage("reset");
   const times: number[] = [];
   const start = now();
   await work(async (request) => {
@@ -143,9 +140,8 @@ async function settle(kv: Kv, count: number): Promise<Phase> {
         const { value } = await timed(() => kv.get<Uint8Array>([keyOf(number)]));
         check(number, value ?? undefined);
       }
-      const stats = await kv.stats();
-      const state = stats.levels.reduce((sum, level) => sum * 31 + level.bytes, 0);
-      if (state !== seen) [seen, since] = [state, now()];
+      const { written } = await watched();
+      if (written !== seen) [seen, since] = [written, now()];
       await sleep(10);
     }
   });

@@ -66,11 +66,11 @@ worker.postMessage = (message, transfer) => {
   post(message, transfer);
 };
 
-/** Tells what was seen since the last time it was asked. */
+/** Tells what was seen, or begins anew. */
 const asked = new BroadcastChannel("kvass-big");
 asked.onmessage = ({ data }) => {
-  if (data !== "tell") return;
-  asked.postMessage(watched);
+  if (data === "tell") asked.postMessage(watched);
+  if (data !== "reset") return;
   watched.busy_ms = 0;
   watched.call_ms = 0;
   pinged = performance.now();
