@@ -150,17 +150,21 @@ class Fields {
   count = 0;
   #w: ByteWriter | undefined;
   #isBusy = false;
+  #isSent = false;
 
   /** Adds the item that `write` writes; nothing if it throws. */
   add(write: (w: ByteWriter) => void): void {
     this.#checkIdle();
     this.#w ??= new ByteWriter(256);
     const start = this.#w.position;
+    const { attachments } = this.#w;
+    const attached = attachments.length;
     this.#isBusy = true;
     try {
       write(this.#w);
     } catch (error) {
       this.#w.position = start;
+      attachments.length = attached;
       throw error;
     } finally {
       this.#isBusy = false;
@@ -176,6 +180,14 @@ class Fields {
   appendTo(w: ByteWriter): void {
     this.#checkIdle();
     w.varint(this.count);
-    if (this.#w !== undefined) w.raw(this.#w.bytes.subarray(0, this.#w.position));
+    if (this.#w === undefined) return;
+    const { attachments, bytes, position } = this.#w;
+    // Large values are transferred: they are gone once they were sent.
+    if (this.#isSent && attachments.length > 0) {
+      throw new TypeError("an operation with large values can be committed once");
+    }
+    w.raw(bytes.subarray(0, position));
+    w.attachments.push(...attachments);
+    this.#isSent = true;
   }
 }

@@ -163,8 +163,8 @@ export class Changes implements Subscription {
       this.#head = 0;
     }
     if (next.type === "lagged") return next;
-    const { versionstamp, changes, count } = next;
-    return { type: "commit", versionstamp, changes: readChanges(changes, count).map(changeOf) };
+    const { versionstamp } = next;
+    return { type: "commit", versionstamp, changes: readChanges(next).map(changeOf) };
   }
 }
 

@@ -13,7 +13,7 @@ import type { ByteWriter } from "./codec/bytes.ts";
 import { errorOf, KvassError } from "./errors.ts";
 import { type HostListener, type HostOptions, HostWorker } from "./host-worker.ts";
 import type { KvStorage } from "./types.ts";
-import { REQUEST, RequestFrame } from "./wire/request.ts";
+import { type FrameMessage, REQUEST, RequestFrame } from "./wire/request.ts";
 import { type RawEvent, type Response, type ResponseSink, readFrame } from "./wire/response.ts";
 
 /** A frame is posted early once it has this many bytes, so that the host begins meanwhile. */
@@ -47,7 +47,7 @@ export class Connection {
   readonly #calls = new Calls();
   readonly #frame = new RequestFrame();
   /** Frames that were full before there was a host. */
-  #waiting: ArrayBuffer[] = [];
+  #waiting: FrameMessage[] = [];
   /** Sequences below this one were posted. */
   #posted = 1;
   #isScheduled = false;
@@ -301,7 +301,7 @@ export class Connection {
     this.#lastCrash = error;
   }
 
-  #receive(frame: ArrayBuffer): void {
+  #receive(frame: FrameMessage): void {
     try {
       readFrame(frame, this.#sink);
     } catch (error) {

@@ -2,11 +2,11 @@
 
 import { DecodeError } from "./codec/bytes.ts";
 import { decodeKey, type KvKey } from "./codec/key.ts";
-import { decodeValue } from "./codec/value/index.ts";
+import { decodePayload, decodeValue } from "./codec/value/index.ts";
 import { KvassError } from "./errors.ts";
 import { decodeSelector } from "./selector.ts";
 import type { KvEntryMaybe, KvListSelector } from "./types.ts";
-import type { RawEntry, Slice } from "./wire/response.ts";
+import type { RawEntry, RawValue, Slice } from "./wire/response.ts";
 
 /** The entry of a key, or the nulls that stand for none. */
 export function entryOf<T>(key: KvKey, raw: RawEntry | null): KvEntryMaybe<T> {
@@ -15,8 +15,11 @@ export function entryOf<T>(key: KvKey, raw: RawEntry | null): KvEntryMaybe<T> {
 }
 
 /** @throws KvassError `Corruption` */
-export function storedValue({ bytes, start, end }: Slice): unknown {
-  return orCorruption(() => decodeValue(bytes, start, end));
+export function storedValue(value: RawValue): unknown {
+  return orCorruption(() => {
+    if ("payload" in value) return decodePayload(value.kind, value.payload);
+    return decodeValue(value.bytes, value.start, value.end);
+  });
 }
 
 /** @throws KvassError `Corruption` */

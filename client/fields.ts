@@ -2,9 +2,10 @@
 
 import type { ByteWriter } from "./codec/bytes.ts";
 import { type KvKey, writeKey } from "./codec/key.ts";
-import { writeValue } from "./codec/value/index.ts";
+import { isBytes, writeValue } from "./codec/value/index.ts";
+import { KIND_BYTES, KIND_CBOR } from "./codec/value/tags.ts";
 import { tooLarge } from "./errors.ts";
-import type { Limits } from "./limits.ts";
+import { LARGE_VALUE_BYTES, type Limits } from "./limits.ts";
 import { rangeOf } from "./selector.ts";
 import type { KvConsistencyLevel, KvDurability, KvListSelector } from "./types.ts";
 import { endsInVersionstamp } from "./versionstamp.ts";
@@ -52,9 +53,10 @@ export function writeSet(
   tally: Tally,
 ): void {
   const hasStamp = Array.isArray(key) && endsInVersionstamp(key);
+  const tagAt = w.position;
   w.u8(MUTATION.set);
   const keyBytes = writeMutationKey(w, key, hasStamp, limits);
-  const valueBytes = writeMutationValue(w, value, limits);
+  const valueBytes = writeSetValue(w, tagAt, value, limits);
   writeOption(w, checkExpireIn(expireIn));
   w.u8(hasStamp ? 1 : 0);
   tally.keyBytes += keyBytes;
@@ -111,11 +113,44 @@ function writeMutationKey(
   return size;
 }
 
+/** Writes the value of the mutation whose tag is at `tagAt`; a large one goes beside the frame. */
+function writeSetValue(w: ByteWriter, tagAt: number, value: unknown, limits: Limits): number {
+  const { valueBytes } = limits;
+  if (isBytes(value) && value.length >= LARGE_VALUE_BYTES) {
+    if (value.length > valueBytes) throw valueTooLarge(valueBytes);
+    attach(w, tagAt, KIND_BYTES, new Uint8Array(value).buffer);
+    return value.length + 1;
+  }
+  const start = w.beginSized();
+  writeValue(w, value);
+  const size = w.position - start;
+  if (size - 1 > valueBytes) throw valueTooLarge(valueBytes);
+  if (size < LARGE_VALUE_BYTES || w.bytes[start] !== KIND_CBOR) {
+    w.endSized(start);
+    return size;
+  }
+  const payload = w.bytes.buffer.slice(start + 1, w.position);
+  w.position = start - 1;
+  attach(w, tagAt, KIND_CBOR, payload);
+  return size;
+}
+
+function attach(w: ByteWriter, tagAt: number, kind: number, payload: ArrayBuffer): void {
+  w.bytes[tagAt] = MUTATION.setLarge;
+  w.u8(kind);
+  w.varint(payload.byteLength);
+  w.attachments.push(payload);
+}
+
+function valueTooLarge(max: number): TypeError {
+  return tooLarge(`Value too large (max ${max} bytes)`);
+}
+
 function writeMutationValue(w: ByteWriter, value: unknown, { valueBytes }: Limits): number {
   const start = w.beginSized();
   writeValue(w, value);
   const size = w.position - start;
-  if (size - 1 > valueBytes) throw tooLarge(`Value too large (max ${valueBytes} bytes)`);
+  if (size - 1 > valueBytes) throw valueTooLarge(valueBytes);
   w.endSized(start);
   return size;
 }

@@ -1,6 +1,7 @@
 /**
  * The worker that runs the engine: how it is started, what is said to it, and how its end is
- * noticed. Messages after the first are whole frames, transferred:
+ * noticed. Messages after the first are whole frames, transferred, each alone or in an array with
+ * the buffers of the large values that it speaks of:
  *
  *     page to worker   { open: { name, storage, durability, history, wasm? }, hello }, frames,
  *                      { hide: true }: flush, { end: true }: flush and end
@@ -11,6 +12,7 @@
 import { codeOf, errorOf, KvassError } from "./errors.ts";
 import type { HistoryOptions, KvDurability, KvStorage } from "./types.ts";
 import { decodeWelcome, encodeHello, type Welcome } from "./wire/hello.ts";
+import type { FrameMessage } from "./wire/request.ts";
 import type { RawFailure } from "./wire/response.ts";
 
 /** The longest that a timer can wait; one asked for more than that fires at once. */
@@ -30,7 +32,7 @@ export interface HostOptions {
 
 /** What an open host tells. */
 export interface HostListener {
-  frame(frame: ArrayBuffer): void;
+  frame(frame: FrameMessage): void;
   /** It ended, or can't be understood; it is not to be used again. */
   lost(error: KvassError): void;
 }
@@ -84,8 +86,8 @@ export class HostWorker {
         if (host === undefined) reject(error);
         else listener.lost(error as KvassError);
       };
-      worker.onmessage = ({ data }: MessageEvent<ArrayBuffer | Message>) => {
-        if (data instanceof ArrayBuffer) {
+      worker.onmessage = ({ data }: MessageEvent<FrameMessage | Message>) => {
+        if (data instanceof ArrayBuffer || isArray(data)) {
           listener.frame(data);
         } else if (data.opened !== undefined && data.welcome !== undefined) {
           clearTimeout(timer);
@@ -115,8 +117,8 @@ export class HostWorker {
   }
 
   /** Sends a frame, which is gone from here then. */
-  post(frame: ArrayBuffer): void {
-    this.#worker.postMessage(frame, [frame]);
+  post(frame: FrameMessage): void {
+    this.#worker.postMessage(frame, frame instanceof ArrayBuffer ? [frame] : [...frame]);
   }
 
   /** Has the worker flush what is not flushed yet. */
@@ -140,6 +142,9 @@ export class HostWorker {
     this.#worker.onmessage = this.#worker.onerror = this.#worker.onmessageerror = null;
   }
 }
+
+/** `Array.isArray`, for what may be read-only. */
+const isArray = Array.isArray as (data: unknown) => data is readonly unknown[];
 
 function startWorker(worker: HostOptions["worker"]): Worker {
   if (typeof worker === "function") return worker();

@@ -32,16 +32,19 @@ export interface Limits {
 /** The most bytes of a frame, and so of one call. */
 export const FRAME_BYTES_MAX: number = 64 * 1024 * 1024;
 
+/** From this size on a value travels beside its frame, in a buffer of its own. */
+export const LARGE_VALUE_BYTES: number = 32 * 1024;
+
 /** The presets of the option `limits`. */
 export const LIMITS: { readonly kvass: Limits; readonly deno: Limits } = {
   kvass: {
     keyBytes: 8 * 1024,
     readKeyBytes: 8 * 1024 + 1,
-    valueBytes: 16 * 1024 * 1024,
+    valueBytes: 64 * 1024 * 1024,
     checks: 1_000,
     mutations: 100_000,
-    commitBytes: 32 * 1024 * 1024,
-    commitKeyBytes: 32 * 1024 * 1024,
+    commitBytes: 256 * 1024 * 1024,
+    commitKeyBytes: 256 * 1024 * 1024,
     getManyKeys: 10_000,
     watchKeys: 1_000,
     ranges: 1_000,

@@ -7,9 +7,8 @@
 import { ByteReader, type ByteWriter, compareBytes } from "./codec/bytes.ts";
 import { encodeCursor, resumeRange } from "./codec/cursor.ts";
 import { decodeKey, type KeyRange, withByte } from "./codec/key.ts";
-import { decodeValue } from "./codec/value/index.ts";
 import type { Connection } from "./connection.ts";
-import { corruptionOf, unexpected } from "./entry.ts";
+import { corruptionOf, storedValue, unexpected } from "./entry.ts";
 import { KvassError, tooLarge } from "./errors.ts";
 import { checkConsistency } from "./fields.ts";
 import type { Limits } from "./limits.ts";
@@ -24,7 +23,7 @@ import type {
 } from "./types.ts";
 import { readVersionstamp } from "./versionstamp.ts";
 import { REQUEST, writeOption } from "./wire/request.ts";
-import type { Response, Slice } from "./wire/response.ts";
+import { type Response, readValue, type Slice } from "./wire/response.ts";
 
 const FIRST_PAGE = 100;
 const PAGE_GROWTH = 4;
@@ -60,6 +59,7 @@ export class ListIterator<T> implements KvListIterator<T> {
   /** The page being read, and how many of its entries are left; at half of them, the next. */
   #reader: ByteReader | undefined;
   #left = 0;
+  #attached: ArrayBuffer[] = [];
   #half = 0;
   /** The pages that are on their way, in a row. */
   #fetching: Promise<Page> | undefined;
@@ -163,7 +163,11 @@ export class ListIterator<T> implements KvListIterator<T> {
     }
   }
 
-  #open({ count, entries }: Page): void {
+  /** The next large value of the page, which is the reader's from then on. */
+  readonly #attachment = () => this.#attached.shift() as ArrayBuffer;
+
+  #open({ count, entries, attached }: Page): void {
+    this.#attached = attached;
     this.#reader = new ByteReader(entries.bytes, entries.start, entries.end);
     this.#left = Math.min(count, this.#toGive);
     this.#half = this.#rest === undefined ? -1 : count >> 1;
@@ -176,7 +180,7 @@ export class ListIterator<T> implements KvListIterator<T> {
     const keyStart = r.skip(keyBytes);
     const keyEnd = r.position;
     const versionstamp = readVersionstamp(r);
-    const valueStart = this.#keysOnly ? keyEnd : r.skip(r.varint());
+    const raw = this.#keysOnly ? null : readValue(r, this.#attachment);
     this.#left--;
     this.#toGive--;
     this.#lastKey = { bytes: r.bytes, start: keyStart, end: keyEnd };
@@ -185,9 +189,8 @@ export class ListIterator<T> implements KvListIterator<T> {
       const key = decodeKey(r.bytes, keyStart, keyEnd);
       const entry: KvKeyEntry = { key, versionstamp };
       // The list is typed by its options.
-      if (this.#keysOnly) return entry as KvEntry<T>;
-      const value = decodeValue(r.bytes, valueStart, r.position) as T;
-      return { key, value, versionstamp };
+      if (raw === null) return entry as KvEntry<T>;
+      return { key, value: storedValue(raw) as T, versionstamp };
     } catch (error) {
       throw corruptionOf(error);
     }
@@ -255,6 +258,7 @@ export class ListIterator<T> implements KvListIterator<T> {
     this.#isOver = true;
     this.#left = 0;
     this.#reader = undefined;
+    this.#attached = [];
     this.#release();
     return { value: undefined, done: true };
   }
@@ -264,12 +268,14 @@ export class ListIterator<T> implements KvListIterator<T> {
   }
 }
 
+const NO_BUFFER = new ArrayBuffer(0);
 const EMPTY_PAGE: Page = {
   type: "page",
   done: true,
   lease: undefined,
   count: 0,
   entries: { bytes: new Uint8Array(0), start: 0, end: 0 },
+  attached: [],
 };
 
 function pageOf(response: Response): Page {
@@ -285,7 +291,7 @@ function lastKeyOf(page: Page, keysOnly: boolean): Uint8Array {
   for (let i = 1; ; i++) {
     const key = r.sized();
     r.skip(10);
-    if (!keysOnly) r.skip(r.varint());
+    if (!keysOnly) readValue(r, () => NO_BUFFER);
     if (i === count) return key;
   }
 }

@@ -17,7 +17,7 @@ use kvass::stamp::Stamp;
 use kvass::storage::MemoryStorage;
 use kvass::table::{Table, Tables};
 use kvass::version::Version;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Instant;
@@ -54,15 +54,15 @@ impl Bench {
     fn store(&mut self, parts: u64, cache_bytes: usize) -> Store {
         let rng = Rng::new(1);
         let storage = kvass::env::Env::storage(&self.env).clone();
-        let garbage = RefCell::default();
-        let shared = Rc::new(Tables { storage, cache: Cache::new(cache_bytes), garbage });
+        let (cache, blobs, garbage) = (Cache::new(cache_bytes), <_>::default(), <_>::default());
+        let shared = Rc::new(Tables { storage, cache, blobs, garbage });
         let mut tables = Vec::new();
         for part in 0..parts {
             let memtable = Memtable::default();
             for index in (part..ENTRIES).step_by(parts as usize) {
                 let value = kvass::bytes::Bytes::copy(&rng.bytes(100));
                 let stamp = Stamp { epoch: 1, counter: part * ENTRIES + index + 1 };
-                let op = OwnedOp::Set { value, expires_at: 0 };
+                let op = OwnedOp::Set { value, expires_at: 0, in_blob: false };
                 memtable.insert(Rc::from(&key(index)[..]), stamp, op, stamp);
             }
             let (env, budgets, ids) = (&self.env, &self.budgets, &self.ids);
@@ -82,13 +82,13 @@ impl Bench {
         let (env, budgets, ids) = (&self.env, &self.budgets, &self.ids);
         let retained = Snapshot { stamp: Stamp::MAX, time_ms: 0 };
         let written = measure("compaction, an entry", ENTRIES, || {
-            block_on(compaction::run(env, budgets, store, &choice, retained, ids))
+            block_on(compaction::run(env, budgets, store, &choice, retained, &<_>::default(), ids))
         });
         let storage = kvass::env::Env::storage(&self.env).clone();
-        let garbage = RefCell::default();
-        let shared = Rc::new(Tables { storage, cache: Cache::new(cache_bytes), garbage });
+        let (cache, blobs, garbage) = (Cache::new(cache_bytes), <_>::default(), <_>::default());
+        let shared = Rc::new(Tables { storage, cache, blobs, garbage });
         let open = |meta| (1, Table::new(shared.clone(), meta));
-        Version::empty().apply(written.ok().unwrap().into_iter().map(open).collect(), &[])
+        Version::empty().apply(written.ok().unwrap().tables.into_iter().map(open).collect(), &[])
     }
 }
 

@@ -2,9 +2,11 @@
 //! sets and deletes, of keys and of ranges. Nothing here changes the database; a commit that fails
 //! leaves no trace.
 
+use crate::blob::Value;
 use crate::bytes::Bytes;
 use crate::error::{Code, Error, Result};
 use crate::expiry;
+use crate::external::External;
 use crate::limits;
 use crate::memtable::{Memtable, OwnedOp};
 use crate::ranges::Ranges;
@@ -36,8 +38,10 @@ pub struct Staged<'a> {
 pub enum StagedOp<'a> {
     /// It gets a value.
     Set {
-        /// Tag byte and payload.
-        value: Cow<'a, [u8]>,
+        /// The value.
+        value: StagedValue<'a>,
+        /// The encoded pointer to it, once it was written to a blob file.
+        pointer: Option<Vec<u8>>,
         /// Milliseconds since the Unix epoch; 0 is never.
         expires_at: u64,
     },
@@ -52,13 +56,49 @@ pub enum StagedOp<'a> {
     },
 }
 
+/// A value that a commit sets.
+#[derive(Clone, Debug)]
+pub enum StagedValue<'a> {
+    /// Tag byte and payload.
+    Bytes(Cow<'a, [u8]>),
+    /// One that came beside its frame.
+    External {
+        /// The tag byte.
+        kind: u8,
+        /// The payload.
+        payload: External,
+    },
+}
+
+impl StagedValue<'_> {
+    /// Tag byte and payload; of one that came beside its frame the tag byte and a zero, which say
+    /// of what kind it is.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            StagedValue::Bytes(bytes) => bytes,
+            StagedValue::External { kind, .. } => value::example(*kind),
+        }
+    }
+
+    /// The value for those who watch.
+    pub fn to_value(&self) -> Value {
+        match self {
+            StagedValue::Bytes(bytes) => Value::Inline(Bytes::copy(bytes)),
+            StagedValue::External { kind, payload } => {
+                Value::Large { kind: *kind, payload: payload.clone() }
+            }
+        }
+    }
+}
+
 impl Staged<'_> {
     /// Writes it to a table of what the commit has done so far, as the mutation at `place`.
     fn write_to(&self, table: &Memtable, place: usize) {
         let (key, stamp) = (Rc::from(&*self.key), Stamp { epoch: 0, counter: place as u64 + 1 });
         let op = match &self.op {
-            StagedOp::Set { value, expires_at } => {
-                OwnedOp::Set { value: Bytes::copy(value), expires_at: *expires_at }
+            StagedOp::Set { value, expires_at, .. } => {
+                let (value, expires_at) = (Bytes::copy(value.bytes()), *expires_at);
+                OwnedOp::Set { value, expires_at, in_blob: false }
             }
             StagedOp::Delete | StagedOp::Expire => OwnedOp::Delete,
             StagedOp::DeleteRange { end } => {
@@ -150,6 +190,9 @@ fn validate_mutation(mutation: &Mutation<'_>) -> Result<usize> {
         Mutation::Set { key, value, stamp_key, .. } => {
             (key, Some(value), if *stamp_key { key::VERSIONSTAMP_PART_BYTES } else { 0 })
         }
+        Mutation::SetLarge { key, stamp_key, .. } => {
+            (key, None, if *stamp_key { key::VERSIONSTAMP_PART_BYTES } else { 0 })
+        }
         Mutation::Delete { key } => (key, None, 0),
         Mutation::DeleteRange { start, end } => {
             validate_range(start, end)?;
@@ -167,15 +210,21 @@ fn validate_mutation(mutation: &Mutation<'_>) -> Result<usize> {
     if stamp_bytes == 0 || !bytes.is_empty() {
         validate_key(bytes)?;
     }
-    let Some(operand) = operand else { return Ok(key_bytes) };
-    if operand.len() > limits::VALUE_BYTES_MAX {
+    let (value_bytes, is_value) = match (operand, mutation) {
+        (Some(operand), _) => (operand.len(), value::validate(operand)),
+        (None, Mutation::SetLarge { kind, value, .. }) => {
+            (1 + value.size(), value.size() > 0 && value::is_opaque(*kind))
+        }
+        (None, _) => return Ok(key_bytes),
+    };
+    if value_bytes > 1 + limits::VALUE_BYTES_MAX {
         let message = format!("Value too large (max {} bytes)", limits::VALUE_BYTES_MAX);
         return Err(Error::new(Code::TooLarge, message));
     }
-    if !value::validate(operand) {
+    if !is_value {
         return Err(Error::new(Code::MalformedFrame, "bytes that are no value"));
     }
-    Ok(key_bytes + operand.len())
+    Ok(key_bytes + value_bytes)
 }
 
 /// The place of the first check that does not hold.
@@ -207,13 +256,14 @@ pub async fn stage<'a>(
     for mutation in &commit.mutations {
         match mutation {
             Mutation::Set { key, value, expire_in_ms, stamp_key } => {
-                let key = match stamp_key {
-                    true => Cow::Owned(key::with_versionstamp(key.0, stamp)),
-                    false => Cow::Borrowed(key.0),
-                };
-                let expires_at = expire_in_ms.map_or(0, |span| now_ms.saturating_add(span).max(1));
-                let value = Cow::Borrowed(value.0);
-                staging.push(Staged { key, op: StagedOp::Set { value, expires_at } });
+                let value = StagedValue::Bytes(Cow::Borrowed(value.0));
+                let key = stamped(key.0, stamp_key.then_some(stamp));
+                staging.push(staged_set(key, value, expires_at(*expire_in_ms, now_ms)));
+            }
+            Mutation::SetLarge { key, kind, value, expire_in_ms, stamp_key } => {
+                let value = StagedValue::External { kind: *kind, payload: value.clone() };
+                let key = stamped(key.0, stamp_key.then_some(stamp));
+                staging.push(staged_set(key, value, expires_at(*expire_in_ms, now_ms)));
             }
             Mutation::Delete { key } => {
                 staging.push(Staged { key: Cow::Borrowed(key.0), op: StagedOp::Delete });
@@ -258,6 +308,22 @@ fn drop_deleted(staged: &mut Vec<Staged<'_>>) {
     staged.reverse();
 }
 
+fn stamped(key: &[u8], stamp: Option<Stamp>) -> Cow<'_, [u8]> {
+    match stamp {
+        Some(stamp) => Cow::Owned(key::with_versionstamp(key, stamp)),
+        None => Cow::Borrowed(key),
+    }
+}
+
+/// When a value that is set now for a span of time expires; 0 is never.
+fn expires_at(expire_in_ms: Option<u64>, now_ms: u64) -> u64 {
+    expire_in_ms.map_or(0, |span| now_ms.saturating_add(span).max(1))
+}
+
+fn staged_set<'a>(key: Cow<'a, [u8]>, value: StagedValue<'a>, expires_at: u64) -> Staged<'a> {
+    Staged { key, op: StagedOp::Set { value, pointer: None, expires_at } }
+}
+
 /// The mutations staged so far. `written` has what they leave behind, key by key; it is only
 /// made once a mutation needs to read what an earlier one of the same commit wrote.
 struct Staging<'a> {
@@ -295,8 +361,8 @@ impl<'a> Staging<'a> {
             None => present.latest(key).await?.map(|(_, value)| value),
         };
         let result = value::apply(arithmetic, current.as_deref(), operand)?;
-        let op = StagedOp::Set { value: Cow::Owned(result), expires_at: 0 };
-        self.push(Staged { key: Cow::Borrowed(key), op });
+        let value = StagedValue::Bytes(Cow::Owned(result));
+        self.push(staged_set(Cow::Borrowed(key), value, 0));
         Ok(())
     }
 }

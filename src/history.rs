@@ -38,9 +38,16 @@ pub struct HistoryLog {
     pub last: Stamp,
     /// When that was, in milliseconds since the Unix epoch.
     pub last_ms: u64,
+    /// Bytes of the large values that its commits wrote, which are kept with it.
+    pub large_bytes: u64,
 }
 
 impl HistoryLog {
+    /// What it takes to keep it, in bytes.
+    fn size(&self) -> u64 {
+        self.bytes.saturating_add(self.large_bytes)
+    }
+
     /// Reads what serde wrote; None where it is something else.
     pub(crate) fn decode(rest: &mut Fields<'_>) -> Option<HistoryLog> {
         Some(HistoryLog {
@@ -48,6 +55,7 @@ impl HistoryLog {
             bytes: rest.u64()?,
             last: rest.stamp()?,
             last_ms: rest.u64()?,
+            large_bytes: rest.u64()?,
         })
     }
 }
@@ -60,7 +68,7 @@ pub fn let_go(
     now_ms: u64,
     reading: Option<Stamp>,
 ) -> Vec<HistoryLog> {
-    let mut bytes: u64 = history.iter().map(|log| log.bytes).sum();
+    let mut bytes: u64 = history.iter().map(HistoryLog::size).sum();
     let mut count = 0;
     for log in history.iter() {
         let is_old = log.last_ms.saturating_add(retention.ms) <= now_ms;
@@ -68,7 +76,7 @@ pub fn let_go(
         if reading.is_some_and(|after| log.last > after) || !(is_old || is_much) {
             break;
         }
-        bytes -= log.bytes;
+        bytes -= log.size();
         count += 1;
     }
     history.drain(..count).collect()
@@ -104,7 +112,8 @@ mod tests {
 
     fn log(counter: u64, bytes: u64) -> HistoryLog {
         let log = LogRef { id: counter, file: 9, salt: [1; 8] };
-        HistoryLog { log, bytes, last: Stamp { epoch: 1, counter }, last_ms: counter * 1_000 }
+        let last = Stamp { epoch: 1, counter };
+        HistoryLog { log, bytes, last, last_ms: counter * 1_000, large_bytes: 0 }
     }
 
     fn kept(retention: Retention, now_ms: u64, reading: Option<u64>) -> Vec<u64> {

@@ -5,6 +5,7 @@
 //! natively under test and inside a simulator. `src/wasm/` is the only place that knows a browser
 //! exists. docs/ARCHITECTURE.md follows a put and a get through the modules below.
 
+pub mod blob;
 pub mod bytes;
 pub mod cache;
 pub mod commit;
@@ -13,6 +14,7 @@ pub mod db;
 pub mod env;
 pub mod error;
 pub mod expiry;
+pub mod external;
 pub mod hash;
 pub mod history;
 pub mod host;

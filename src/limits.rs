@@ -5,14 +5,16 @@
 pub const KEY_BYTES_MAX: usize = 8 * 1024;
 /// The largest encoded key of a read: one byte more, so that a range can end just past a key.
 pub const READ_KEY_BYTES_MAX: usize = KEY_BYTES_MAX + 1;
-/// The largest encoded value, in bytes.
-pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The largest encoded value, in bytes, without the one that says its kind.
+pub const VALUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// From this size on a value is kept apart from the tables, and travels beside its frame.
+pub const LARGE_VALUE_BYTES: usize = 32 * 1024;
 /// Checks in one commit.
 pub const CHECKS_MAX: usize = 1_000;
 /// Mutations in one commit.
 pub const MUTATIONS_MAX: usize = 100_000;
 /// Keys and values of one commit together, in bytes.
-pub const COMMIT_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const COMMIT_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Keys of one getMany.
 pub const GET_MANY_KEYS_MAX: usize = 10_000;
 /// Keys of one watch.
@@ -68,6 +70,11 @@ pub struct Budgets {
     pub filter_bits: usize,
     /// Whether blocks are compressed where that saves an eighth or more.
     pub compression: bool,
+    /// Values of at least this many bytes are written to blob files.
+    pub large_value_bytes: usize,
+    /// A blob file is ended once it holds this many bytes; writing as many has the memtable
+    /// written to a table, so that what is overwritten is found out.
+    pub blob_bytes: u64,
 }
 
 /// The tables of deep levels are at most this many times as large as those of level 1.
@@ -94,6 +101,8 @@ impl Default for Budgets {
             level_growth: 10,
             filter_bits: 10,
             compression: true,
+            large_value_bytes: LARGE_VALUE_BYTES,
+            blob_bytes: 32 * 1024 * 1024,
         }
     }
 }

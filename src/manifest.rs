@@ -20,6 +20,7 @@
 //! - An older format is read, and written again as the newest: an open stores a manifest before
 //!   anything else, and with it the database is of this format. Logs and tables say their own.
 
+use crate::blob::BlobMeta;
 use crate::error::{Code, Error, Result};
 use crate::hash::xxh3_64;
 use crate::history::HistoryLog;
@@ -70,6 +71,8 @@ pub struct Manifest {
     pub history: Vec<HistoryLog>,
     /// Of the commits after this one, every one is in a log.
     pub history_after: Stamp,
+    /// The blob files, oldest first.
+    pub blobs: Vec<BlobMeta>,
 }
 
 /// What the slots held.
@@ -96,9 +99,12 @@ impl Manifest {
 
     /// Every file that the manifest names.
     pub fn files(&self) -> Vec<FileNo> {
-        let tables = self.levels.iter().flatten().map(|table| table.file);
-        let history = self.history.iter().map(|history| history.log.file);
-        self.logs.iter().map(|log| log.file).chain(tables).chain(history).collect()
+        let mut files = Vec::new();
+        self.logs.iter().for_each(|log| files.push(log.file));
+        self.levels.iter().flatten().for_each(|table| files.push(table.file));
+        self.history.iter().for_each(|history| files.push(history.log.file));
+        self.blobs.iter().for_each(|blob| files.push(blob.file));
+        files
     }
 
     /// Notes that the commits of these logs can't be read back any more.
@@ -131,6 +137,7 @@ impl Manifest {
             manifest.forgotten = rest.u32()?;
             manifest.history = rest.many(HistoryLog::decode)?;
             manifest.history_after = rest.stamp()?;
+            manifest.blobs = rest.many(BlobMeta::decode)?;
         } else {
             // What was flushed before there was history is in tables only.
             let newest = manifest.levels.iter().flatten().map(|table| table.newest).max();
@@ -267,6 +274,7 @@ fn verified(bytes: &[u8]) -> Option<(Header, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blob::BlobUse;
     use crate::env::manual::block_on;
     use crate::rng::Rng;
     use crate::sessions::{Sessions, Verdict};
@@ -288,6 +296,7 @@ mod tests {
             oldest: Stamp { epoch: 1, counter: 1 },
             newest: Stamp { epoch: 2, counter: 300 },
             ranges: 0,
+            blobs: vec![BlobUse { id: 17, bytes: 40_000 }],
         }
     }
 
@@ -314,6 +323,13 @@ mod tests {
             forgotten: 3,
             history: vec![],
             history_after: Stamp { epoch: 5, counter: 9 },
+            blobs: vec![BlobMeta {
+                id: 17,
+                file: 5,
+                salt: 9,
+                bytes: 1 << 33,
+                logs_before: u64::MAX,
+            }],
         }
     }
 
@@ -341,7 +357,7 @@ mod tests {
                 assert_eq!(found(load(&storage).await), (current.clone(), None));
             }
             assert_eq!(current.generation, 5);
-            assert_eq!(current.files(), [9, 20, 21, 22, 23, 24, 25, 26]);
+            assert_eq!(current.files(), [9, 20, 21, 22, 23, 24, 25, 26, 5]);
         });
     }
 

@@ -25,10 +25,12 @@ const OVERHEAD_BYTES: usize = 96;
 pub enum OwnedOp {
     /// As [`Op::Set`].
     Set {
-        /// The encoded value.
+        /// As in [`Op::Set`].
         value: Bytes,
         /// Milliseconds since the Unix epoch; 0 is never.
         expires_at: u64,
+        /// As in [`Op::Set`].
+        in_blob: bool,
     },
     /// As [`Op::Delete`].
     Delete,
@@ -38,8 +40,20 @@ impl OwnedOp {
     /// The same, borrowed.
     pub fn borrow(&self) -> Op<'_> {
         match self {
-            OwnedOp::Set { value, expires_at } => Op::Set { value, expires_at: *expires_at },
+            OwnedOp::Set { value, expires_at, in_blob } => {
+                Op::Set { value, expires_at: *expires_at, in_blob: *in_blob }
+            }
             OwnedOp::Delete => Op::Delete,
+        }
+    }
+
+    /// As the answer of a point read.
+    pub fn found(self, stamp: Stamp) -> Found {
+        match self {
+            OwnedOp::Set { value, expires_at, in_blob } => {
+                Found::Set { stamp, value, expires_at, in_blob }
+            }
+            OwnedOp::Delete => Found::Delete { stamp },
         }
     }
 
@@ -172,13 +186,7 @@ impl Memtable {
         while link.stamp > at {
             link = link.older.as_deref()?;
         }
-        let stamp = link.stamp;
-        Some(match &link.op {
-            OwnedOp::Set { value, expires_at } => {
-                Found::Set { stamp, value: value.clone(), expires_at: *expires_at }
-            }
-            OwnedOp::Delete => Found::Delete { stamp },
-        })
+        Some(link.op.clone().found(link.stamp))
     }
 
     /// Appends the newest version at or below `at` of up to `count` keys within the bounds to
@@ -287,7 +295,11 @@ mod tests {
     }
 
     fn set(table: &Memtable, key: &str, counter: u64, visible: u64) {
-        let op = OwnedOp::Set { value: Bytes::copy(&counter.to_be_bytes()), expires_at: 0 };
+        let op = OwnedOp::Set {
+            value: Bytes::copy(&counter.to_be_bytes()),
+            expires_at: 0,
+            in_blob: false,
+        };
         table.insert(Rc::from(key.as_bytes()), at(counter), op, at(visible));
     }
 

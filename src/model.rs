@@ -12,7 +12,6 @@ use crate::stamp::Stamp;
 use crate::storage::{MemoryStorage, Storage};
 use crate::table::{Table, TableBuilder, TableMeta, Tables};
 use proptest::prelude::*;
-use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -35,7 +34,7 @@ pub fn place(key: &[u8], stamp: Stamp) -> Place {
 /// A version as a table has it.
 pub fn record<'a>((place, said): (&'a Place, &'a Said)) -> Record<'a> {
     let op = match said {
-        Some((value, expires_at)) => Op::Set { value, expires_at: *expires_at },
+        Some((value, expires_at)) => Op::Set { value, expires_at: *expires_at, in_blob: false },
         None => Op::Delete,
     };
     Record { key: &place.0, stamp: place.1.0, op }
@@ -44,7 +43,7 @@ pub fn record<'a>((place, said): (&'a Place, &'a Said)) -> Record<'a> {
 /// A version as the model has it.
 pub fn entry(record: Record<'_>) -> (Place, Said) {
     let said = match record.op {
-        Op::Set { value, expires_at } => Some((value.to_vec(), expires_at)),
+        Op::Set { value, expires_at, .. } => Some((value.to_vec(), expires_at)),
         Op::Delete => None,
     };
     (place(record.key, record.stamp), said)
@@ -56,7 +55,7 @@ pub fn get(model: &Model, key: &[u8], stamp: Stamp) -> Option<Found> {
     let stamp = place.1.0;
     (place.0 == key).then(|| match said {
         Some((value, expires_at)) => {
-            Found::Set { stamp, value: Bytes::copy(value), expires_at: *expires_at }
+            Found::Set { stamp, value: Bytes::copy(value), expires_at: *expires_at, in_blob: false }
         }
         None => Found::Delete { stamp },
     })
@@ -117,7 +116,7 @@ pub fn memtable(model: &Model) -> Rc<Memtable> {
     for (place, said) in model.iter().rev() {
         let op = match said {
             Some((value, expires_at)) => {
-                OwnedOp::Set { value: Bytes::copy(value), expires_at: *expires_at }
+                OwnedOp::Set { value: Bytes::copy(value), expires_at: *expires_at, in_blob: false }
             }
             None => OwnedOp::Delete,
         };
@@ -128,7 +127,12 @@ pub fn memtable(model: &Model) -> Rc<Memtable> {
 
 /// What open tables share, over an empty storage or one that has been prepared.
 pub fn shared(storage: Rc<MemoryStorage>) -> Rc<Tables<MemoryStorage>> {
-    Rc::new(Tables { storage, cache: Cache::new(1 << 20), garbage: RefCell::default() })
+    Rc::new(Tables {
+        storage,
+        cache: Cache::new(1 << 20),
+        blobs: <_>::default(),
+        garbage: <_>::default(),
+    })
 }
 
 /// A table of these versions; there is at least one.

@@ -5,6 +5,7 @@
 //! held against the bytes that are left, of which every item takes at least one, and against how
 //! many items there may be in all, before anything is allocated.
 
+use crate::external::External;
 use crate::stamp::{COUNTER_MAX, Stamp};
 use crate::varint;
 
@@ -12,17 +13,23 @@ use crate::varint;
 pub struct Reader<'a> {
     bytes: &'a [u8],
     items: usize,
+    attachments: &'a [External],
 }
 
 impl<'a> Reader<'a> {
     /// Reads `bytes`, in which all sequences together may have so many items.
     pub fn new(bytes: &'a [u8], items: usize) -> Reader<'a> {
-        Reader { bytes, items }
+        Reader { bytes, items, attachments: &[] }
     }
 
-    /// Whether all bytes were read.
+    /// The same, with what travelled beside the bytes.
+    pub fn with_attachments(self, attachments: &'a [External]) -> Reader<'a> {
+        Reader { attachments, ..self }
+    }
+
+    /// Whether all bytes were read, and all attachments taken.
     pub fn is_at_end(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.is_empty() && self.attachments.is_empty()
     }
 
     /// The bytes that were not read.
@@ -57,6 +64,14 @@ impl<'a> Reader<'a> {
     /// A byte string.
     pub fn bytes(&mut self) -> Option<&'a [u8]> {
         varint::take_bytes(&mut self.bytes)
+    }
+
+    /// The next attachment, whose length stands in the bytes.
+    pub fn attachment(&mut self) -> Option<External> {
+        let len = self.u64()?;
+        let (attachment, rest) = self.attachments.split_first()?;
+        self.attachments = rest;
+        (attachment.size() as u64 == len).then(|| attachment.clone())
     }
 
     /// A bool.

@@ -12,10 +12,12 @@ use core::cmp::Ordering;
 pub enum Op<'a> {
     /// The key has this value (tag byte and payload, see `value`) until `expires_at`.
     Set {
-        /// The encoded value.
+        /// The encoded value, or where it is.
         value: &'a [u8],
         /// Milliseconds since the Unix epoch from which the entry is invisible; 0 is never.
         expires_at: u64,
+        /// Whether `value` is a [`crate::blob::Pointer`] to the value.
+        in_blob: bool,
     },
     /// The key is gone: a tombstone that hides older versions.
     Delete,
@@ -32,6 +34,19 @@ pub struct Record<'a> {
     pub op: Op<'a>,
 }
 
+impl<'a> Record<'a> {
+    /// The same version, its value at another place where there is one.
+    #[must_use]
+    pub fn with_pointer(self, moved: Option<&'a [u8]>) -> Record<'a> {
+        match (self.op, moved) {
+            (Op::Set { expires_at, .. }, Some(value)) => {
+                Record { op: Op::Set { value, expires_at, in_blob: true }, ..self }
+            }
+            _ => self,
+        }
+    }
+}
+
 /// An owned answer of a point read: the newest version of a key at a snapshot.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
@@ -39,10 +54,12 @@ pub enum Found {
     Set {
         /// The commit that wrote it.
         stamp: Stamp,
-        /// The encoded value.
+        /// As in [`Op::Set`].
         value: Bytes,
         /// As in [`Op::Set`].
         expires_at: u64,
+        /// As in [`Op::Set`].
+        in_blob: bool,
     },
     /// A tombstone, with the commit that wrote it.
     Delete {

@@ -82,6 +82,16 @@ impl<'a> Kind<'a> {
     }
 }
 
+/// Whether values of this kind are never computed with; only those go to blob files.
+pub fn is_opaque(kind: u8) -> bool {
+    kind == CBOR || kind == BYTES
+}
+
+/// A value of an opaque kind, which tells `apply` of what kind a large one is.
+pub fn example(kind: u8) -> &'static [u8] {
+    if kind == BYTES { &[BYTES] } else { &[CBOR, 0] }
+}
+
 /// Whether these bytes have the shape of a value: a known tag and a payload that fits it.
 pub fn validate(value: &[u8]) -> bool {
     Kind::of(value).is_some()

@@ -70,16 +70,9 @@ fn apply(state: &mut State, events: &[CommitEvent]) {
 }
 
 fn state_of(db: &Store) -> State {
-    let mut state = State::new();
     let range = Range { start: &[1], end: &[0xff], reverse: false };
-    block_on(db.list(range, db.snapshot(), |record| {
-        if let kvass::record::Op::Set { value, .. } = record.op {
-            state.insert(record.key.to_vec(), value.to_vec());
-        }
-        true
-    }))
-    .expect("it lists");
-    state
+    let entries = block_on(db.entries(range, db.snapshot())).expect("it lists");
+    entries.into_iter().map(|entry| (entry.key, entry.value)).collect()
 }
 
 /// A commit of a few sets and deletes; returns its stamp.

@@ -69,15 +69,9 @@ fn state_after(n: u64) -> State {
 }
 
 fn state_of(db: &Db<ManualEnv<Disk>>) -> Result<State> {
-    let mut state = State::new();
     let range = Range { start: &[1], end: &[0xff], reverse: false };
-    block_on(db.list(range, db.snapshot(), |record| {
-        if let kvass::record::Op::Set { value, .. } = record.op {
-            state.insert(record.key.to_vec(), value.to_vec());
-        }
-        true
-    }))?;
-    Ok(state)
+    let entries = block_on(db.entries(range, db.snapshot()))?;
+    Ok(entries.into_iter().map(|entry| (entry.key, entry.value)).collect())
 }
 
 /// Fails with the keys that differ, not with everything there is.

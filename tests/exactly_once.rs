@@ -48,7 +48,7 @@ fn send(db: &Store, origin: Origin, commit: Commit<'_>) -> Result<Outcome> {
 fn applied(db: &Store, n: u64) -> (u64, Option<Stamp>) {
     let found = block_on(db.get(&counter(n), db.snapshot())).expect("it reads");
     found.map_or((0, None), |(stamp, value)| {
-        (u64::from_le_bytes(value[1..].try_into().expect("a u64")), Some(stamp))
+        (u64::from_le_bytes(value.to_vec()[1..].try_into().expect("a u64")), Some(stamp))
     })
 }
 

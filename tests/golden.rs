@@ -7,10 +7,9 @@
 mod fixture;
 
 use fixture::{decode, place, shown};
-use kvass::db::{Db, Options, Range};
+use kvass::db::{Db, Options, OwnedEntry, Range};
 use kvass::env::manual::{ManualEnv, block_on};
 use kvass::manifest::FORMAT;
-use kvass::record::Op;
 use kvass::storage::SimulatedStorage;
 use kvass::wire::{Blob, Commit, Mutation};
 use std::fs;
@@ -83,14 +82,12 @@ fn all() -> Vec<Golden> {
 
 /// What a database lists below the key that the tests write.
 fn contents(db: &Database, reverse: bool) -> Vec<String> {
-    let mut entries = Vec::new();
     let range = Range { start: &[1], end: NEW_KEY, reverse };
-    let listed = block_on(db.list(range, db.snapshot(), |entry| {
-        let Op::Set { value, .. } = entry.op else { return true };
-        entries.push(format!("{} {} {}", shown(entry.key), entry.stamp, shown(value)));
-        true
-    }));
-    listed.expect("it lists");
+    let listed = block_on(db.entries(range, db.snapshot())).expect("it lists");
+    let line = |entry: &OwnedEntry| {
+        format!("{} {} {}", shown(&entry.key), entry.stamp, shown(&entry.value))
+    };
+    let mut entries: Vec<_> = listed.iter().map(line).collect();
     if reverse {
         entries.reverse();
     }

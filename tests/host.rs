@@ -8,14 +8,15 @@ use common::{START_MS, commit, delete, key, number, set};
 use kvass::db::{Db, Options};
 use kvass::env::manual::{ManualEnv, block_on};
 use kvass::error::Code;
-use kvass::host::{FLUSH_DELAY_MS, Host};
+use kvass::external::External;
+use kvass::host::{FLUSH_DELAY_MS, Frame, Host};
 use kvass::manifest::FORMAT;
 use kvass::rng::Rng;
 use kvass::stamp::Stamp;
 use kvass::storage::memory::MemoryStorage;
 use kvass::wire::{
-    Blob, Change, Changes, Entry, Event, Failure, List, PROTOCOL, Page, Request, RequestFrame,
-    Response, ResponseFrame, Watch,
+    self, Blob, Change, Changes, Entry, Event, Failure, List, PROTOCOL, Page, Request,
+    RequestFrame, Response, ResponseFrame, Watch,
 };
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -37,7 +38,7 @@ impl Harness {
         let db = block_on(Db::open(env, Options::default())).expect("a new database opens");
         let posted: Posted = Rc::default();
         let sink = posted.clone();
-        let post = Box::new(move |id, frame| sink.borrow_mut().push((id, frame)));
+        let post = Box::new(move |id, frame: Frame| sink.borrow_mut().push((id, frame.bytes)));
         let host = Host::new(db, "memory", post);
         let mut harness = Harness { host, posted, sequence: 0 };
         harness.connect(1);
@@ -50,6 +51,16 @@ impl Harness {
 
     /// Sends requests in one frame; returns the frame of answers.
     fn send(&mut self, id: u32, requests: Vec<Request<'_>>) -> Vec<u8> {
+        self.send_with(id, requests, Vec::new()).bytes
+    }
+
+    /// The same with large values beside it.
+    fn send_with(
+        &mut self,
+        id: u32,
+        requests: Vec<Request<'_>>,
+        attachments: Vec<External>,
+    ) -> Frame {
         let first = self.sequence + 1;
         self.sequence += requests.len() as u64;
         let frame = RequestFrame {
@@ -62,7 +73,7 @@ impl Harness {
             requests,
         };
         let bytes = postcard::to_allocvec(&frame).expect("it encodes");
-        block_on(self.host.clone().frame(id, bytes)).expect("a well-formed frame");
+        block_on(self.host.clone().frame(id, bytes, attachments)).expect("a well-formed frame");
         self.host.take_outbox(id).expect("every request is answered")
     }
 }
@@ -247,7 +258,7 @@ fn another_client_hears_of_every_commit_in_order() {
     else {
         panic!("{events:?}")
     };
-    assert_eq!(first, &[Change::Set { key: Blob(&a), value: Blob(&one) }]);
+    assert_eq!(first, &[Change::Set { key: Blob(&a), value: wire::Value::Inline(Blob(&one)) }]);
     assert_eq!(second, &[Change::Delete { key: Blob(&a) }]);
 }
 
@@ -351,7 +362,7 @@ fn a_malformed_frame_is_a_typed_error_and_changes_nothing() {
     };
     let whole = postcard::to_allocvec(&frame).expect("it encodes");
     let refused = |host: &Rc<Host<_>>, bytes: Vec<u8>| {
-        block_on(host.clone().frame(1, bytes)).err().map(|error| error.code())
+        block_on(host.clone().frame(1, bytes, Vec::new())).err().map(|error| error.code())
     };
     for length in 0..whole.len() {
         let cut = refused(&harness.host, whole[..length].to_vec());
@@ -375,7 +386,8 @@ fn a_frame_of_more_items_than_a_frame_may_hold_is_refused_before_they_are_made()
     bytes.extend_from_slice(&[0, 0, 0, 1]);
     kvass::varint::put(&mut bytes, 2_000_000);
     bytes.resize(bytes.len() + 2_000_000, 8);
-    let refused = block_on(harness.host.clone().frame(1, bytes)).expect_err("too many requests");
+    let refused =
+        block_on(harness.host.clone().frame(1, bytes, Vec::new())).expect_err("too many requests");
     assert_eq!(refused.code(), Code::MalformedFrame);
 }
 
@@ -412,7 +424,7 @@ fn random_bytes_and_flipped_frames_never_panic() {
             bytes[place] ^= 1 << rng.below(8);
         }
         // Whatever it means now, it is answered or refused.
-        let _ = block_on(harness.host.clone().frame(1, bytes));
+        let _ = block_on(harness.host.clone().frame(1, bytes, Vec::new()));
         harness.host.take_outbox(1);
     }
     harness.connect(3);
@@ -475,8 +487,8 @@ fn a_request_past_its_deadline_is_not_carried_out() {
         requests: vec![put(&k, &one)],
     };
     let bytes = postcard::to_allocvec(&frame).expect("it encodes");
-    block_on(harness.host.clone().frame(1, bytes)).expect("it is well-formed");
-    let answer = harness.host.take_outbox(1).expect("an answer");
+    block_on(harness.host.clone().frame(1, bytes, Vec::new())).expect("it is well-formed");
+    let answer = harness.host.take_outbox(1).expect("an answer").bytes;
     let answers = responses(&answer);
     let Response::Error(Failure { code, .. }) = answers[0] else { panic!("{answers:?}") };
     assert_eq!(code, Code::Timeout as u8);
@@ -517,6 +529,6 @@ fn an_entry_carries_the_stamp_of_its_commit() {
     let answer = harness.send(1, vec![put(&k, &one), Request::Get(Blob(&k))]);
     let answers = responses(&answer);
     let Response::Committed(stamp) = answers[0] else { panic!("{answers:?}") };
-    let entry = Entry { versionstamp: stamp, value: Blob(&one) };
+    let entry = Entry { versionstamp: stamp, value: wire::Value::Inline(Blob(&one)) };
     assert_eq!(answers[1], Response::Entry(Some(entry)));
 }

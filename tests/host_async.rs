@@ -43,7 +43,8 @@ impl Harness {
         disk.set_polls_max(5);
         let frames: Rc<RefCell<Vec<Vec<u8>>>> = Rc::default();
         let sink = frames.clone();
-        let host = Host::new(db, "memory", Box::new(move |_, frame| sink.borrow_mut().push(frame)));
+        let host =
+            Host::new(db, "memory", Box::new(move |_, frame| sink.borrow_mut().push(frame.bytes)));
         let harness = Harness { disk, host, frames, sequence: 0 };
         harness.connect(1);
         harness
@@ -72,7 +73,7 @@ impl Harness {
         let frame =
             RequestFrame { client, epoch, deadline_ms, acked_through, resend_of, first, requests };
         let bytes = postcard::to_allocvec(&frame).expect("it encodes");
-        let mut answer: Answer = Box::pin(self.host.clone().frame(id, bytes));
+        let mut answer: Answer = Box::pin(self.host.clone().frame(id, bytes, Vec::new()));
         let polled = answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         if polled.is_ready() { Box::pin(async { Ok(()) }) } else { answer }
     }

@@ -4,11 +4,13 @@
 
 #![allow(clippy::expect_used, reason = "a test that fails may panic")]
 
+use kvass::external::External;
 use kvass::storage::Durability;
 use kvass::wire::hello::{self, Hello};
 use kvass::wire::{
-    Blob, Change, Changes, Check, Commit, Damage, Entry, Event, Failure, FileKind, List, Mutation,
-    Page, Reply, Request, RequestFrame, Response, ResponseFrame, Stats, Status, Verified, Watch,
+    self, Blob, Change, Changes, Check, Commit, Damage, Entry, Event, Failure, FileKind, List,
+    Mutation, Page, Reply, Request, RequestFrame, Response, ResponseFrame, Stats, Status, Verified,
+    Watch,
 };
 use serde_json::{Value, json};
 
@@ -31,6 +33,11 @@ fn hex(bytes: &[u8]) -> String {
 /// What a page sends when it calls what `name` says on a new connection, or, from `first` 2 on,
 /// after one answered call.
 fn request(name: &str, first: u64, requests: Vec<Request<'_>>) -> Value {
+    request_with(name, first, requests, &[])
+}
+
+/// The same with attachments.
+fn request_with(name: &str, first: u64, requests: Vec<Request<'_>>, large: &[External]) -> Value {
     let client = CLIENT;
     let frame = RequestFrame {
         client,
@@ -42,8 +49,9 @@ fn request(name: &str, first: u64, requests: Vec<Request<'_>>) -> Value {
         requests,
     };
     let bytes = postcard::to_allocvec(&frame).expect("encodes");
-    assert_eq!(RequestFrame::decode(&bytes).expect("decodes"), frame, "{name}");
-    json!({ "name": name, "direction": "request", "hex": hex(&bytes) })
+    assert_eq!(RequestFrame::decode(&bytes, large).expect("decodes"), frame, "{name}");
+    let large = attachments(large);
+    json!({ "name": name, "direction": "request", "hex": hex(&bytes), "attachments": large })
 }
 
 /// A frame of the host, and what the page reads: bytes in hex, integers in decimal.
@@ -51,7 +59,22 @@ fn response(name: &str, replies: Vec<Response<'_>>, events: Vec<Event<'_>>, valu
     let replies = (1..).zip(replies).map(|(sequence, response)| Reply { sequence, response });
     let frame = ResponseFrame { epoch: EPOCH, replies: replies.collect(), events };
     let bytes = postcard::to_allocvec(&frame).expect("encodes");
-    json!({ "name": name, "direction": "response", "hex": hex(&bytes), "value": value })
+    let mut large = Vec::new();
+    frame.replies.iter().for_each(|reply| reply.response.attach_to(&mut large));
+    frame.events.iter().for_each(|event| event.attach_to(&mut large));
+    let (hex, large) = (hex(&bytes), attachments(&large));
+    json!({ "name": name, "direction": "response", "hex": hex, "attachments": large,
+        "value": value })
+}
+
+/// Attachments as the vectors have them: their first byte, of which they are full, and length.
+fn attachments(large: &[External]) -> Vec<Value> {
+    let shown = large.iter().map(|bytes| json!({ "byte": bytes.first(), "length": bytes.len() }));
+    shown.collect()
+}
+
+fn large(byte: u8, len: usize) -> External {
+    External::from(&vec![byte; len][..])
 }
 
 fn one_commit(mutation: Mutation<'_>, durability: Option<Durability>) -> Request<'_> {
@@ -114,6 +137,7 @@ fn writes() -> Vec<Value> {
     let mutation = Mutation::Set { key: A, value: long, expire_in_ms: None, stamp_key: false };
     vec![
         request("set", 1, vec![one_commit(set(None, false), None)]),
+        request_with("set of 32 KiB", 1, vec![one_commit(attached(), None)], &[large(3, 32_768)]),
         request("set with expireIn, strict", 1, vec![expiring]),
         request("set with a versionstamp in its key", 1, vec![one_commit(set(None, true), None)]),
         request("set of 199 bytes", 1, vec![one_commit(mutation, None)]),
@@ -154,26 +178,80 @@ fn others() -> Vec<Value> {
     ]
 }
 
+/// A set whose value travels beside the frame.
+fn attached() -> Mutation<'static> {
+    let value = large(3, 32_768);
+    Mutation::SetLarge { key: A, kind: 3, value, expire_in_ms: None, stamp_key: false }
+}
+
+fn large_entry(byte: u8) -> Entry<'static> {
+    Entry { versionstamp: STAMP, value: wire::Value::Attached(3, large(byte, 5)) }
+}
+
+fn large_json(byte: u8) -> Value {
+    json!({ "kind": "3", "payload": hex(&[byte; 5]) })
+}
+
 fn entry() -> Entry<'static> {
-    Entry { versionstamp: STAMP, value: TEXT }
+    Entry { versionstamp: STAMP, value: wire::Value::Inline(TEXT) }
 }
 
 fn entry_json() -> Value {
     json!({ "versionstamp": STAMP_HEX, "value": hex(&TEXT) })
 }
 
-fn replies() -> Vec<Value> {
-    let reply = |name: &str, reply: Response<'_>, value: Value| {
-        let replies = json!([{ "sequence": "1", "response": value }]);
-        let value = json!({ "epoch": "7", "replies": replies, "events": [] });
-        response(name, vec![reply], vec![], value)
+/// A frame of one answer.
+fn reply(name: &str, reply: Response<'_>, value: Value) -> Value {
+    let replies = json!([{ "sequence": "1", "response": value }]);
+    let value = json!({ "epoch": "7", "replies": replies, "events": [] });
+    response(name, vec![reply], vec![], value)
+}
+
+/// Answers whose values travel beside the frame.
+fn large_replies() -> Vec<Value> {
+    let mut large_rows = vec![3];
+    large_rows.extend_from_slice(&A);
+    large_rows.extend_from_slice(&STAMP);
+    large_rows.extend_from_slice(&[0, 1, 6]);
+    let large_page = Page {
+        done: false,
+        lease: Some(300),
+        count: 1,
+        entries: Blob(&large_rows),
+        attached: vec![large(4, 6)],
     };
+    vec![
+        reply(
+            "large entries",
+            Response::Entries(vec![Some(large_entry(1)), Some(entry()), Some(large_entry(2))]),
+            json!({ "type": "entries", "entries": [
+                { "versionstamp": STAMP_HEX, "value": large_json(1) },
+                entry_json(),
+                { "versionstamp": STAMP_HEX, "value": large_json(2) },
+            ] }),
+        ),
+        reply(
+            "page with a large value",
+            Response::Page(large_page),
+            json!({ "type": "page", "done": false, "lease": "300", "count": "1",
+                "entries": hex(&large_rows), "attached": [hex(&[4; 6])] }),
+        ),
+    ]
+}
+
+fn replies() -> Vec<Value> {
     let mut rows = vec![3];
     rows.extend_from_slice(&A);
     rows.extend_from_slice(&STAMP);
     rows.push(3);
     rows.extend_from_slice(&TEXT);
-    let page = Page { done: false, lease: Some(300), count: 1, entries: Blob(&rows) };
+    let page = Page {
+        done: false,
+        lease: Some(300),
+        count: 1,
+        entries: Blob(&rows),
+        attached: Vec::new(),
+    };
     vec![
         reply(
             "error",
@@ -195,7 +273,7 @@ fn replies() -> Vec<Value> {
             "page",
             Response::Page(page),
             json!({ "type": "page", "done": false, "lease": "300", "count": "1",
-                "entries": hex(&rows) }),
+                "entries": hex(&rows), "attached": [] }),
         ),
         reply(
             "committed",
@@ -286,7 +364,7 @@ fn events() -> Vec<Value> {
         id: 2,
         versionstamp: STAMP,
         changes: vec![
-            Change::Set { key: A, value: TEXT },
+            Change::Set { key: A, value: wire::Value::Inline(TEXT) },
             Change::Delete { key: B },
             Change::Expire { key: A },
             Change::DeleteRange { start: A, end: B },
@@ -315,8 +393,17 @@ fn greetings() -> Vec<Value> {
 
 #[test]
 fn frames_have_the_bytes_that_the_page_reads_and_writes() {
-    let groups =
-        [reads(), writes(), others(), replies(), figures(), verified(), events(), greetings()];
+    let groups = [
+        reads(),
+        writes(),
+        others(),
+        replies(),
+        large_replies(),
+        figures(),
+        verified(),
+        events(),
+        greetings(),
+    ];
     let vectors: Vec<String> =
         groups.iter().flatten().map(|vector| format!("  {vector}")).collect();
     let text = format!("[\n{}\n]\n", vectors.join(",\n"));

@@ -32,6 +32,8 @@ interface Open {
   hello: ArrayBuffer;
 }
 
+type Message = ArrayBuffer | ArrayBuffer[] | Open | { hide: true } | { end: true };
+
 interface Failure {
   code: number;
   message: string;
@@ -39,9 +41,12 @@ interface Failure {
 
 let host: Host | undefined;
 
-self.onmessage = ({ data }: MessageEvent<ArrayBuffer | Open | { hide: true } | { end: true }>) => {
+self.onmessage = ({ data }: MessageEvent<Message>) => {
   if (data instanceof ArrayBuffer) {
-    answer(data);
+    answer(data, []);
+  } else if (Array.isArray(data)) {
+    const [frame, ...large] = data;
+    answer(frame as ArrayBuffer, large.map(toBytes));
   } else if ("open" in data) {
     start(data).catch(fail);
   } else if ("hide" in data) {
@@ -57,18 +62,27 @@ self.onmessage = ({ data }: MessageEvent<ArrayBuffer | Open | { hide: true } | {
 self.onerror = (event) => die(event);
 self.onunhandledrejection = (event: PromiseRejectionEvent) => die(event.reason);
 
-function answer(frame: ArrayBuffer): void {
+function toBytes(buffer: ArrayBuffer): Uint8Array {
+  return new Uint8Array(buffer);
+}
+
+function answer(frame: ArrayBuffer, large: Uint8Array[]): void {
   try {
-    const reply = host?.frame(PAGE, new Uint8Array(frame));
+    const reply = host?.frame(PAGE, toBytes(frame), large);
     if (reply !== undefined) post(reply);
   } catch (error) {
     fail(error);
   }
 }
 
-/** Posts a frame, whose buffer is not used by anything else. */
-function post({ buffer }: Uint8Array): void {
-  self.postMessage(buffer, [buffer as ArrayBuffer]);
+/** Posts a frame and the large values beside it, whose buffers are not used by anything else. */
+function post(frame: Uint8Array | Uint8Array[]): void {
+  if (Array.isArray(frame)) {
+    const parts = frame.map(({ buffer }) => buffer as ArrayBuffer);
+    self.postMessage(parts, parts);
+  } else {
+    self.postMessage(frame.buffer, [frame.buffer as ArrayBuffer]);
+  }
 }
 
 async function start({ open, hello }: Open): Promise<void> {
@@ -110,7 +124,7 @@ function lock(name: string): Promise<void> {
 
 /** Opens the database; files may stay in use for a moment after the lock is free. */
 async function openHost({ name, storage, durability, history }: Open["open"]): Promise<Host> {
-  const send = (_connection: number, frame: Uint8Array) => post(frame);
+  const send = (_connection: number, frame: Uint8Array | Uint8Array[]) => post(frame);
   const start = performance.now();
   for (;;) {
     try {

@@ -20,7 +20,7 @@ export class Host {
     strict: boolean,
     historyBytes: number,
     historyMs: number,
-    send: (connection: number, frame: Uint8Array) => void,
+    send: (connection: number, frame: Uint8Array | Uint8Array[]) => void,
   ): Promise<Host>;
   /** The storage that was obtained. */
   readonly storage: string;
@@ -28,8 +28,15 @@ export class Host {
   connect(connection: number, hello: Uint8Array): Uint8Array;
   /** Forgets a client. */
   disconnect(connection: number): void;
-  /** Takes a frame; returns what could be answered at once, in a buffer of its own. */
-  frame(connection: number, bytes: Uint8Array): Uint8Array | undefined;
+  /**
+   * Takes a frame and the large values beside it; returns what could be answered at once: a frame,
+   * or one and the large values beside it, in buffers of their own.
+   */
+  frame(
+    connection: number,
+    bytes: Uint8Array,
+    attachments: Uint8Array[],
+  ): Uint8Array | Uint8Array[] | undefined;
   /** Flushes the files; a failure is told by the next commit. */
   flush(): Promise<void>;
   /** Flushes and releases everything. */

@@ -31,7 +31,15 @@ export const REQUEST = {
 } as const;
 
 /** Numbers of the variants of `Mutation`. */
-export const MUTATION = { set: 0, delete: 1, sum: 2, min: 3, max: 4, deleteRange: 5 } as const;
+export const MUTATION = {
+  set: 0,
+  delete: 1,
+  sum: 2,
+  min: 3,
+  max: 4,
+  deleteRange: 5,
+  setLarge: 6,
+} as const;
 
 /** What a frame says of itself. */
 export interface RequestHeader {
@@ -50,6 +58,9 @@ export interface RequestHeader {
 /** A client id, and six varints of at most 8 bytes. */
 const HEADER_BYTES_MAX = 16 + 6 * 8;
 
+/** A message: a frame, alone or followed by the large values that it speaks of, in order. */
+export type FrameMessage = ArrayBuffer | readonly [ArrayBuffer, ...ArrayBuffer[]];
+
 /** The frame that is being put together. */
 export class RequestFrame {
   /** How many requests are in it. */
@@ -57,38 +68,46 @@ export class RequestFrame {
   readonly #w = new ByteWriter();
   readonly #header = new ByteWriter(HEADER_BYTES_MAX);
   #isBusy = false;
+  /** Bytes of the large values. */
+  #attachedBytes = 0;
 
   constructor() {
     this.#w.position = HEADER_BYTES_MAX;
   }
 
-  /** Bytes written so far, with the room for the header. */
+  /** Bytes written so far, with the room for the header and the large values beside it. */
   get size(): number {
-    return this.#w.position;
+    return this.#w.position + this.#attachedBytes;
   }
 
   /** Adds the request that `write` writes; if it throws, the frame is as it was. */
   add(write: (w: ByteWriter) => void): void {
     // A getter of a key or an option could make another call, into the middle of this one.
     if (this.#isBusy) throw new TypeError("a getter of an argument called the database");
-    const start = this.#w.position;
+    const w = this.#w;
+    const start = w.position;
+    const attached = w.attachments.length;
     this.#isBusy = true;
     try {
-      write(this.#w);
-      if (this.#w.position > FRAME_BYTES_MAX) {
+      write(w);
+      if (w.position > FRAME_BYTES_MAX) {
         throw tooLarge(`Request too large (max ${FRAME_BYTES_MAX} bytes)`);
       }
     } catch (error) {
-      this.#w.position = start;
+      w.position = start;
+      w.attachments.length = attached;
       throw error;
     } finally {
       this.#isBusy = false;
     }
     this.count++;
+    for (let i = attached; i < w.attachments.length; i++) {
+      this.#attachedBytes += (w.attachments[i] as ArrayBuffer).byteLength;
+    }
   }
 
-  /** The frame in a buffer of its own, to be transferred; begins the next one. */
-  take({ client, epoch, ackedThrough, resendOf, first }: RequestHeader): ArrayBuffer {
+  /** The frame in buffers of its own, to be transferred; begins the next one. */
+  take({ client, epoch, ackedThrough, resendOf, first }: RequestHeader): FrameMessage {
     const header = this.#header;
     header.raw(client);
     header.varint(epoch);
@@ -101,8 +120,10 @@ export class RequestFrame {
     const bytes = this.#w.bytes;
     bytes.set(header.bytes.subarray(0, header.position), start);
     const frame = bytes.buffer.slice(start, this.#w.position);
+    const { attachments } = this.#w;
+    const message: FrameMessage = attachments.length === 0 ? frame : [frame, ...attachments];
     this.clear();
-    return frame;
+    return message;
   }
 
   /** Drops what was added. */
@@ -111,6 +132,7 @@ export class RequestFrame {
     this.#w.reset();
     this.#w.position = HEADER_BYTES_MAX;
     this.count = 0;
+    this.#attachedBytes = 0;
   }
 }
 

@@ -6,6 +6,7 @@
 
 import { ByteReader, DecodeError } from "../codec/bytes.ts";
 import { readVersionstamp } from "../versionstamp.ts";
+import type { FrameMessage } from "./request.ts";
 
 /** A byte string within a frame. */
 export interface Slice {
@@ -14,10 +15,19 @@ export interface Slice {
   readonly end: number;
 }
 
+/** A value that travelled beside its frame: the byte that says its kind, and all after it. */
+export interface Attached {
+  readonly kind: number;
+  readonly payload: ArrayBuffer;
+}
+
+/** A value that is not decoded yet. */
+export type RawValue = Slice | Attached;
+
 /** A value that is not decoded yet, and the commit that wrote it. */
 export interface RawEntry {
   readonly versionstamp: string;
-  readonly value: Slice;
+  readonly value: RawValue;
 }
 
 /** Figures of the engine; see `KvStats` for what they are. */
@@ -67,7 +77,14 @@ export type Response =
   | { type: "error"; failure: RawFailure }
   | { type: "entry"; entry: RawEntry | null }
   | { type: "entries"; entries: (RawEntry | null)[] }
-  | { type: "page"; done: boolean; lease: number | undefined; count: number; entries: Slice }
+  | {
+      type: "page";
+      done: boolean;
+      lease: number | undefined;
+      count: number;
+      entries: Slice;
+      attached: ArrayBuffer[];
+    }
   | { type: "committed"; versionstamp: string }
   | { type: "checkFailed"; check: number }
   | { type: "done" }
@@ -78,7 +95,7 @@ export type Response =
 
 /** What a commit did to a key, or to all keys of a range. */
 export type RawChange =
-  | { type: "set"; key: Slice; value: Slice }
+  | { type: "set"; key: Slice; value: RawValue }
   | { type: "delete" | "expire"; key: Slice }
   | { type: "deleteRange"; start: Slice; end: Slice };
 
@@ -90,7 +107,14 @@ export type RawEvent =
       versionstamp: string;
       entries: { place: number; entry: RawEntry | null }[];
     }
-  | { type: "changes"; id: number; versionstamp: string; count: number; changes: Slice };
+  | {
+      type: "changes";
+      id: number;
+      versionstamp: string;
+      count: number;
+      changes: Slice;
+      attached: readonly ArrayBuffer[];
+    };
 
 /** Takes what a frame holds, one by one, in its order. */
 export interface ResponseSink {
@@ -99,19 +123,45 @@ export interface ResponseSink {
   event(event: RawEvent): void;
 }
 
+/** Reads a frame and takes its attachments, in their order. */
+class FrameReader extends ByteReader {
+  readonly #attachments: readonly ArrayBuffer[];
+  #taken = 1;
+
+  constructor(message: FrameMessage) {
+    const parts = message instanceof ArrayBuffer ? [message] : message;
+    super(new Uint8Array(parts[0] as ArrayBuffer));
+    this.#attachments = parts;
+  }
+
+  /** How many attachments are left. */
+  get attachmentsLeft(): number {
+    return this.#attachments.length - this.#taken;
+  }
+
+  /** The next attachment, which must be of this size. */
+  attachment(size: number): ArrayBuffer {
+    const attachment = this.#attachments[this.#taken++];
+    if (attachment?.byteLength === size) return attachment;
+    throw new DecodeError("a large value did not come with its frame");
+  }
+}
+
 /** Reads a whole frame. @throws DecodeError, with all before the damage handed over */
-export function readFrame(buffer: ArrayBuffer, sink: ResponseSink): void {
-  const r = new ByteReader(new Uint8Array(buffer));
+export function readFrame(message: FrameMessage, sink: ResponseSink): void {
+  const r = new FrameReader(message);
   sink.epoch(r.varint());
   for (let count = r.varint(); count > 0; count--) {
     const sequence = r.varint();
     sink.reply(sequence, readResponse(r));
   }
   for (let count = r.varint(); count > 0; count--) sink.event(readEvent(r));
-  if (r.left > 0) throw new DecodeError("the frame has bytes after its last event");
+  if (r.left > 0 || r.attachmentsLeft > 0) {
+    throw new DecodeError("the frame has more than its events");
+  }
 }
 
-function readResponse(r: ByteReader): Response {
+function readResponse(r: FrameReader): Response {
   const variant = r.varint();
   switch (variant) {
     case 0:
@@ -127,6 +177,7 @@ function readResponse(r: ByteReader): Response {
         lease: readBoolean(r) ? r.varint() : undefined,
         count: r.varint(),
         entries: readSlice(r),
+        attached: readMany(r, () => r.attachment(r.varint())),
       };
     case 4:
       return { type: "committed", versionstamp: readVersionstamp(r) };
@@ -147,7 +198,7 @@ function readResponse(r: ByteReader): Response {
   }
 }
 
-function readEvent(r: ByteReader): RawEvent {
+function readEvent(r: FrameReader): RawEvent {
   const variant = r.varint();
   if (variant > 1) throw new DecodeError(`unknown event ${variant}`);
   const id = r.varint();
@@ -158,23 +209,32 @@ function readEvent(r: ByteReader): RawEvent {
   }
   const count = r.varint();
   const start = r.position;
-  for (let i = 0; i < count; i++) readChange(r);
+  const attached: ArrayBuffer[] = [];
+  const attachment = (size: number) => {
+    const taken = r.attachment(size);
+    attached.push(taken);
+    return taken;
+  };
+  for (let i = 0; i < count; i++) readChange(r, attachment);
   const changes = { bytes: r.bytes, start, end: r.position };
-  return { type: "changes", id, versionstamp, count, changes };
+  return { type: "changes", id, versionstamp, count, changes, attached };
 }
 
 /** The changes of an event. */
-export function readChanges({ bytes, start, end }: Slice, count: number): RawChange[] {
+export function readChanges(event: RawEvent & { type: "changes" }): RawChange[] {
+  const { bytes, start, end } = event.changes;
   const r = new ByteReader(bytes, start, end);
-  return Array.from({ length: count }, () => readChange(r));
+  let next = 0;
+  const attachment = () => event.attached[next++] as ArrayBuffer;
+  return Array.from({ length: event.count }, () => readChange(r, attachment));
 }
 
-function readChange(r: ByteReader): RawChange {
+function readChange(r: ByteReader, attachment: TakeAttachment): RawChange {
   const variant = r.varint();
   const key = readSlice(r);
   switch (variant) {
     case 0:
-      return { type: "set", key, value: readSlice(r) };
+      return { type: "set", key, value: readValue(r, attachment) };
     case 1:
       return { type: "delete", key };
     case 2:
@@ -198,11 +258,27 @@ function readSlice(r: ByteReader): Slice {
   return { bytes: r.bytes, start, end: start + size };
 }
 
-function readMaybe(r: ByteReader): RawEntry | null {
-  return readBoolean(r) ? { versionstamp: readVersionstamp(r), value: readSlice(r) } : null;
+/** Takes the next attachment, of a size. */
+export type TakeAttachment = (size: number) => ArrayBuffer;
+
+/** Reads a value: its bytes, or what stands for one that travelled beside the frame. */
+export function readValue(r: ByteReader, attachment: TakeAttachment): RawValue {
+  const size = r.varint();
+  if (size === 0) {
+    const kind = r.u8();
+    return { kind, payload: attachment(r.varint()) };
+  }
+  const start = r.skip(size);
+  return { bytes: r.bytes, start, end: start + size };
 }
 
-function readMany<T>(r: ByteReader, read: (r: ByteReader) => T): T[] {
+function readMaybe(r: FrameReader): RawEntry | null {
+  if (!readBoolean(r)) return null;
+  const versionstamp = readVersionstamp(r);
+  return { versionstamp, value: readValue(r, (size) => r.attachment(size)) };
+}
+
+function readMany<T, R extends ByteReader>(r: R, read: (r: R) => T): T[] {
   const items: T[] = [];
   for (let count = r.varint(); count > 0; count--) items.push(read(r));
   return items;

@@ -189,6 +189,7 @@ mod tests {
             oldest: Stamp::ZERO,
             newest: Stamp::ZERO,
             ranges: 0,
+            blobs: Vec::new(),
         }
     }
 

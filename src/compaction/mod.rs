@@ -21,7 +21,7 @@ mod writer;
 pub use burden::burden;
 pub use choose::choose;
 pub use run::{flush, run};
-pub use writer::STRIDE_BYTES;
+pub use writer::{Output, STRIDE_BYTES};
 
 /// Tables to merge into the next level, or to write anew.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,15 +1,16 @@
 //! The rewriting: tables merged into the next level, and memtables into level 0.
 
 use super::survivors::Survivors;
-use super::writer::{STRIDE_BYTES, Writer};
+use super::writer::{Output, STRIDE_BYTES, Writer};
 use super::{Choice, Employer, Failure};
+use crate::blob::{Blobs, Pointer};
 use crate::env::Env;
 use crate::error::Result;
 use crate::limits::Budgets;
 use crate::memtable::Memtable;
 use crate::merge::{Merge, Step};
 use crate::ranges::Ranges;
-use crate::record::Record;
+use crate::record::{Op, Record};
 use crate::snapshot::Snapshot;
 use crate::stamp::Stamp;
 use crate::storage::Storage;
@@ -24,7 +25,7 @@ const PAGE_KEYS: usize = 256;
 ///
 /// `retained` is what the oldest reader sees: no reader has an earlier stamp or an earlier time.
 /// Versions that none can see are dropped, and so is what has expired by its time (with 0,
-/// nothing has).
+/// nothing has). Values in the stale files of `blobs` move to new ones.
 ///
 /// # Errors
 /// Those of reading and writing tables; the tables of `choice` are as they were.
@@ -34,10 +35,12 @@ pub async fn run<E: Env>(
     version: &Version<E::Storage>,
     choice: &Choice,
     retained: Snapshot,
+    blobs: &Blobs,
     employer: &impl Employer,
-) -> core::result::Result<Vec<TableMeta>, Failure> {
+) -> core::result::Result<Output, Failure> {
     let deeper = version.levels().iter().skip(choice.target + 1).map(Vec::as_slice);
     let mut survivors = Survivors::new(retained, deeper);
+    let stale = blobs.stale();
     let mut writer = Writer::new(env, budgets, budgets.table_bytes_at(choice.target), employer);
     let written = async {
         let mut runs = input_runs(version, choice);
@@ -55,10 +58,15 @@ pub async fn run<E: Env>(
                 Step::Entry => {}
             }
             let Some(record) = merge.record() else { return Ok(()) };
-            if let Some(record) = survivors.keep(record)
-                && !writer.add(record)?
-            {
-                writer.begin_table(record).await?;
+            if let Some(kept) = survivors.keep(record) {
+                let moved = match pointer_into(&stale, &kept) {
+                    Some(pointer) => writer.move_value(blobs, pointer).await?,
+                    None => None,
+                };
+                let kept = kept.with_pointer(moved.as_deref());
+                if !writer.add(kept)? {
+                    writer.begin_table(kept).await?;
+                }
             }
             if writer.worked(&record) {
                 writer.breathe().await?;
@@ -83,6 +91,15 @@ async fn deleted_ranges<S: Storage>(
         }
     }
     Ok(all)
+}
+
+/// The encoded pointer of a version whose value is in one of the blob files `stale`.
+fn pointer_into<'a>(stale: &[u64], record: &Record<'a>) -> Option<&'a [u8]> {
+    match record.op {
+        Op::Set { value, in_blob: true, .. } => Some(value)
+            .filter(|value| Pointer::decode(value).is_some_and(|at| stale.contains(&at.blob))),
+        _ => None,
+    }
 }
 
 /// The tables of a choice as runs of tables that don't overlap.
@@ -133,5 +150,5 @@ pub async fn flush<E: Env>(
         }
     };
     let written = written.await;
-    Ok(writer.finish(written).await?.pop())
+    Ok(writer.finish(written).await?.tables.pop())
 }

@@ -1,6 +1,7 @@
 //! Compaction changes no answer that a reader can still ask for, and drops what none can.
 
 use super::*;
+use crate::blob::Blobs;
 use crate::env::Env;
 use crate::env::manual::{ManualEnv, block_on};
 use crate::error::Code;
@@ -99,9 +100,10 @@ impl Store {
 
     fn apply(&mut self, choice: &Choice) -> core::result::Result<(), Failure> {
         let (budgets, retained, staff) = (budgets(), self.retained, self.staff());
-        let job = run(&self.env, &budgets, &self.version, choice, retained, &staff);
+        let blobs = Blobs::default();
+        let job = run(&self.env, &budgets, &self.version, choice, retained, &blobs, &staff);
         let open = |meta| (choice.target, Table::new(self.shared.clone(), meta));
-        let added = block_on(job)?.into_iter().map(open).collect();
+        let added = block_on(job)?.tables.into_iter().map(open).collect();
         let removed: Vec<u64> = choice.upper.iter().chain(&choice.lower).copied().collect();
         let tables = self.version.levels().iter().flatten();
         tables.filter(|table| removed.contains(&table.meta().id)).for_each(|table| table.retire());
@@ -257,7 +259,8 @@ fn a_compaction_lets_requests_run_whenever_its_slice_is_used_up() {
     store.env.set_turn_polls(1);
     let choice = choose(&store.version.shape(), &budgets(), store.retained.stamp).unwrap();
     let (budgets, retained, staff) = (budgets(), store.retained, store.staff());
-    let job = run(&store.env, &budgets, &store.version, &choice, retained, &staff);
+    let blobs = Blobs::default();
+    let job = run(&store.env, &budgets, &store.version, &choice, retained, &blobs, &staff);
     let mut job = pin!(job);
     let mut context = Context::from_waker(Waker::noop());
     let mut turns = 0;

@@ -1,18 +1,29 @@
 //! Writes versions to one table after another, and lets requests run in between.
 
 use super::{Employer, Failure};
+use crate::blob::{Append, BlobFile, BlobMeta, Blobs, PIECE_BYTES, Pieces};
 use crate::env::Env;
-use crate::error::Result;
+use crate::error::{Code, Result};
 use crate::limits::Budgets;
 use crate::ranges::Ranges;
 use crate::record::{Op, Record};
 use crate::storage::{FileNo, Storage};
 use crate::table::{TableBuilder, TableMeta};
+use std::rc::Rc;
 
 /// A flush or compaction breathes after this much work, in bytes of keys and values.
 pub const STRIDE_BYTES: usize = 32 * 1024;
 /// What a version costs beside its bytes, in bytes that could be copied meanwhile.
 const VERSION_COST: usize = 64;
+
+/// What was written.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Tables, in the order of keys.
+    pub tables: Vec<TableMeta>,
+    /// Blob files that they point into.
+    pub blobs: Vec<BlobMeta>,
+}
 
 /// The tables written so far, and the one that is open.
 pub struct Writer<'a, E: Env, B> {
@@ -27,6 +38,8 @@ pub struct Writer<'a, E: Env, B> {
     /// The first key past the last finished table.
     written_to: Vec<u8>,
     tables: Vec<TableMeta>,
+    /// The values that were moved; the last file is open.
+    blobs: Vec<Rc<BlobFile>>,
     files: Vec<FileNo>,
     work: usize,
 }
@@ -34,7 +47,7 @@ pub struct Writer<'a, E: Env, B> {
 impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
     /// A writer that begins a new table once one is larger than `table_bytes`.
     pub fn new(env: &'a E, budgets: &'a Budgets, table_bytes: u64, employer: &'a B) -> Self {
-        let (tables, files) = (Vec::new(), Vec::new());
+        let (tables, blobs, files) = (Vec::new(), Vec::new(), Vec::new());
         Writer {
             env,
             budgets,
@@ -45,6 +58,7 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
             written: 0,
             written_to: Vec::new(),
             tables,
+            blobs,
             files,
             work: 0,
         }
@@ -72,14 +86,48 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
     }
 
     async fn open_table(&mut self) -> Result<&mut TableBuilder<E::Storage>> {
-        let storage = self.env.storage();
-        let file = storage.create().await?;
+        let (file, id, salt) = self.create().await?;
+        let storage = self.env.storage().clone();
+        let table = TableBuilder::new(storage, file, id, salt, self.budgets);
+        Ok(self.open.insert(table))
+    }
+
+    /// A file with a number and a salt.
+    async fn create(&mut self) -> Result<(FileNo, u64, u64)> {
+        let file = self.env.storage().create().await?;
         self.files.push(file);
         let mut salt = [0; 8];
         self.env.fill_random(&mut salt);
-        let (id, salt) = (self.employer.next_id(), u64::from_le_bytes(salt));
-        let table = TableBuilder::new(storage.clone(), file, id, salt, self.budgets);
-        Ok(self.open.insert(table))
+        Ok((file, self.employer.next_id(), u64::from_le_bytes(salt)))
+    }
+
+    /// Copies the value that an encoded pointer points at to a new blob file, and returns the
+    /// pointer to it there; None for one that is damaged and stays where it is.
+    pub async fn move_value(&mut self, blobs: &Blobs, pointer: &[u8]) -> Result<Option<Vec<u8>>> {
+        let large = blobs.locate(pointer)?;
+        let storage = &**self.env.storage();
+        let to = match self.blobs.last().filter(|blob| blob.size() < self.budgets.blob_bytes) {
+            Some(blob) => blob.clone(),
+            None => {
+                let (file, id, salt) = self.create().await?;
+                let blob = BlobFile::new(BlobMeta { id, file, salt, bytes: 0, logs_before: 0 });
+                self.blobs.push(blob.clone());
+                blob
+            }
+        };
+        let pieces = Pieces::of_blob(&large, Vec::new());
+        let mut append = Append::new(&to, large.pointer().kind, pieces);
+        loop {
+            match append.step(storage).await {
+                Ok(None) => self.employer.breathe(PIECE_BYTES).await?,
+                Ok(Some(moved)) => return Ok(Some(moved.encode())),
+                Err(error) if error.code() == Code::Corruption => {
+                    large.file().note_damage();
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Finishes the open table with the deleted ranges up to just behind its last key, if another
@@ -125,24 +173,28 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
         self.employer.breathe(worked).await
     }
 
-    async fn finish_last(&mut self) -> Result<()> {
+    async fn finish_files(&mut self) -> Result<()> {
         if self.open.is_none() && self.written < self.ranges.fragments().len() {
             self.open_table().await?;
         }
-        self.finish_table(false).await
+        self.finish_table(false).await?;
+        for blob in &self.blobs {
+            self.env.storage().sync(blob.meta().file).await?;
+        }
+        Ok(())
     }
 
-    /// Finishes the last table, unless `written` is an error.
-    pub async fn finish(
-        mut self,
-        written: Result<()>,
-    ) -> core::result::Result<Vec<TableMeta>, Failure> {
+    /// Finishes the last table and makes all durable, unless `written` is an error.
+    pub async fn finish(mut self, written: Result<()>) -> core::result::Result<Output, Failure> {
         let finished = match written {
-            Ok(()) => self.finish_last().await,
+            Ok(()) => self.finish_files().await,
             Err(error) => Err(error),
         };
         match finished {
-            Ok(()) => Ok(self.tables),
+            Ok(()) => {
+                let blobs = self.blobs.iter().map(|blob| blob.describe()).collect();
+                Ok(Output { tables: self.tables, blobs })
+            }
             Err(error) => Err(Failure { error, files: self.files }),
         }
     }

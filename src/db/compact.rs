@@ -1,7 +1,8 @@
 //! Upkeep: what keeps reads fast and space bounded, between requests.
 
 use super::{Db, View};
-use crate::compaction::{self, Choice, Employer};
+use crate::blob::{BlobFile, live};
+use crate::compaction::{self, Choice, Employer, Output};
 use crate::env::Env;
 use crate::error::Result;
 use crate::snapshot::Snapshot;
@@ -64,9 +65,15 @@ impl<E: Env> Db<E> {
         let retained = self.retained();
         let flushing = view.frozen.is_some();
         self.held_up.set(retained < self.visible.get());
-        self.upkeep_due.set(flushing || compaction::choose(&shape, budgets, retained).is_some());
+        self.upkeep_due.set(flushing || self.choose(&shape, retained).is_some());
         self.deletes_due.set(self.deletes_worth_flushing(&shape));
         self.pace.set_burden(compaction::burden(flushing, &shape, budgets));
+    }
+
+    /// The compaction that is most wanted: for the tables' sake, or else for the blob files'.
+    fn choose(&self, shape: &[Vec<&TableMeta>], retained: Stamp) -> Option<Choice> {
+        let choice = compaction::choose(shape, &self.options.budgets, retained);
+        choice.or_else(|| live::choose(shape, &self.tables.blobs.stale()))
     }
 
     /// The oldest commit that somebody may still read as of.
@@ -110,17 +117,19 @@ impl<E: Env> Db<E> {
         self.check_open()?;
         let version = self.view().version.clone();
         let (budgets, oldest) = (&self.options.budgets, self.retained());
-        let Some(choice) = compaction::choose(&version.shape(), budgets, oldest) else {
+        let blobs = &self.tables.blobs;
+        let Some(choice) = self.choose(&version.shape(), oldest) else {
             self.upkeep_due.set(self.view().frozen.is_some());
             return Ok(false);
         };
         let outputs = if choice.is_move() {
-            moved(&version, &choice)
+            Output { tables: moved(&version, &choice), ..Output::default() }
         } else {
             // At time 0 nothing has expired: an entry goes by the commit that logs its expiry,
             // which must find it to tell watchers, and leases see entries as of an earlier time.
             let retained = Snapshot { stamp: oldest, time_ms: 0 };
-            compaction::run(&self.env, budgets, &version, &choice, retained, &Compacting(self))
+            let staff = Compacting(self);
+            compaction::run(&self.env, budgets, &version, &choice, retained, blobs, &staff)
                 .await
                 .map_err(|failure| self.give_up(failure))?
         };
@@ -130,7 +139,8 @@ impl<E: Env> Db<E> {
     }
 
     /// Makes the outputs of a compaction the database's, in place of its inputs.
-    async fn replace_tables(&self, choice: &Choice, outputs: Vec<TableMeta>) -> Result<()> {
+    async fn replace_tables(&self, choice: &Choice, outputs: Output) -> Result<()> {
+        let Output { tables: outputs, blobs } = outputs;
         let target = choice.target;
         let removed: Vec<u64> = choice.upper.iter().chain(&choice.lower).copied().collect();
         self.edit(|manifest| {
@@ -144,8 +154,10 @@ impl<E: Env> Db<E> {
                     level.insert(place, meta.clone());
                 }
             }
+            manifest.blobs.extend_from_slice(&blobs);
         })
         .await?;
+        blobs.into_iter().for_each(|meta| self.tables.blobs.add(BlobFile::new(meta)));
         let view = self.view();
         let kept: Vec<u64> = outputs.iter().map(|meta| meta.id).collect();
         for table in view.version.levels().iter().flatten() {

@@ -5,9 +5,11 @@
 //! changes no manifest: recovery reads the logs in order and finds the later one in use or empty.
 
 use super::{Db, View};
+use crate::blob::live;
 use crate::compaction::{self, Employer, Failure};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
+use crate::limits::Budgets;
 use crate::manifest::{self, Manifest};
 use crate::memtable::Memtable;
 use crate::storage::Storage;
@@ -53,8 +55,9 @@ impl<E: Env> Db<E> {
         Ok(())
     }
 
-    /// Whether the active memtable holds its budget, or rests on more of the log than an open
-    /// should have to read: keys written again and again, refused commits, opens that wrote little.
+    /// Whether the active memtable holds its budget, itself or in blob files, or rests on more of
+    /// the log than an open should have to read: keys written again and again, refused commits,
+    /// opens that wrote little.
     fn is_full(&self) -> bool {
         let view = self.view.borrow();
         let log_bytes_max = LOG_FACTOR * self.options.budgets.memtable_bytes as u64;
@@ -62,7 +65,10 @@ impl<E: Env> Db<E> {
             return true;
         }
         let many_logs = self.manifest.borrow().logs.len() > LOGS_MAX && !view.active.is_empty();
-        many_logs || view.active.bytes() >= self.options.budgets.memtable_bytes
+        let Budgets { memtable_bytes, blob_bytes, .. } = &self.options.budgets;
+        let many_values = self.tables.blobs.recent_bytes() >= *blob_bytes;
+        let full = view.active.bytes() >= *memtable_bytes || many_values;
+        many_logs || full && !view.active.is_empty()
     }
 
     /// Waits for background work in proportion to what was written since the last call.
@@ -92,6 +98,7 @@ impl<E: Env> Db<E> {
         if let Some(error) = self.undone_since(generation) {
             return Err(error);
         }
+        self.end_full_blob();
         let (file, len) = self.log_end();
         if self.durable.get() < self.visible.get() {
             if let Err(error) = self.env.storage().sync(file).await {
@@ -108,6 +115,7 @@ impl<E: Env> Db<E> {
             let successor = self.log.borrow().successor(next);
             *self.log.borrow_mut() = successor;
         }
+        self.tables.blobs.forget_recent();
         let view = self.view();
         self.frozen_through.set(self.visible.get());
         self.replace_view(View {
@@ -248,7 +256,10 @@ impl<E: Env> Db<E> {
         manifest.oldest_retained = self.retained();
         manifest.sessions = self.sessions.through(manifest.flushed, self.now_ms());
         manifest.forgotten = self.sessions.forgotten();
+        self.tables.blobs.describe(&mut manifest.blobs);
+        live::drop_dead(&mut manifest);
         manifest::store(&**self.env.storage(), &manifest).await?;
+        self.tables.blobs.follow(&manifest.blobs, live::stale(&manifest));
         *self.manifest.borrow_mut() = manifest;
         Ok(())
     }
@@ -256,6 +267,8 @@ impl<E: Env> Db<E> {
     /// Removes the files that nothing names or reads any more. One that can't be removed is
     /// left for the next open, which finds that no manifest names it.
     pub(super) async fn collect_garbage(&self) {
+        let blobs = self.tables.blobs.take_garbage();
+        self.tables.garbage.borrow_mut().extend(blobs);
         loop {
             let Some(file) = self.tables.garbage.borrow_mut().pop() else { return };
             let removed = self.env.storage().remove(file).await;

@@ -6,6 +6,7 @@
 //! of them has every published commit, and goes over to the live events without waiting.
 
 use super::{ChangeKind, ChangeRecord, CommitEvent, Db};
+use crate::blob::{Large, Value};
 use crate::bytes::Bytes;
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
@@ -13,6 +14,7 @@ use crate::expiry;
 use crate::history::{self, HistoryLog, Reader};
 use crate::limits::HISTORY_PAGE_BYTES;
 use crate::manifest::Manifest;
+use crate::record::Op;
 use crate::stamp::Stamp;
 use crate::storage::{FileNo, Storage};
 use crate::wal::payload::{Commit, LoggedOp};
@@ -136,7 +138,15 @@ impl<E: Env> Db<E> {
                 let commit = Commit::decode(record.payload).map_err(|e| e.at(log.file, offset))?;
                 let stamp = commit.head.stamp;
                 if stamp > reader.after.get() {
-                    let event = event_of(commit).map_err(|e| e.at(log.file, offset))?;
+                    let (mut event, large) =
+                        self.event_of(commit).map_err(|e| e.at(log.file, offset))?;
+                    for (place, large) in large {
+                        *left = left.saturating_sub(large.pointer().len);
+                        let value = self.read_large(&large).await?;
+                        if let Some(record) = event.changes.get_mut(place) {
+                            record.change = ChangeKind::Set(value);
+                        }
+                    }
                     reader.after.set(stamp);
                     if !event.changes.is_empty() {
                         sink(&event);
@@ -180,7 +190,8 @@ impl<E: Env> Db<E> {
     pub(super) fn seal_log(&self) {
         let (log, bytes) = (self.log.borrow().log().clone(), self.log_end().1);
         let (last, last_ms) = (self.visible.get(), self.now_ms());
-        self.sealed.borrow_mut().push(HistoryLog { log, bytes, last, last_ms });
+        let large_bytes = self.tables.blobs.recent_bytes();
+        self.sealed.borrow_mut().push(HistoryLog { log, bytes, last, last_ms, large_bytes });
     }
 
     /// Changes a manifest whose tables now have what `dropped` logs held: those that are full
@@ -242,21 +253,31 @@ fn damaged(log: &LogRef, offset: u64) -> Error {
     Error::corruption(log.file, offset, "a log of the history is damaged")
 }
 
-/// What a logged commit did, as those who watch hear of it.
-fn event_of(commit: Commit<'_>) -> Result<CommitEvent> {
-    let mut changes = Vec::new();
-    for op in commit.ops {
-        let (key, op) = op?;
-        if key.first().is_none_or(|first| *first < expiry::USER_KEYS_START) {
-            continue;
+/// A commit read back, and the large values of its changes that are still to be read.
+type Recalled = (CommitEvent, Vec<(usize, Large)>);
+
+impl<E: Env> Db<E> {
+    /// What a logged commit did, as those who watch hear of it.
+    fn event_of(&self, commit: Commit<'_>) -> Result<Recalled> {
+        let (mut changes, mut large) = (Vec::new(), Vec::new());
+        for op in commit.ops {
+            let (key, op) = op?;
+            if key.first().is_none_or(|first| *first < expiry::USER_KEYS_START) {
+                continue;
+            }
+            let change = match op {
+                LoggedOp::Set { value, expires_at, in_blob } => {
+                    if let Some(located) = self.locate(Op::Set { value, expires_at, in_blob })? {
+                        large.push((changes.len(), located));
+                    }
+                    ChangeKind::Set(Value::Inline(Bytes::copy(value)))
+                }
+                LoggedOp::Delete => ChangeKind::Delete,
+                LoggedOp::Expire => ChangeKind::Expire,
+                LoggedOp::DeleteRange { end } => ChangeKind::DeleteRange(Rc::from(end)),
+            };
+            changes.push(ChangeRecord { key: Rc::from(key), change });
         }
-        let change = match op {
-            LoggedOp::Set { value, .. } => ChangeKind::Set(Bytes::copy(value)),
-            LoggedOp::Delete => ChangeKind::Delete,
-            LoggedOp::Expire => ChangeKind::Expire,
-            LoggedOp::DeleteRange { end } => ChangeKind::DeleteRange(Rc::from(end)),
-        };
-        changes.push(ChangeRecord { key: Rc::from(key), change });
+        Ok((CommitEvent { stamp: commit.head.stamp, changes }, large))
     }
-    Ok(CommitEvent { stamp: commit.head.stamp, changes })
 }

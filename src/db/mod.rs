@@ -13,13 +13,14 @@ mod compact;
 mod expire;
 mod flush;
 mod history;
+mod large;
 mod open;
 mod pace;
 mod read;
 mod verify;
 mod write;
 
-use crate::bytes::Bytes;
+use crate::blob::Value;
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::history::{HistoryLog, Reader, Retention};
@@ -39,6 +40,8 @@ use pace::Pace;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use read::OwnedEntry;
 pub use read::Range;
 pub use verify::{DAMAGE_MAX, Verified};
 
@@ -82,7 +85,7 @@ pub struct ChangeRecord {
 #[derive(Clone, Debug)]
 pub enum ChangeKind {
     /// It has this value now.
-    Set(Bytes),
+    Set(Value),
     /// It was deleted.
     Delete,
     /// It expired.
@@ -299,6 +302,8 @@ impl<E: Env> Db<E> {
         *self.log.borrow_mut() = LogWriter::new(log, None);
         self.unpublished.set(0);
         self.unpublished_events.borrow_mut().clear();
+        self.end_blob();
+        self.tables.blobs.take_unflushed();
         self.poisonings.borrow_mut().push(Poisoning {
             error: error.clone(),
             published,

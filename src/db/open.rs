@@ -5,6 +5,7 @@ use super::flush::new_log;
 use super::pace::Pace;
 use super::write::insert;
 use super::{Counters, Db, Options, View};
+use crate::blob::{Blobs, Pointer, live};
 use crate::bytes::Bytes;
 use crate::cache::Cache;
 use crate::env::Env;
@@ -78,7 +79,11 @@ impl<E: Env> Db<E> {
         for file in unused {
             storage.remove(file).await?;
         }
-        Ok(Rc::new(Db::assemble(env, options, manifest, replay, log)))
+        let budgets = &options.budgets;
+        let next_id = manifest.next_id;
+        let blobs = Blobs::open(&*storage, &manifest.blobs, next_id, budgets.blob_bytes).await?;
+        blobs.follow(&manifest.blobs, live::stale(&manifest));
+        Ok(Rc::new(Db::assemble(env, options, manifest, replay, (log, blobs))))
     }
 
     fn assemble(
@@ -86,11 +91,12 @@ impl<E: Env> Db<E> {
         options: Options,
         manifest: Manifest,
         replay: Replay,
-        log: LogWriter,
+        (log, blobs): (LogWriter, Blobs),
     ) -> Db<E> {
         let tables = Rc::new(Tables {
             storage: env.storage().clone(),
             cache: Cache::new(options.budgets.cache_bytes),
+            blobs,
             garbage: RefCell::default(),
         });
         let levels = manifest.levels.iter().enumerate();
@@ -178,6 +184,12 @@ async fn check_files<S: Storage>(storage: &S, manifest: &Manifest, damage: &Erro
             return Err(damage.clone());
         }
     }
+    for blob in &manifest.blobs {
+        let needed = manifest.levels.iter().flatten().any(|table| table.points_into(blob.id));
+        if needed && !there.contains(&blob.file) {
+            return Err(damage.clone());
+        }
+    }
     let named = manifest.files();
     let newest = manifest.logs.last().map_or(0, |log| log.id);
     let mut header = [0; HEADER_BYTES];
@@ -199,12 +211,16 @@ impl Replay {
             self.sessions.acknowledge(&client, sender.acked_through);
             self.sessions.record(&client, sender.sequence, stamp, verdict, time_ms);
         }
+        let mut large_bytes = 0;
         for op in commit.ops {
             let (key, op) = op?;
             let key = Rc::from(key);
             let op = match op {
-                LoggedOp::Set { value, expires_at } => {
-                    OwnedOp::Set { value: Bytes::copy(value), expires_at }
+                LoggedOp::Set { value, expires_at, in_blob } => {
+                    if in_blob && let Some(pointer) = Pointer::decode(value) {
+                        large_bytes += pointer.len;
+                    }
+                    OwnedOp::Set { value: Bytes::copy(value), expires_at, in_blob }
                 }
                 LoggedOp::Delete | LoggedOp::Expire => OwnedOp::Delete,
                 LoggedOp::DeleteRange { end } => {
@@ -216,10 +232,14 @@ impl Replay {
         }
         self.last = self.last.max(stamp);
         match self.logs.last_mut().filter(|held| held.log.id == log.id) {
-            Some(held) => (held.last, held.last_ms) = (stamp, time_ms),
+            Some(held) => {
+                (held.last, held.last_ms) = (stamp, time_ms);
+                held.large_bytes += large_bytes;
+            }
             None => {
                 let log = log.clone();
-                self.logs.push(HistoryLog { log, bytes: 0, last: stamp, last_ms: time_ms });
+                let (last, last_ms) = (stamp, time_ms);
+                self.logs.push(HistoryLog { log, bytes: 0, last, last_ms, large_bytes });
             }
         }
         Ok(())

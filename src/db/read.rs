@@ -1,10 +1,12 @@
 //! Reads: a key, several keys, a range, each on one snapshot.
 
-use super::Db;
-use crate::bytes::Bytes;
+use super::{Db, View};
+use crate::blob::Value;
 use crate::env::Env;
 use crate::error::Result;
 use crate::merge::{Merge, Scan, Step};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::record::Op;
 use crate::record::{Found, Record, alive};
 use crate::snapshot::Snapshot;
 use crate::stamp::Stamp;
@@ -23,25 +25,44 @@ pub struct Range<'a> {
     pub reverse: bool,
 }
 
+/// An entry that owns its bytes.
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnedEntry {
+    /// The encoded key.
+    pub key: Vec<u8>,
+    /// The commit that wrote it.
+    pub stamp: Stamp,
+    /// Tag byte and payload.
+    pub value: Vec<u8>,
+    /// Milliseconds since the Unix epoch; 0 is never.
+    pub expires_at: u64,
+}
+
 impl<E: Env> Db<E> {
     /// The value of a key and the commit that wrote it; None where it is absent or expired.
     ///
     /// # Errors
     /// `Corruption` where the block that would hold it is damaged; the storage's errors.
-    pub async fn get(&self, key: &[u8], snapshot: Snapshot) -> Result<Option<(Stamp, Bytes)>> {
+    pub async fn get(&self, key: &[u8], snapshot: Snapshot) -> Result<Option<(Stamp, Value)>> {
         self.check_open()?;
-        Ok(match self.find(key, snapshot.stamp).await? {
-            Some(Found::Set { stamp, value, expires_at })
-                if alive(expires_at, snapshot.time_ms) =>
-            {
-                Some((stamp, value))
-            }
-            _ => None,
-        })
+        // Held until a large value is located, which keeps its file from then on.
+        let view = self.view();
+        let found = find_in(&view, key, snapshot.stamp).await?;
+        let Some(Found::Set { stamp, value, expires_at, in_blob }) = found else { return Ok(None) };
+        if !alive(expires_at, snapshot.time_ms) {
+            return Ok(None);
+        }
+        if !in_blob {
+            return Ok(Some((stamp, Value::Inline(value))));
+        }
+        let large = self.tables.blobs.locate(&value)?;
+        drop(view);
+        Ok(Some((stamp, self.read_large(&large).await?)))
     }
 
     /// Hands the entries of a range to `sink` in order until it returns false; returns whether
-    /// the range was read to its end.
+    /// the range was read to its end. Large values are to be [located](Db::locate) at once.
     ///
     /// # Errors
     /// As [`Db::get`]; what was handed out before an error is right.
@@ -93,15 +114,42 @@ impl<E: Env> Db<E> {
         Merge::scan(&memtables, &view.version, scan)
     }
 
+    /// The entries of a range with their values, large ones too: for tests and tools.
+    ///
+    /// # Errors
+    /// As [`Db::get`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn entries(&self, range: Range<'_>, snapshot: Snapshot) -> Result<Vec<OwnedEntry>> {
+        let (mut entries, mut located) = (Vec::new(), Vec::new());
+        self.list(range, snapshot, |Record { key, stamp, op }| {
+            located.push(self.locate(op));
+            if let Op::Set { value, expires_at, .. } = op {
+                let (key, value) = (key.to_vec(), value.to_vec());
+                entries.push(OwnedEntry { key, stamp, value, expires_at });
+            }
+            true
+        })
+        .await?;
+        for (entry, large) in entries.iter_mut().zip(located) {
+            if let Some(large) = large? {
+                entry.value = self.read_large(&large).await?.to_vec();
+            }
+        }
+        Ok(entries)
+    }
+
     /// The newest version of a key at or below `at`, tombstones and expired entries included.
     pub(super) async fn find(&self, key: &[u8], at: Stamp) -> Result<Option<Found>> {
-        let view = self.view();
-        if let Some(found) = view.active.get(key, at) {
-            return Ok(Some(found));
-        }
-        if let Some(found) = view.frozen.as_ref().and_then(|frozen| frozen.get(key, at)) {
-            return Ok(Some(found));
-        }
-        view.version.get(key, at).await
+        find_in(&self.view(), key, at).await
     }
+}
+
+async fn find_in<E: Env>(view: &View<E>, key: &[u8], at: Stamp) -> Result<Option<Found>> {
+    if let Some(found) = view.active.get(key, at) {
+        return Ok(Some(found));
+    }
+    if let Some(found) = view.frozen.as_ref().and_then(|frozen| frozen.get(key, at)) {
+        return Ok(Some(found));
+    }
+    view.version.get(key, at).await
 }

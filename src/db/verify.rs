@@ -4,14 +4,17 @@
 //! meanwhile, and the cache stays as it is. Damage is gathered and not repaired.
 
 use super::Db;
+use crate::blob::{self, Large};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::manifest;
+use crate::merge::Merge;
 use crate::storage::{MANIFEST_SLOTS, Storage};
-use crate::table::Verifier;
+use crate::table::{Table, Verifier};
 use crate::version::Version;
 use crate::wal;
 use crate::wire::FileKind;
+use std::rc::Rc;
 
 /// So much damage is told of one by one; the rest is counted.
 pub const DAMAGE_MAX: usize = 100;
@@ -55,7 +58,7 @@ impl<E: Env> Db<E> {
         let mut tables = version.levels().concat();
         drop(version);
         while let Some(table) = tables.pop() {
-            let mut verifier = Verifier::new(table);
+            let mut verifier = Verifier::new(table.clone());
             while verifier.step().await? {
                 self.check_open()?;
                 self.breathe(0).await;
@@ -63,8 +66,70 @@ impl<E: Env> Db<E> {
             found.files += 1;
             found.bytes += verifier.bytes;
             verifier.damage.into_iter().for_each(|error| found.add(FileKind::Table, error));
+            if !table.meta().blobs.is_empty() {
+                self.verify_values_of(table, &mut found).await?;
+            }
         }
+        self.verify_recent_values(&mut found).await?;
         Ok(found)
+    }
+
+    /// The large values that a table points at, as far as it can be read.
+    async fn verify_values_of(
+        &self,
+        table: Rc<Table<E::Storage>>,
+        found: &mut Verified,
+    ) -> Result<()> {
+        let mut merge = Merge::versions(vec![vec![table]]);
+        loop {
+            let located = match merge.next().await {
+                Ok(Some(record)) => self.locate(record.op),
+                Ok(None) => return Ok(()),
+                // It was found when the table was read.
+                Err(error) if error.is_damage() => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            self.verify_value(located, found).await?;
+        }
+    }
+
+    /// The large values that only logs point at; the files of all are counted here.
+    async fn verify_recent_values(&self, found: &mut Verified) -> Result<()> {
+        let view = self.view();
+        let mut versions = Vec::new();
+        for memtable in [Some(&view.active), view.frozen.as_ref()].into_iter().flatten() {
+            memtable.versions(None, usize::MAX, &mut versions);
+        }
+        let located: Vec<_> =
+            versions.iter().map(|version| self.locate(version.op.borrow())).collect();
+        drop((view, versions));
+        for located in located {
+            self.verify_value(located, found).await?;
+        }
+        for blob in self.tables.blobs.sizes() {
+            found.files += 1;
+            found.bytes += blob;
+        }
+        Ok(())
+    }
+
+    async fn verify_value(
+        &self,
+        located: Result<Option<Large>>,
+        found: &mut Verified,
+    ) -> Result<()> {
+        let whole = match located {
+            Ok(None) => return Ok(()),
+            Ok(Some(large)) => blob::verify(&**self.env.storage(), &large).await,
+            Err(error) => Err(error),
+        };
+        self.check_open()?;
+        self.breathe(0).await;
+        match whole {
+            Err(error) if error.is_damage() => found.add(FileKind::Blob, error),
+            outcome => return outcome,
+        }
+        Ok(())
     }
 
     async fn verify_manifest(&self, found: &mut Verified) -> Result<()> {

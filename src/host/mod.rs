@@ -12,11 +12,13 @@ mod subscription;
 use crate::db::{CommitEvent, Db};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
+use crate::external::External;
 use crate::manifest::FORMAT;
 use crate::sessions::Origin;
 use crate::signal::Turnstile;
 use crate::wire::hello::{self, Hello};
 use crate::wire::{Request, RequestFrame};
+pub use outbox::Frame;
 use outbox::Outbox;
 use request::Requests;
 use std::cell::{Cell, RefCell};
@@ -29,7 +31,7 @@ use subscription::Subscription;
 pub const FLUSH_DELAY_MS: u64 = 250;
 
 /// Sends a frame to a connection.
-type Post = Box<dyn Fn(u32, Vec<u8>)>;
+type Post = Box<dyn Fn(u32, Frame)>;
 
 /// A client that said hello.
 pub(crate) struct Connection {
@@ -120,18 +122,23 @@ impl<E: Env> Host<E> {
         self.observe_if_needed(None);
     }
 
-    /// Takes in a frame and answers it. Polled once, the future has left in the outbox (see
-    /// [`Host::take_outbox`]) all answers that needed no waiting, and where the storage answers
-    /// at once it is over then.
+    /// Takes in a frame and the large values that came beside it, and answers it. Polled once, the
+    /// future has left in the outbox (see [`Host::take_outbox`]) all answers that needed no
+    /// waiting, and where the storage answers at once it is over then.
     ///
     /// # Errors
     /// At the first poll: `MalformedFrame` for a frame that can't be decoded, is in another
     /// client's name, or comes before the hello; nothing was changed then.
-    pub async fn frame(self: Rc<Self>, id: u32, bytes: Vec<u8>) -> Result<()> {
+    pub async fn frame(
+        self: Rc<Self>,
+        id: u32,
+        bytes: Vec<u8>,
+        attachments: Vec<External>,
+    ) -> Result<()> {
         let malformed = |message| Error::new(Code::MalformedFrame, message);
         let connection =
             self.connection(id).ok_or_else(|| malformed("a frame before the hello"))?;
-        let frame = RequestFrame::decode(&bytes)?;
+        let frame = RequestFrame::decode(&bytes, &attachments)?;
         if frame.client != connection.client {
             return Err(malformed("a frame in another client's name"));
         }
@@ -140,7 +147,7 @@ impl<E: Env> Host<E> {
     }
 
     /// The frame that waits for a connection, if there is one.
-    pub fn take_outbox(&self, id: u32) -> Option<Vec<u8>> {
+    pub fn take_outbox(&self, id: u32) -> Option<Frame> {
         let connection = self.connection(id)?;
         connection.outbox.borrow_mut().take(self.db.epoch())
     }

@@ -2,6 +2,7 @@
 //! frame is one concatenation.
 
 use crate::error::Error;
+use crate::external::External;
 use crate::wire::{Event, Failure, Reply, Response};
 use serde::Serialize;
 
@@ -16,6 +17,16 @@ pub(super) struct Outbox {
 struct Section {
     count: u64,
     bytes: Vec<u8>,
+    attachments: Vec<External>,
+}
+
+/// A frame on its way to a client.
+#[derive(Debug, Default)]
+pub struct Frame {
+    /// A whole [`crate::wire::ResponseFrame`].
+    pub bytes: Vec<u8>,
+    /// The large values that it speaks of, in order.
+    pub attachments: Vec<External>,
 }
 
 impl Section {
@@ -31,15 +42,21 @@ impl Section {
         }
     }
 
-    fn drain_into(&mut self, frame: &mut Vec<u8>) {
-        crate::varint::put(frame, self.count);
-        frame.append(&mut self.bytes);
+    fn drain_into(&mut self, frame: &mut Frame) {
+        crate::varint::put(&mut frame.bytes, self.count);
+        frame.bytes.append(&mut self.bytes);
+        frame.attachments.append(&mut self.attachments);
         self.count = 0;
+    }
+
+    fn bytes(&self) -> usize {
+        self.attachments.iter().fold(self.bytes.len(), |sum, large| sum + large.size())
     }
 }
 
 impl Outbox {
     pub(super) fn reply(&mut self, sequence: u64, response: Response<'_>) {
+        response.attach_to(&mut self.replies.attachments);
         self.replies.push(&Reply { sequence, response });
     }
 
@@ -50,21 +67,23 @@ impl Outbox {
     }
 
     pub(super) fn event(&mut self, event: Event<'_>) {
+        event.attach_to(&mut self.events.attachments);
         self.events.push(&event);
     }
 
-    /// Bytes that wait.
+    /// Bytes that wait, attachments included.
     pub(super) fn bytes(&self) -> usize {
-        self.replies.bytes.len() + self.events.bytes.len()
+        self.replies.bytes() + self.events.bytes()
     }
 
     /// A whole `ResponseFrame`, or None where nothing waits.
-    pub(super) fn take(&mut self, epoch: u32) -> Option<Vec<u8>> {
+    pub(super) fn take(&mut self, epoch: u32) -> Option<Frame> {
         if self.replies.count == 0 && self.events.count == 0 {
             return None;
         }
-        let mut frame = Vec::with_capacity(16 + self.bytes());
-        crate::varint::put(&mut frame, u64::from(epoch));
+        let room = 16 + self.replies.bytes.len() + self.events.bytes.len();
+        let mut frame = Frame { bytes: Vec::with_capacity(room), attachments: Vec::new() };
+        crate::varint::put(&mut frame.bytes, u64::from(epoch));
         self.replies.drain_into(&mut frame);
         self.events.drain_into(&mut frame);
         Some(frame)

@@ -1,14 +1,16 @@
 //! Carrying out the requests of a frame.
 
 use super::{Connection, Host, is_commit};
+use crate::blob::{Large, Pointer, Value};
 use crate::commit::{self, Outcome};
 use crate::db::{self, CommitEvent, Range};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::expiry::USER_KEYS_START;
+use crate::external::External;
 use crate::host::subscription::Subscription;
 use crate::limits;
-use crate::record::Op;
+use crate::record::{Op, Record};
 use crate::sessions::Origin;
 use crate::signal::join_all;
 use crate::snapshot::Snapshot;
@@ -136,12 +138,7 @@ impl<E: Env> Requests<'_, E> {
         };
         self.reply(
             sequence,
-            found.as_ref().map_err(Clone::clone).map(|found| {
-                Response::Entry(found.as_ref().map(|(stamp, value)| Entry {
-                    versionstamp: stamp.to_bytes(),
-                    value: Blob(value),
-                }))
-            }),
+            found.as_ref().map_err(Clone::clone).map(|found| Response::Entry(entry(found))),
         );
     }
 
@@ -193,18 +190,20 @@ impl<E: Env> Requests<'_, E> {
     }
 
     async fn list(&self, sequence: u64, list: &List<'_>) {
-        let mut out = Vec::new();
+        let mut out = Entries::default();
         let page = self.page(list, &mut out).await;
         self.reply(
             sequence,
-            page.map(|(count, done, lease)| {
-                Response::Page(Page { done, lease, count, entries: Blob(&out) })
+            page.map(|(done, lease)| {
+                let Entries { count, bytes, attached, .. } = &out;
+                let (entries, attached) = (Blob(bytes), attached.clone());
+                Response::Page(Page { done, lease, count: *count, entries, attached })
             }),
         );
     }
 
-    /// Reads a page into `out`; returns its count, whether it is the last, and its lease.
-    async fn page(&self, list: &List<'_>, out: &mut Vec<u8>) -> Result<(u32, bool, Option<u64>)> {
+    /// Reads a page into `out`; returns whether it is the last, and its lease.
+    async fn page(&self, list: &List<'_>, out: &mut Entries) -> Result<(bool, Option<u64>)> {
         let (db, owner) = (&self.host.db, self.connection.id);
         let longest = limits::READ_KEY_BYTES_MAX + 1;
         if !(1..=limits::PAGE_ENTRIES_MAX).contains(&list.limit)
@@ -220,19 +219,29 @@ impl<E: Env> Requests<'_, E> {
         };
         let start = list.start.0.max(&[USER_KEYS_START]);
         let range = Range { start, end: &list.end, reverse: list.reverse };
-        let mut count = 0;
+        let mut misled = Ok(());
         let exhausted = db
             .list(range, snapshot, |record| {
-                let Op::Set { value, .. } = record.op else { return true };
-                varint::put_bytes(out, record.key);
-                out.extend_from_slice(&record.stamp.to_bytes());
-                if !list.keys_only {
-                    varint::put_bytes(out, value);
+                if list.keys_only {
+                    out.push_key(&record);
+                } else {
+                    match db.locate(record.op) {
+                        Ok(large) => out.push(&record, large),
+                        Err(error) => {
+                            misled = Err(error);
+                            return false;
+                        }
+                    }
                 }
-                count += 1;
-                count < list.limit && out.len() < limits::PAGE_BYTES
+                out.count < list.limit && out.size < limits::PAGE_BYTES
             })
             .await?;
+        misled?;
+        for large in std::mem::take(&mut out.large) {
+            if let Value::Large { payload, .. } = db.read_large(&large).await? {
+                out.attached.push(payload);
+            }
+        }
         let lease = match (list.lease, list.keep && !exhausted) {
             (Some(lease), true) => Some(lease),
             (Some(lease), false) => {
@@ -242,7 +251,7 @@ impl<E: Env> Requests<'_, E> {
             (None, true) => Some(db.snapshots().lease(owner, snapshot, now_ms)),
             (None, false) => None,
         };
-        Ok((count, exhausted, lease))
+        Ok((exhausted, lease))
     }
 
     /// Registers a watch, then reads its first state: what is published in between waits for
@@ -388,7 +397,46 @@ impl<E: Env> Requests<'_, E> {
     }
 }
 
-type Found = Option<(crate::stamp::Stamp, crate::bytes::Bytes)>;
+type Found = Option<(crate::stamp::Stamp, Value)>;
+
+/// The entries of a page, encoded.
+#[derive(Default)]
+struct Entries {
+    count: u32,
+    bytes: Vec<u8>,
+    /// Their bytes with those of the large values.
+    size: usize,
+    /// The large values, still to be read.
+    large: Vec<Large>,
+    attached: Vec<External>,
+}
+
+impl Entries {
+    fn push_key(&mut self, record: &Record<'_>) {
+        let before = self.bytes.len();
+        varint::put_bytes(&mut self.bytes, record.key);
+        self.bytes.extend_from_slice(&record.stamp.to_bytes());
+        self.size += self.bytes.len() - before;
+        self.count += 1;
+    }
+
+    fn push(&mut self, record: &Record<'_>, large: Option<Large>) {
+        let Op::Set { value, .. } = record.op else { return };
+        self.push_key(record);
+        let before = self.bytes.len();
+        match large {
+            None => varint::put_bytes(&mut self.bytes, value),
+            Some(large) => {
+                let Pointer { kind, len, .. } = large.pointer();
+                self.bytes.extend_from_slice(&[0, kind]);
+                varint::put(&mut self.bytes, len);
+                self.size = self.size.saturating_add(len as usize);
+                self.large.push(large);
+            }
+        }
+        self.size += self.bytes.len() - before;
+    }
+}
 
 fn verified(found: &db::Verified) -> Verified<'_> {
     let damage = found.damage.iter().map(|(kind, error)| {
@@ -401,5 +449,5 @@ fn verified(found: &db::Verified) -> Verified<'_> {
 
 fn entry(found: &Found) -> Option<Entry<'_>> {
     let (stamp, value) = found.as_ref()?;
-    Some(Entry { versionstamp: stamp.to_bytes(), value: Blob(value) })
+    Some(Entry { versionstamp: stamp.to_bytes(), value: value.into() })
 }

@@ -4,7 +4,7 @@ use super::outbox::Outbox;
 use crate::db::{ChangeKind, ChangeRecord, CommitEvent};
 use crate::history::Reader;
 use crate::stamp::Stamp;
-use crate::wire::{Blob, Change, Entry, Event, Response};
+use crate::wire::{Blob, Change, Entry, Event, Response, Value};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -107,7 +107,7 @@ impl Subscription {
                 // Of several changes of one key the last one counts, which comes first here.
                 if entries.iter().all(|(known, _)| known != place) {
                     let value = match change {
-                        ChangeKind::Set(value) => Some(Blob(value)),
+                        ChangeKind::Set(value) => Some(Value::from(value)),
                         _ => None,
                     };
                     entries.push((*place, value.map(|value| Entry { versionstamp, value })));
@@ -133,7 +133,7 @@ impl Subscription {
         });
         let changes: Vec<_> = wanted
             .map(|ChangeRecord { key, change }| match change {
-                ChangeKind::Set(value) => Change::Set { key: Blob(key), value: Blob(value) },
+                ChangeKind::Set(value) => Change::Set { key: Blob(key), value: value.into() },
                 ChangeKind::Delete => Change::Delete { key: Blob(key) },
                 ChangeKind::Expire => Change::Expire { key: Blob(key) },
                 ChangeKind::DeleteRange(end) => {

@@ -53,6 +53,8 @@ pub(super) const LZ4_BYTES_MAX: usize = 1024 * 1024;
 pub(super) const TAG_DELETE: u8 = 0;
 pub(super) const TAG_SET: u8 = 1;
 pub(super) const TAG_SET_EXPIRING: u8 = 2;
+/// A set whose value is a pointer into a blob file; it always says when it expires, 0 for never.
+pub(super) const TAG_SET_IN_BLOB: u8 = 3;
 
 /// Where a block lies in its file, trailer included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -179,6 +181,7 @@ pub(super) struct Entry {
     pub(super) stamp: Stamp,
     pub(super) expires_at: u64,
     pub(super) deletes: bool,
+    pub(super) in_blob: bool,
 }
 
 /// What a search stopped at: the first entry at or past what it looked for.
@@ -196,11 +199,7 @@ impl Hit<'_> {
 
     /// The entry as the answer of a point read.
     pub fn found(&self) -> Found {
-        let stamp = self.entry.stamp;
-        match self.block.owned_op(&self.entry) {
-            OwnedOp::Set { value, expires_at } => Found::Set { stamp, value, expires_at },
-            OwnedOp::Delete => Found::Delete { stamp },
-        }
+        self.block.owned_op(&self.entry).found(self.entry.stamp)
     }
 
     /// The block that an index entry points to.
@@ -329,10 +328,15 @@ impl Block {
         let unshared = usize::try_from(varint::take(&mut rest)?).ok()?;
         let epoch = u32::try_from(varint::take(&mut rest)?).ok()?;
         let counter = varint::take(&mut rest).filter(|counter| *counter <= COUNTER_MAX)?;
-        let expires_at = if *tag == TAG_SET_EXPIRING { varint::take(&mut rest)? } else { 0 };
+        let expires_at = match *tag {
+            TAG_SET_EXPIRING | TAG_SET_IN_BLOB => varint::take(&mut rest)?,
+            _ => 0,
+        };
         let value_len = match *tag {
             TAG_DELETE => 0,
-            TAG_SET | TAG_SET_EXPIRING => usize::try_from(varint::take(&mut rest)?).ok()?,
+            TAG_SET | TAG_SET_EXPIRING | TAG_SET_IN_BLOB => {
+                usize::try_from(varint::take(&mut rest)?).ok()?
+            }
             _ => return None,
         };
         if unshared.checked_add(value_len)? > rest.len() {
@@ -347,6 +351,7 @@ impl Block {
             stamp: Stamp { epoch, counter },
             expires_at,
             deletes: *tag == TAG_DELETE,
+            in_blob: *tag == TAG_SET_IN_BLOB,
         })
     }
 
@@ -361,13 +366,19 @@ impl Block {
     pub(super) fn op(&self, entry: &Entry) -> Op<'_> {
         match entry.deletes {
             true => Op::Delete,
-            false => Op::Set { value: self.value(entry), expires_at: entry.expires_at },
+            false => Op::Set {
+                value: self.value(entry),
+                expires_at: entry.expires_at,
+                in_blob: entry.in_blob,
+            },
         }
     }
 
     pub(super) fn owned_op(&self, entry: &Entry) -> OwnedOp {
         match self.bytes.part(entry.value_at..entry.end) {
-            Some(value) if !entry.deletes => OwnedOp::Set { value, expires_at: entry.expires_at },
+            Some(value) if !entry.deletes => {
+                OwnedOp::Set { value, expires_at: entry.expires_at, in_blob: entry.in_blob }
+            }
             _ => OwnedOp::Delete,
         }
     }

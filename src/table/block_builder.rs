@@ -1,7 +1,7 @@
 //! Puts blocks together; see [`super::block`] for their form.
 
 use super::block::{
-    Handle, LZ4, LZ4_BYTES_MAX, PLAIN, TAG_DELETE, TAG_SET, TAG_SET_EXPIRING, seal,
+    Handle, LZ4, LZ4_BYTES_MAX, PLAIN, TAG_DELETE, TAG_SET, TAG_SET_EXPIRING, TAG_SET_IN_BLOB, seal,
 };
 use crate::bytes::common_prefix;
 use crate::lz4;
@@ -46,7 +46,8 @@ impl BlockBuilder {
         let suffix = record.key.get(shared..).unwrap_or_default();
         let (tag, value) = match record.op {
             Op::Delete => (TAG_DELETE, None),
-            Op::Set { value, expires_at: 0 } => (TAG_SET, Some(value)),
+            Op::Set { value, in_blob: true, .. } => (TAG_SET_IN_BLOB, Some(value)),
+            Op::Set { value, expires_at: 0, .. } => (TAG_SET, Some(value)),
             Op::Set { value, .. } => (TAG_SET_EXPIRING, Some(value)),
         };
         let out = &mut self.bytes;
@@ -55,7 +56,9 @@ impl BlockBuilder {
         varint::put(out, suffix.len() as u64);
         varint::put(out, u64::from(record.stamp.epoch));
         varint::put(out, record.stamp.counter);
-        if let Op::Set { expires_at: expires_at @ 1.., .. } = record.op {
+        if let Op::Set { expires_at, .. } = record.op
+            && tag != TAG_SET
+        {
             varint::put(out, expires_at);
         }
         if let Some(value) = value {

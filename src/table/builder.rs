@@ -6,6 +6,7 @@ use super::block::{DATA_INTERVAL, Handle, INDEX_INTERVAL, PLAIN, Part, seal};
 use super::block_builder::{BlockBuilder, Compressor};
 use super::filter::{self, hash};
 use super::footer::{self, Footer};
+use crate::blob::{self, Pointer};
 use crate::bytes::common_prefix;
 use crate::error::{Error, Result};
 use crate::limits::Budgets;
@@ -70,6 +71,7 @@ impl<S: Storage> TableBuilder<S> {
                 oldest: Stamp::MAX,
                 newest: Stamp::ZERO,
                 ranges: 0,
+                blobs: Vec::new(),
             },
             data,
             written: 0,
@@ -139,7 +141,12 @@ impl<S: Storage> TableBuilder<S> {
 
     fn count(&mut self, record: &Record<'_>) {
         match record.op {
-            Op::Set { .. } => self.meta.sets += 1,
+            Op::Set { value, in_blob, .. } => {
+                self.meta.sets += 1;
+                if in_blob && let Some(pointer) = Pointer::decode(value) {
+                    blob::count(&mut self.meta.blobs, pointer);
+                }
+            }
             Op::Delete => self.meta.deletes += 1,
         }
         self.date(record.stamp);
@@ -154,7 +161,7 @@ impl<S: Storage> TableBuilder<S> {
     /// in order; `stamps` of one come newest first.
     pub fn add_range(&mut self, start: &[u8], end: &[u8], stamps: &[Stamp]) {
         for stamp in stamps {
-            let op = Op::Set { value: end, expires_at: 0 };
+            let op = Op::Set { value: end, expires_at: 0, in_blob: false };
             self.ranges.add(Record { key: start, stamp: *stamp, op });
             self.date(*stamp);
             self.meta.ranges += 1;
@@ -170,7 +177,7 @@ impl<S: Storage> TableBuilder<S> {
         let mut handle = Vec::new();
         let offset = self.offset();
         self.data.close(self.meta.salt, offset, &mut self.compressor).put(&mut handle);
-        let op = Op::Set { value: &handle, expires_at: 0 };
+        let op = Op::Set { value: &handle, expires_at: 0, in_blob: false };
         let (key, stamp) = &self.last;
         let shorter = next.and_then(|next| separator(key, next));
         self.leaf.add(match &shorter {
@@ -191,7 +198,7 @@ impl<S: Storage> TableBuilder<S> {
         let part = Part { leaf, filter: Some(self.append_filter()) };
         let mut value = Vec::new();
         part.put(&mut value);
-        let op = Op::Set { value: &value, expires_at: 0 };
+        let op = Op::Set { value: &value, expires_at: 0, in_blob: false };
         let (key, stamp) = self.leaf.last();
         self.top.add(Record { key, stamp, op });
     }

@@ -4,6 +4,7 @@
 //! [`Table`] reads it: the footer and the top of the index when it is first used, index leaves,
 //! filters and data blocks through the block cache, so that memory does not grow with the data.
 
+use crate::blob::{BlobFile, BlobUse, Blobs};
 use crate::bytes::{Bytes, zeroed};
 use crate::cache::Cache;
 use crate::error::{Error, Result};
@@ -65,6 +66,8 @@ pub struct TableMeta {
     pub newest: Stamp,
     /// How many deletes of ranges it holds, counted by fragment and commit.
     pub ranges: u64,
+    /// The blob files that its versions point into.
+    pub blobs: Vec<BlobUse>,
 }
 
 impl TableMeta {
@@ -82,6 +85,7 @@ impl TableMeta {
             oldest: rest.stamp()?,
             newest: rest.stamp()?,
             ranges: if format >= 2 { rest.u64()? } else { 0 },
+            blobs: if format >= 2 { rest.many(BlobUse::decode)? } else { Vec::new() },
         })
     }
 
@@ -93,6 +97,11 @@ impl TableMeta {
     /// Whether it holds deleted ranges only.
     pub fn is_empty(&self) -> bool {
         self.sets + self.deletes == 0
+    }
+
+    /// Whether any version points into a blob file.
+    pub fn points_into(&self, blob: u64) -> bool {
+        self.blobs.iter().any(|used| used.id == blob)
     }
 
     /// Whether the table may hold this key.
@@ -107,6 +116,8 @@ pub struct Tables<S> {
     pub storage: Rc<S>,
     /// The blocks in memory.
     pub cache: Cache,
+    /// The blob files.
+    pub blobs: Blobs,
     /// Files of retired tables that nobody reads any more: the database removes them.
     pub garbage: RefCell<Vec<FileNo>>,
 }
@@ -117,6 +128,8 @@ pub struct Table<S: Storage> {
     meta: TableMeta,
     ends: OnceCell<Ends>,
     retired: Cell<bool>,
+    /// Held, so that they stay as long as the table is read.
+    _blobs: Vec<Rc<BlobFile>>,
 }
 
 /// What is read from the end of the file on first use, and stays.
@@ -131,7 +144,8 @@ impl<S: Storage> Table<S> {
     /// The table that `meta` describes.
     pub fn new(shared: Rc<Tables<S>>, meta: TableMeta) -> Rc<Table<S>> {
         let (ends, retired) = (OnceCell::new(), Cell::new(false));
-        Rc::new(Table { shared, meta, ends, retired })
+        let _blobs = meta.blobs.iter().filter_map(|used| shared.blobs.find(used.id)).collect();
+        Rc::new(Table { shared, meta, ends, retired, _blobs })
     }
 
     /// What the manifest keeps of it.

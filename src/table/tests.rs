@@ -427,15 +427,19 @@ fn a_table_larger_than_what_is_read_at_once_is_read_whole() {
     let model: Model = entries.collect();
     let (shared, meta) = write(&model, &Budgets::default());
     let one_block = Cache::new(8 * 6_000);
-    let tables =
-        Tables { storage: shared.storage.clone(), cache: one_block, garbage: <_>::default() };
+    let tables = Tables {
+        storage: shared.storage.clone(),
+        cache: one_block,
+        blobs: <_>::default(),
+        garbage: <_>::default(),
+    };
     let table = Table::new(Rc::new(tables), meta);
     read_all(&table, &model).unwrap();
 }
 
 #[test]
 fn a_large_value_lies_in_a_block_of_its_own() {
-    let large = vec![7; crate::limits::VALUE_BYTES_MAX];
+    let large = vec![7; 16 * 1024 * 1024];
     let mut model = sample();
     model.insert(place(b"key010x", at(99)), Some((large, 0)));
     let table = open(&model, &Budgets::default());

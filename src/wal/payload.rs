@@ -15,6 +15,7 @@
 //!        set     | 2 | key | expires at, varint | value   |
 //!        expire  | 3 | key           |           a delete because its time had come
 //!        range   | 4 | start | end   |           all keys from the start, before the end, deleted
+//!        set     | 5 | key | expires at, varint, 0 never | pointer into a blob file |
 //! ```
 //!
 //! The flags say which of sender and refusal there are; all other bits are zero. A client is
@@ -34,10 +35,12 @@ use crate::varint;
 pub enum LoggedOp<'a> {
     /// It got a value.
     Set {
-        /// Tag byte and payload.
+        /// As in [`Op::Set`].
         value: &'a [u8],
         /// Milliseconds since the Unix epoch; 0 is never.
         expires_at: u64,
+        /// As in [`Op::Set`].
+        in_blob: bool,
     },
     /// It was deleted.
     Delete,
@@ -55,6 +58,7 @@ const SET: u8 = 1;
 const SET_EXPIRING: u8 = 2;
 const EXPIRE: u8 = 3;
 const DELETE_RANGE: u8 = 4;
+const SET_IN_BLOB: u8 = 5;
 
 const SENDER: u8 = 1;
 const REFUSED: u8 = 2;
@@ -157,16 +161,18 @@ impl Sender {
 
 /// Appends what the commit does to `key`, or to the range that begins with it.
 pub fn op(out: &mut Vec<u8>, key: &[u8], op: LoggedOp<'_>) {
-    out.push(match op {
+    let tag = match op {
+        LoggedOp::Set { in_blob: true, .. } => SET_IN_BLOB,
         LoggedOp::Set { expires_at: 0, .. } => SET,
         LoggedOp::Set { .. } => SET_EXPIRING,
         LoggedOp::Delete => DELETE,
         LoggedOp::Expire => EXPIRE,
         LoggedOp::DeleteRange { .. } => DELETE_RANGE,
-    });
+    };
+    out.push(tag);
     varint::put_bytes(out, key);
-    if let LoggedOp::Set { value, expires_at } = op {
-        if expires_at > 0 {
+    if let LoggedOp::Set { value, expires_at, .. } = op {
+        if tag != SET {
             varint::put(out, expires_at);
         }
         varint::put_bytes(out, value);
@@ -220,12 +226,15 @@ impl<'a> Ops<'a> {
         let key = varint::take_bytes(&mut self.rest)?;
         let expires_at = match tag {
             SET_EXPIRING => varint::take(&mut self.rest).filter(|time| *time > 0)?,
+            SET_IN_BLOB => varint::take(&mut self.rest)?,
             _ => 0,
         };
         let op = match tag {
-            SET | SET_EXPIRING => {
-                LoggedOp::Set { value: varint::take_bytes(&mut self.rest)?, expires_at }
-            }
+            SET | SET_EXPIRING | SET_IN_BLOB => LoggedOp::Set {
+                value: varint::take_bytes(&mut self.rest)?,
+                expires_at,
+                in_blob: tag == SET_IN_BLOB,
+            },
             DELETE => LoggedOp::Delete,
             EXPIRE => LoggedOp::Expire,
             DELETE_RANGE => LoggedOp::DeleteRange { end: varint::take_bytes(&mut self.rest)? },
@@ -261,14 +270,17 @@ mod tests {
     use proptest::option;
     use proptest::prelude::*;
 
-    type Owned = (Vec<u8>, Option<(Vec<u8>, u64)>, bool);
+    type Owned = (Vec<u8>, Option<(Vec<u8>, u64)>, u8);
 
-    fn logged((_, set, expired): &Owned) -> LoggedOp<'_> {
-        match (set, expired) {
-            (Some((end, 0)), true) => LoggedOp::DeleteRange { end },
-            (Some((value, expires_at)), _) => LoggedOp::Set { value, expires_at: *expires_at },
-            (None, true) => LoggedOp::Expire,
-            (None, false) => LoggedOp::Delete,
+    fn logged((_, set, kind): &Owned) -> LoggedOp<'_> {
+        match (set, kind % 4) {
+            (Some((end, _)), 0) => LoggedOp::DeleteRange { end },
+            (Some((value, expires_at)), kind) => {
+                let expires_at = if kind == 1 { 0 } else { *expires_at };
+                LoggedOp::Set { value, expires_at, in_blob: kind < 3 }
+            }
+            (None, 0) => LoggedOp::Expire,
+            (None, _) => LoggedOp::Delete,
         }
     }
 
@@ -328,7 +340,7 @@ mod tests {
         let (time_ms, verdict) = (1_700_000_000_000, Verdict::Applied);
         Head { stamp, time_ms, sender: Some(sender), verdict }.begin(&mut out);
         let head = out.len();
-        op(&mut out, b"key", LoggedOp::Set { value: b"value", expires_at: 9 });
+        op(&mut out, b"key", LoggedOp::Set { value: b"value", expires_at: 9, in_blob: false });
         for len in 0..out.len() {
             let read = Commit::decode(&out[..len])
                 .and_then(|commit| commit.ops.collect::<Result<Vec<_>>>());

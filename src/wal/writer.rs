@@ -210,7 +210,7 @@ mod tests {
         let mut writer = LogWriter::new(log, None);
         let (stamp, time_ms) = (Stamp { epoch: 1, counter: 1 }, 1_700_000_000_000);
         let head = payload::Head { stamp, time_ms, sender: None, verdict: Verdict::Applied };
-        let op = LoggedOp::Set { value: &[0x01, 0xf5], expires_at: 0 };
+        let op = LoggedOp::Set { value: &[0x01, 0xf5], expires_at: 0, in_blob: false };
         writer.commit(head, |out| payload::op(out, b"\x02a\x00", op)).unwrap();
         let group = writer.take_group().unwrap();
         let hex: String = group.bytes[HEADER_BYTES..].iter().map(|b| format!("{b:02x}")).collect();

@@ -6,12 +6,13 @@
 
 use crate::db::{Db, Options};
 use crate::error::{Code, Error};
+use crate::external::External;
 use crate::history::Retention;
-use crate::host::Host as EngineHost;
+use crate::host::{Frame, Host as EngineHost};
 use crate::storage::Durability;
 use crate::wasm::env::WebEnv;
 use crate::wasm::storage::{Wanted, WebStorage};
-use js_sys::{Function, Object, Reflect, Uint8Array};
+use js_sys::{Array, Function, Object, Reflect, Uint8Array};
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -88,8 +89,8 @@ impl Host {
                 return Err(thrown(&error));
             }
         };
-        let post = Box::new(move |connection: u32, frame: Vec<u8>| {
-            let frame = Uint8Array::from(frame.as_slice());
+        let post = Box::new(move |connection: u32, frame: Frame| {
+            let frame = message(frame);
             // The worker's `send` only posts a message; where even that throws, the client
             // notices that its worker is gone.
             let _ = send.call2(&JsValue::NULL, &connection.into(), &frame);
@@ -120,14 +121,21 @@ impl Host {
         self.inner.host.disconnect(connection);
     }
 
-    /// Takes in a frame; returns the frame with the answers that needed no waiting.
+    /// Takes in a frame and the buffers of the large values beside it; returns the message with
+    /// the answers that needed no waiting: a frame, or an array of a frame and buffers.
     ///
     /// # Errors
     /// `MalformedFrame`; nothing was changed.
-    pub fn frame(&self, connection: u32, bytes: Vec<u8>) -> Result<Option<Vec<u8>>, JsValue> {
+    pub fn frame(
+        &self,
+        connection: u32,
+        bytes: Vec<u8>,
+        attachments: Vec<Uint8Array>,
+    ) -> Result<JsValue, JsValue> {
         let host = &self.inner.host;
         host.db().env().asked();
-        let mut answer: Answer = Box::pin(host.clone().frame(connection, bytes));
+        let attachments = attachments.into_iter().map(External::from).collect();
+        let mut answer: Answer = Box::pin(host.clone().frame(connection, bytes, attachments));
         match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answered) => answered.map_err(|error| thrown(&error))?,
             Poll::Pending => {
@@ -142,7 +150,7 @@ impl Host {
         let reply = host.take_outbox(connection);
         host.post_all();
         Inner::look_after(&self.inner);
-        Ok(reply)
+        Ok(reply.map_or(JsValue::UNDEFINED, message))
     }
 
     /// Flushes what was committed relaxed: the page is about to be hidden or frozen.
@@ -202,6 +210,19 @@ impl Drop for Timer {
     fn drop(&mut self) {
         clear_timeout(&self.handle);
     }
+}
+
+/// A frame as it is posted: a Uint8Array, or an array of several, in buffers of their own.
+fn message(Frame { bytes, attachments }: Frame) -> JsValue {
+    let frame = Uint8Array::from(bytes.as_slice());
+    if attachments.is_empty() {
+        return frame.into();
+    }
+    let parts = Array::of1(&frame);
+    for external in attachments {
+        parts.push(&external.into_buffer());
+    }
+    parts.into()
 }
 
 /// An error as `{ code, message }`.

@@ -1,13 +1,17 @@
 //! Decoding the frames of clients, which are not trusted; see [`Reader`].
 
 use super::{Blob, Changes, Check, Commit, List, Mutation, Request, RequestFrame, Watch};
+use crate::external::External;
 use crate::limits;
 use crate::reader::Reader;
 use crate::storage::Durability;
 
 /// Decodes a frame; None unless all bytes are used up by it.
-pub(super) fn request_frame(bytes: &[u8]) -> Option<RequestFrame<'_>> {
-    let mut rest = Reader::new(bytes, limits::FRAME_ITEMS_MAX);
+pub(super) fn request_frame<'a>(
+    bytes: &'a [u8],
+    attachments: &'a [External],
+) -> Option<RequestFrame<'a>> {
+    let mut rest = Reader::new(bytes, limits::FRAME_ITEMS_MAX).with_attachments(attachments);
     let frame = RequestFrame {
         client: rest.array()?,
         epoch: rest.u32()?,
@@ -86,6 +90,17 @@ fn mutation<'a>(rest: &mut Reader<'a>) -> Option<Mutation<'a>> {
     let key = blob(rest)?;
     if tag == 1 {
         return Some(Mutation::Delete { key });
+    }
+    if tag == 6 {
+        let (kind, value) = (rest.byte()?, rest.attachment()?);
+        let expire_in_ms = rest.maybe(Reader::u64)?;
+        return Some(Mutation::SetLarge {
+            key,
+            kind,
+            value,
+            expire_in_ms,
+            stamp_key: rest.flag()?,
+        });
     }
     let value = blob(rest)?;
     Some(match tag {
@@ -190,9 +205,9 @@ mod tests {
                 requests: (0..rng.below(5)).map(|_| some_request(&rng, &bytes)).collect(),
             };
             let encoded = postcard::to_allocvec(&frame).unwrap();
-            assert_eq!(request_frame(&encoded).as_ref(), Some(&frame), "seed {seed}");
+            assert_eq!(request_frame(&encoded, &[]).as_ref(), Some(&frame), "seed {seed}");
             for len in 0..encoded.len() {
-                assert_eq!(request_frame(&encoded[..len]), None, "seed {seed}, cut at {len}");
+                assert_eq!(request_frame(&encoded[..len], &[]), None, "seed {seed}, cut at {len}");
             }
         }
     }

@@ -10,6 +10,7 @@
 //! with [`ResponseFrame`]s, which carry replies in any order, and events in commit order.
 
 use crate::error::{Code, Error, Result};
+use crate::external::External;
 use crate::limits;
 use crate::storage::Durability;
 use serde::{Deserialize, Serialize};
@@ -17,8 +18,10 @@ use serde::{Deserialize, Serialize};
 pub mod blob;
 mod decode;
 pub mod hello;
+mod value;
 
 pub use blob::Blob;
+pub use value::Value;
 
 /// The protocol that this build speaks, and the oldest it understands.
 pub const PROTOCOL: u16 = 2;
@@ -170,6 +173,19 @@ pub enum Mutation<'a> {
         /// The end of the range, exclusive.
         end: Blob<'a>,
     },
+    /// Writes a value that travels beside the frame.
+    SetLarge {
+        /// The encoded key.
+        key: Blob<'a>,
+        /// The tag byte: of CBOR or bytes.
+        kind: u8,
+        /// The payload; in the frame stands its length.
+        value: External,
+        /// As in `Set`.
+        expire_in_ms: Option<u64>,
+        /// As in `Set`.
+        stamp_key: bool,
+    },
 }
 
 /// A subscription to keys.
@@ -256,9 +272,9 @@ pub struct Failure<'a> {
 pub struct Entry<'a> {
     /// The commit that wrote it.
     pub versionstamp: [u8; 10],
-    /// Tag byte and payload.
+    /// The value.
     #[serde(borrow)]
-    pub value: Blob<'a>,
+    pub value: Value<'a>,
 }
 
 /// Entries of a range, in the order of the list.
@@ -270,11 +286,13 @@ pub struct Page<'a> {
     pub lease: Option<u64>,
     /// How many entries follow.
     pub count: u32,
-    /// The entries, each: key (varint length, bytes), versionstamp (10 bytes), value (varint
-    /// length, bytes; left out of a list of keys only). One byte string, so that the engine writes
-    /// it while it reads.
+    /// The entries, each: key (varint length, bytes), versionstamp (10 bytes), value ([`Value`];
+    /// left out of a list of keys only). One byte string, so that the engine writes it while it
+    /// reads.
     #[serde(borrow)]
     pub entries: Blob<'a>,
+    /// The large values among them, which travel beside the frame; in it stand their lengths.
+    pub attached: Vec<External>,
 }
 
 /// Figures of an open database.
@@ -394,8 +412,8 @@ pub enum Change<'a> {
         /// The encoded key.
         #[serde(borrow)]
         key: Blob<'a>,
-        /// Tag byte and payload.
-        value: Blob<'a>,
+        /// The value.
+        value: Value<'a>,
     },
     /// The key was deleted.
     Delete {
@@ -416,18 +434,52 @@ pub enum Change<'a> {
     },
 }
 
+impl Response<'_> {
+    /// Adds what travels beside the frame to `out`, in order.
+    pub fn attach_to(&self, out: &mut Vec<External>) {
+        match self {
+            Response::Entry(Some(entry)) => entry.value.attach_to(out),
+            Response::Entries(entries) => {
+                entries.iter().flatten().for_each(|entry| entry.value.attach_to(out));
+            }
+            Response::Page(page) => out.extend_from_slice(&page.attached),
+            _ => {}
+        }
+    }
+}
+
+impl Event<'_> {
+    /// Adds what travels beside the frame to `out`, in order.
+    pub fn attach_to(&self, out: &mut Vec<External>) {
+        match self {
+            Event::Watch { entries, .. } => {
+                let entries = entries.iter().filter_map(|(_, entry)| entry.as_ref());
+                entries.for_each(|entry| entry.value.attach_to(out));
+            }
+            Event::Changes { changes, .. } => {
+                for change in changes {
+                    if let Change::Set { value, .. } = change {
+                        value.attach_to(out);
+                    }
+                }
+            }
+        }
+    }
+}
+
 impl<'a> RequestFrame<'a> {
     /// Decodes a frame of a client, which is not trusted: nothing is allocated by a count that
-    /// the bytes at hand don't cover, and bytes left over are an error.
+    /// the bytes at hand don't cover, and bytes left over are an error. The large values in it are
+    /// `attachments`, in this order, all of them.
     ///
     /// # Errors
     /// `MalformedFrame`; nothing was changed.
-    pub fn decode(bytes: &'a [u8]) -> Result<RequestFrame<'a>> {
+    pub fn decode(bytes: &'a [u8], attachments: &'a [External]) -> Result<RequestFrame<'a>> {
         let malformed = |what| Error::new(Code::MalformedFrame, what);
         if bytes.len() > limits::FRAME_BYTES_MAX {
             return Err(malformed("the frame is larger than FRAME_BYTES_MAX"));
         }
         let undecodable = || malformed("the frame is cut short or not of this protocol");
-        decode::request_frame(bytes).ok_or_else(undecodable)
+        decode::request_frame(bytes, attachments).ok_or_else(undecodable)
     }
 }

@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { type Kv, KvU64 } from "../../client/index.ts";
 import { decodeWelcome, encodeHello } from "../../client/wire/hello.ts";
+import type { FrameMessage } from "../../client/wire/request.ts";
 import {
   type RawEvent,
   type Response,
@@ -19,6 +20,8 @@ interface Vector {
   name: string;
   direction: "request" | "response" | "welcome";
   hex: string;
+  /** The large values beside it, each full of one byte. */
+  attachments?: { byte: number; length: number }[];
   value?: unknown;
 }
 
@@ -50,6 +53,7 @@ const CALLS: Record<string, (kv: Kv) => unknown> = {
     await list.return();
   },
   set: (kv) => kv.set(["a"], "x"),
+  "set of 32 KiB": (kv) => kv.set(["a"], new Uint8Array(32_768).fill(3)),
   "set with expireIn, strict": (kv) =>
     kv.set(["a"], "x", { expireIn: 60_000, durability: "strict" }),
   "set with a versionstamp in its key": (kv) => kv.set(["a", kv.commitVersionstamp()], "x"),
@@ -93,10 +97,10 @@ const CALLS: Record<string, (kv: Kv) => unknown> = {
 
 /** A first page: ["a", "x"], ["a", "y"] and ["a", "z"], each null, with more under lease 300. */
 const ROWS = ["78", "79", "7a"].map((char) => `0602610002${char}00${STAMP}0201f6`);
-const PAGE = `07010103 0001ac02 03 3c ${ROWS.join("")} 00`.replaceAll(" ", "");
+const PAGE = `07010103 0001ac02 03 3c ${ROWS.join("")} 00 00`.replaceAll(" ", "");
 
 describe("requests are the bytes that the host reads", () => {
-  for (const { name, hex } of of("request")) {
+  for (const { name, hex, attachments } of of("request")) {
     test(name, async (t) => {
       const workers = new FakeWorkers();
       workers.files.epoch = 6;
@@ -110,10 +114,12 @@ describe("requests are the bytes that the host reads", () => {
       assert.ok(call, `no call is known for the vector "${name}"`);
       await Promise.all([call(kv), settle()]);
       await settle();
-      const frames = workers.last.buffers.map((buffer) => hexOf(new Uint8Array(buffer)));
+      const message = workers.last.messages.at(-1) as FrameMessage;
+      const [buffer, ...large] = message instanceof ArrayBuffer ? [message] : message;
       // Clients are random, those of the vectors are not.
-      const frame = `${"11".repeat(16)}${frames.at(-1)?.slice(32)}`;
+      const frame = `${"11".repeat(16)}${hexOf(new Uint8Array(buffer)).slice(32)}`;
       assert.equal(frame, hex);
+      assert.deepEqual(large, buffersOf(attachments));
     });
   }
 
@@ -127,9 +133,14 @@ describe("requests are the bytes that the host reads", () => {
   });
 });
 
+function buffersOf(attachments: Vector["attachments"] = []): ArrayBuffer[] {
+  return attachments.map(({ byte, length }) => new Uint8Array(length).fill(byte).buffer);
+}
+
 /** Decoded frames as the vectors write them: bytes in hex, integers in decimal. */
 function plain(value: unknown): unknown {
   if (typeof value === "number") return String(value);
+  if (value instanceof ArrayBuffer) return hexOf(new Uint8Array(value));
   if (typeof value !== "object" || value === null) return value;
   if (Array.isArray(value)) return value.map(plain);
   if ("bytes" in value && value.bytes instanceof Uint8Array) {
@@ -141,15 +152,15 @@ function plain(value: unknown): unknown {
 
 function plainEvent(event: RawEvent): unknown {
   if (event.type === "watch") return plain(event);
-  const { count, changes, ...rest } = event;
-  return plain({ ...rest, changes: readChanges(changes, count) });
+  const { type, id, versionstamp } = event;
+  return plain({ type, id, versionstamp, changes: readChanges(event) });
 }
 
-function decoded(hex: string) {
+function decoded(hex: string, attachments: Vector["attachments"] = []) {
   let epoch = 0;
   const replies: { sequence: number; response: Response }[] = [];
   const events: unknown[] = [];
-  readFrame(bytesOf(hex).buffer as ArrayBuffer, {
+  readFrame([bytesOf(hex).buffer as ArrayBuffer, ...buffersOf(attachments)], {
     epoch: (its) => {
       epoch = its;
     },
@@ -160,14 +171,20 @@ function decoded(hex: string) {
 }
 
 describe("responses are read from the bytes that the host writes", () => {
-  for (const { name, hex, value } of of("response")) {
-    test(name, () => assert.deepEqual(decoded(hex), value));
+  for (const { name, hex, attachments, value } of of("response")) {
+    test(name, () => assert.deepEqual(decoded(hex, attachments), value));
 
     test(`${name}, cut short anywhere, is an error`, () => {
       for (let length = 0; length < hex.length; length += 2) {
-        assert.throws(() => decoded(hex.slice(0, length)), { name: "DecodeError" });
+        assert.throws(() => decoded(hex.slice(0, length), attachments), { name: "DecodeError" });
       }
-      assert.throws(() => decoded(`${hex}00`), { name: "DecodeError" });
+      assert.throws(() => decoded(`${hex}00`, attachments), { name: "DecodeError" });
+      const [first, ...others] = attachments ?? [];
+      const one = { byte: 0, length: 1 };
+      assert.throws(() => decoded(hex, [...(attachments ?? []), one]), { name: "DecodeError" });
+      if (first === undefined) return;
+      assert.throws(() => decoded(hex, others), { name: "DecodeError" });
+      assert.throws(() => decoded(hex, [one, ...others]), { name: "DecodeError" });
     });
   }
 });

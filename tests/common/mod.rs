@@ -29,6 +29,8 @@ pub fn tiny() -> Budgets {
         level_growth: 4,
         filter_bits: 10,
         compression: true,
+        large_value_bytes: 40,
+        blob_bytes: 2 * 1024,
     }
 }
 

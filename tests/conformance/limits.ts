@@ -104,14 +104,14 @@ export const limits: Suite = {
     await fails(() => kv.set(keyOf(8193), 1), tooLarge("Key too large for write (max 8192 bytes)"));
     await fails(() => kv.get(keyOf(8194)), tooLarge("Key too large for read (max 8193 bytes)"));
     await fails(
-      () => kv.set(["v"], bytesOf((16 << 20) + 1)),
-      tooLarge("Value too large (max 16777216 bytes)"),
+      () => kv.set(["v"], bytesOf((64 << 20) + 1)),
+      tooLarge("Value too large (max 67108864 bytes)"),
     );
   },
 
   "past a limit nothing of a commit is applied": async ({ kv }) => {
     const operation = kv.atomic().set(["a"], 1);
-    await fails(() => operation.set(["b"], bytesOf((16 << 20) + 1)).commit(), {});
+    await fails(() => operation.set(["b"], bytesOf((64 << 20) + 1)).commit(), {});
     same(await valuesOf(kv, EVERYTHING), []);
   },
 };

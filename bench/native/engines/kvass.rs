@@ -2,6 +2,7 @@
 
 use super::{CACHE_BYTES, Engine};
 use crate::data::{Key, Value};
+use kvass::blob::Value as Stored;
 use kvass::commit::Outcome;
 use kvass::db::{Db, Options, Range};
 use kvass::env::Env;
@@ -113,7 +114,10 @@ impl Engine for Kvass {
         let found = run(self.database.get(key, self.database.snapshot()), || {});
         match found.expect("a get") {
             Some((_, value)) => {
-                visit(&value);
+                match &value {
+                    Stored::Inline(bytes) => visit(bytes),
+                    Stored::Large { payload, .. } => visit(payload),
+                }
                 true
             }
             None => false,

@@ -49,13 +49,18 @@ function writeKind(w: ByteWriter, value: unknown): void {
     w.ensure(8);
     w.view.setBigUint64(w.position, value.value, true);
     w.position += 8;
-  } else if (ArrayBuffer.isView(value) && typeName(value) === "Uint8Array") {
+  } else if (isBytes(value)) {
     w.u8(KIND_BYTES);
-    w.raw(value as Uint8Array);
+    w.raw(value);
   } else {
     w.u8(KIND_CBOR);
     writeItem(w, value);
   }
+}
+
+/** Whether it is a value of kind 03. */
+export function isBytes(value: unknown): value is Uint8Array {
+  return ArrayBuffer.isView(value) && typeName(value) === "Uint8Array";
 }
 
 /** The bytes of a value; `writeValue` says what it throws. */
@@ -88,6 +93,17 @@ export function decodeValue(bytes: Uint8Array, start = 0, end: number = bytes.le
     default:
       throw new DecodeError(`unknown kind of value ${kind}`);
   }
+}
+
+/**
+ * The value of a kind whose payload is all of `buffer`, which the value may go on using.
+ * @throws DecodeError if it is no value
+ */
+export function decodePayload(kind: number, buffer: ArrayBuffer): unknown {
+  const bytes = new Uint8Array(buffer);
+  if (kind === KIND_BYTES) return bytes;
+  if (kind === KIND_CBOR) return decodeItem(bytes, 0, bytes.length);
+  throw new DecodeError(`unknown kind of large value ${kind}`);
 }
 
 function readBigint(r: ByteReader): bigint {

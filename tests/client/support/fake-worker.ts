@@ -4,6 +4,7 @@
  */
 
 import { type Kv, type OpenOptions, openKv } from "../../../client/index.ts";
+import type { FrameMessage } from "../../../client/wire/request.ts";
 import { Files, MemoryHost } from "./memory-host.ts";
 import { type Request, type RequestFrame, ResponseWriter, readRequests, welcome } from "./wire.ts";
 
@@ -47,7 +48,7 @@ export class FakeWorker {
   isTerminated = false;
   readonly host: MemoryHost;
   readonly frames: RequestFrame[] = [];
-  readonly buffers: ArrayBuffer[] = [];
+  readonly messages: FrameMessage[] = [];
   /** Messages that are no frames, but for the first. */
   readonly said: unknown[] = [];
   readonly #workers: FakeWorkers;
@@ -66,7 +67,7 @@ export class FakeWorker {
 
   #take(data: unknown): void {
     const { open, request } = this.#workers.behaviour;
-    if (!(data instanceof ArrayBuffer)) {
+    if (!(data instanceof ArrayBuffer || Array.isArray(data))) {
       if (typeof data === "object" && data !== null && "open" in data) {
         open(this, data as { open: Record<string, unknown> });
       } else {
@@ -74,9 +75,10 @@ export class FakeWorker {
       }
       return;
     }
-    const frame = readRequests(data);
+    const message = data as FrameMessage;
+    const frame = readRequests(message);
     this.frames.push(frame);
-    this.buffers.push(data);
+    this.messages.push(message);
     const out = new ResponseWriter();
     frame.requests.forEach((one, i) => {
       request(this, frame.first + i, one, out);

@@ -202,6 +202,7 @@ export class MemoryHost {
       if (!list.keysOnly) w.sized(value);
     }
     w.endSized(rows);
+    w.varint(0); // Large values beside the frame.
   }
 
   #commit(sequence: number, commit: Request & { type: "commit" }, out: ResponseWriter): void {

@@ -2,6 +2,7 @@
 
 import { ByteReader, ByteWriter } from "../../../client/codec/bytes.ts";
 import { readVersionstamp, writeVersionstamp } from "../../../client/versionstamp.ts";
+import type { FrameMessage } from "../../../client/wire/request.ts";
 
 /** Bytes as hex digits: what a Map can have as a key and a test can compare. */
 export type Hex = string;
@@ -65,8 +66,10 @@ export interface Entry {
 export const hexOf = (bytes: Uint8Array): Hex => Buffer.from(bytes).toString("hex");
 export const bytesOf = (hex: Hex): Uint8Array => new Uint8Array(Buffer.from(hex, "hex"));
 
-export function readRequests(buffer: ArrayBuffer): RequestFrame {
+export function readRequests(message: FrameMessage): RequestFrame {
+  const [buffer, ...large] = message instanceof ArrayBuffer ? [message] : message;
   const r = new ByteReader(new Uint8Array(buffer));
+  attachments = large;
   const frame = {
     client: hexOf(r.raw(16)),
     epoch: r.varint(),
@@ -77,7 +80,19 @@ export function readRequests(buffer: ArrayBuffer): RequestFrame {
     requests: many(r, readRequest),
   };
   if (r.left > 0) throw new Error(`${r.left} bytes follow the last request`);
+  if (attachments.length > 0) throw new Error("more large values than the frame speaks of");
   return frame;
+}
+
+/** What is left of the large values beside the frame that is being read. */
+let attachments: ArrayBuffer[] = [];
+
+function readLarge(r: ByteReader): Uint8Array {
+  const kind = r.u8();
+  const size = r.varint();
+  const payload = attachments.shift();
+  if (payload?.byteLength !== size) throw new Error("a large value is missing");
+  return Uint8Array.of(kind, ...new Uint8Array(payload));
 }
 
 function many<T>(r: ByteReader, read: (r: ByteReader) => T): T[] {
@@ -141,12 +156,14 @@ function readRequest(r: ByteReader): Request {
 }
 
 function readMutation(r: ByteReader): Mutation {
-  const type = (["set", "delete", "sum", "min", "max", "deleteRange"] as const)[r.varint()];
+  const variant = r.varint();
+  const types = ["set", "delete", "sum", "min", "max", "deleteRange", "set"] as const;
+  const type = types[variant];
   if (type === undefined) throw new Error("unknown mutation");
   const key = hex(r);
   if (type === "delete") return { type, key };
   if (type === "deleteRange") return { type, key, end: hex(r) };
-  const value = r.sized().slice();
+  const value = variant === 6 ? readLarge(r) : r.sized().slice();
   if (type !== "set") return { type, key, value };
   return { type, key, value, expireIn: option(r, () => r.varint()), stampKey: boolean(r) };
 }

@@ -4,12 +4,11 @@
 
 use super::fixture::{Files, shown};
 use kvass::commit::Outcome;
-use kvass::db::{Db, Options, Range};
+use kvass::db::{Db, Options, OwnedEntry, Range};
 use kvass::env::manual::{ManualEnv, block_on};
 use kvass::key::{Part, encode};
 use kvass::limits::Budgets;
 use kvass::manifest::FORMAT;
-use kvass::record::Op;
 use kvass::storage::{Durability, SimulatedStorage};
 use kvass::wire::{Blob, Commit, Mutation};
 use std::collections::BTreeMap;
@@ -131,15 +130,13 @@ impl Maker {
         let db = block_on(Db::open(env, options)).expect("it opens");
         let range = Range { start: &[1], end: &[0xff], reverse: false };
         let mut entries = self.model.iter();
-        block_on(db.list(range, db.snapshot(), |entry| {
-            let Op::Set { value, expires_at } = entry.op else { return true };
+        for entry in block_on(db.entries(range, db.snapshot())).expect("it lists") {
+            let OwnedEntry { key, stamp, value, expires_at } = entry;
             let wanted = entries.next().expect("no more than the model has");
-            let found = (entry.key.to_vec(), (value.to_vec(), expires_at));
-            assert_eq!((wanted.0.clone(), wanted.1.clone()), found);
-            let (key, value) = (shown(entry.key), shown(value));
-            writeln!(out, "{key} {} {expires_at} {value}", entry.stamp).is_ok()
-        }))
-        .expect("it lists");
+            assert_eq!((wanted.0, wanted.1), (&key, &(value.clone(), expires_at)));
+            let (key, value) = (shown(&key), shown(&value));
+            writeln!(out, "{key} {stamp} {expires_at} {value}").expect("a string takes it");
+        }
         assert!(entries.next().is_none(), "all that the model has");
         out
     }

@@ -115,7 +115,7 @@ impl Oracle {
         }
         self.greatest = event.stamp;
         let mut markers = event.changes.iter().rev().filter_map(|change| match &change.change {
-            ChangeKind::Set(value) => marker_of(&change.key, value),
+            ChangeKind::Set(value) => marker_of(&change.key, &value.to_vec()),
             _ => None,
         });
         let number = markers.next();
@@ -146,15 +146,15 @@ impl Oracle {
         for mutation in &submission.mutations {
             let change = told.next();
             let found = change.and_then(|change| match &change.change {
-                ChangeKind::Set(value) => Some(&**value),
+                ChangeKind::Set(value) => Some(value.to_vec()),
                 _ => None,
             });
-            let written = self.apply(mutation, event.stamp, submission.since_ms, now_ms, found);
+            let written =
+                self.apply(mutation, event.stamp, submission.since_ms, now_ms, found.as_deref());
             let Ok((key, value)) = written else {
                 return fail("sums add up", format!("commit {number} in event {}", event.stamp));
             };
-            let same =
-                change.is_some_and(|change| *change.key == *key) && found == value.as_deref();
+            let same = change.is_some_and(|change| *change.key == *key) && found == value;
             if !same {
                 let detail = format!("commit {number}: {mutation:?} is told as {change:?}");
                 return fail("events tell what was written", detail);

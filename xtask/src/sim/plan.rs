@@ -158,6 +158,8 @@ impl Config {
                 level1_bytes: [800, 3_000][rng.below(2) as usize],
                 level_growth: 2 + rng.below(3),
                 filter_bits: [1, 10][rng.below(2) as usize],
+                large_value_bytes: [30, 100, 32_768][rng.below(3) as usize],
+                blob_bytes: [200, 2_000][rng.below(2) as usize],
                 ..Budgets::default()
             },
             polls_max: rng.below(4) as u32,

@@ -332,6 +332,7 @@ impl World {
                 Err(error) if named(&error) => continue,
                 Err(error) => return fail(CHECK, format!("file {file}: {error:?}")),
             };
+            let found = found.map(|(stamp, value)| (stamp, value.to_vec()));
             let found = found.as_ref().map(|(stamp, value)| (*stamp, &**value));
             // Stamps of an earlier open: the model's newest.
             let read = self.oracle.model.check(key, Stamp::MAX, snapshot.time_ms, found);

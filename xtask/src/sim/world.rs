@@ -457,14 +457,20 @@ pub async fn rows(
     limit: usize,
     snapshot: Snapshot,
 ) -> Listed {
-    let mut rows = Vec::new();
+    let (mut rows, mut large) = (Vec::new(), Vec::new());
     db.list(Range { start, end, reverse }, snapshot, |record| {
         if let kvass::record::Op::Set { value, .. } = record.op {
             rows.push((record.key.to_vec(), record.stamp, value.to_vec()));
+            large.push(db.locate(record.op));
         }
         rows.len() < limit
     })
     .await?;
+    for ((_, _, value), large) in rows.iter_mut().zip(large) {
+        if let Some(large) = large? {
+            *value = db.read_large(&large).await?.to_vec();
+        }
+    }
     Ok(rows)
 }
 

@@ -1,0 +1,137 @@
+//! Large values on their way into the database: written to a blob file before anything points at
+//! them. Called by tasks inside the entrance, so one value is written at a time.
+
+use super::Db;
+use crate::blob::{Append, BlobFile, BlobMeta, Large, Pieces, Pointer, Value};
+use crate::commit::{Staged, StagedOp, StagedValue};
+use crate::env::Env;
+use crate::error::{Code, Result};
+use crate::record::Op;
+use crate::storage::Storage;
+use crate::value;
+use std::rc::Rc;
+
+impl<E: Env> Db<E> {
+    /// Writes the large values of a commit, which log and memtable will only point at. They are
+    /// flushed with the group of the log that does. Where the storage is full, history gives way.
+    ///
+    /// # Errors
+    /// Those of the storage; nothing has changed then.
+    pub(super) async fn store_large(&self, staged: &mut [Staged<'_>]) -> Result<()> {
+        let threshold = self.options.budgets.large_value_bytes;
+        for one in staged {
+            let StagedOp::Set { value, pointer, .. } = &mut one.op else { continue };
+            let (kind, pieces) = match value {
+                StagedValue::External { kind, payload } => (*kind, Pieces::of_external(payload)),
+                StagedValue::Bytes(bytes) if bytes.len() >= threshold => {
+                    match bytes.split_first() {
+                        // What the engine may have to compute with stays at hand.
+                        Some((kind, payload)) if value::is_opaque(*kind) => {
+                            (*kind, Pieces::of_bytes(payload))
+                        }
+                        _ => continue,
+                    }
+                }
+                StagedValue::Bytes(_) => continue,
+            };
+            let mut history_may_go = true;
+            let written = loop {
+                match self.append_large(kind, pieces.clone()).await {
+                    Err(error) if error.code() == Code::QuotaExceeded && history_may_go => {
+                        history_may_go = false;
+                        if !self.free_history().await? {
+                            return Err(error);
+                        }
+                    }
+                    appended => break appended?,
+                }
+            };
+            *pointer = Some(written.encode());
+        }
+        Ok(())
+    }
+
+    async fn append_large(&self, kind: u8, pieces: Pieces<'_>) -> Result<Pointer> {
+        let file = self.blob_with_room().await?;
+        let mut append = Append::new(&file, kind, pieces);
+        let appended = loop {
+            if let Some(done) = append.step(&**self.env.storage()).await.transpose() {
+                break done;
+            }
+        };
+        match &appended {
+            Ok(pointer) => self.tables.blobs.wrote(&file, pointer.len),
+            Err(error) => {
+                // Gives back the space of what got there; where that fails too it is dead space.
+                let _ = self.env.storage().truncate(file.meta().file, file.size()).await;
+                if error.code() != Code::QuotaExceeded {
+                    self.end_blob();
+                }
+            }
+        }
+        appended
+    }
+
+    /// The blob file to write to: a new one, named by the manifest first, where there is none or
+    /// it is full.
+    async fn blob_with_room(&self) -> Result<Rc<BlobFile>> {
+        self.end_full_blob();
+        if let Some(active) = self.tables.blobs.active() {
+            return Ok(active);
+        }
+        let file = self.env.storage().create().await?;
+        self.env.storage().sync(file).await?;
+        let mut salt = [0; 8];
+        self.env.fill_random(&mut salt);
+        let (id, salt) = (self.new_id(), u64::from_le_bytes(salt));
+        let meta = BlobMeta { id, file, salt, bytes: 0, logs_before: u64::MAX };
+        self.edit(|manifest| manifest.blobs.push(meta.clone())).await?;
+        let blob = BlobFile::new(meta);
+        self.tables.blobs.add(blob.clone());
+        self.tables.blobs.switch(Some(blob.clone()), 0);
+        Ok(blob)
+    }
+
+    /// Ends the blob file that is written to, if it is full.
+    pub(super) fn end_full_blob(&self) {
+        let active = self.tables.blobs.active();
+        if active.is_some_and(|active| active.size() >= self.options.budgets.blob_bytes) {
+            self.end_blob();
+        }
+    }
+
+    /// Ends the blob file that is written to. Commits that point into it and are not logged yet
+    /// go to the current log, those before are in earlier ones.
+    pub(super) fn end_blob(&self) {
+        let next_log = self.log.borrow().log().id + 1;
+        self.tables.blobs.switch(None, next_log);
+    }
+
+    /// Flushes the large values that the group of the log taken just now points at.
+    pub(super) async fn flush_large(&self) -> Result<()> {
+        for file in self.tables.blobs.take_unflushed() {
+            self.env.storage().sync(file).await?;
+        }
+        Ok(())
+    }
+
+    /// The large value that a version points at; None for any other version. To be called while
+    /// that version can be read: once located, the value stays readable.
+    ///
+    /// # Errors
+    /// `Corruption` where it points nowhere.
+    pub fn locate(&self, op: Op<'_>) -> Result<Option<Large>> {
+        match op {
+            Op::Set { value, in_blob: true, .. } => self.tables.blobs.locate(value).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Reads a large value.
+    ///
+    /// # Errors
+    /// `Corruption` with file and offset where it is damaged, and those of the storage.
+    pub async fn read_large(&self, large: &Large) -> Result<Value> {
+        self.tables.blobs.read(&**self.env.storage(), large).await
+    }
+}

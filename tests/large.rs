@@ -1,0 +1,278 @@
+//! Large values: kept apart in blob files, read back whole, moved and given up in time.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
+
+mod common;
+
+use common::{START_MS, Store, commit, delete, key, number, set, sum, tiny};
+use kvass::commit::Outcome;
+use kvass::db::{Db, Options, Range};
+use kvass::env::manual::{ManualEnv, block_on};
+use kvass::error::Code;
+use kvass::history::Retention;
+use kvass::limits::Budgets;
+use kvass::rng::Rng;
+use kvass::storage::simulated::{Call, Fault, SimulatedStorage};
+use kvass::storage::{FileNo, MemoryStorage, Storage};
+use kvass::wire::FileKind;
+use std::rc::Rc;
+
+const ALL: Range<'static> = Range { start: &[1], end: &[0xff], reverse: false };
+
+/// No history: it would keep the values that its commits have set.
+const FORGETFUL: Retention = Retention { bytes: 0, ms: u64::MAX };
+
+/// Blob files so small that a few values fill one, tables that hold everything.
+fn options() -> Options {
+    let budgets = Budgets { large_value_bytes: 1_000, blob_bytes: 10_000, ..Budgets::default() };
+    Options { budgets, history: FORGETFUL, ..Options::default() }
+}
+
+fn store() -> Store<MemoryStorage> {
+    Store::open_in_memory(options(), 1)
+}
+
+/// A value of kind bytes.
+fn value(seed: u64, len: usize) -> Vec<u8> {
+    [&[3][..], &Rng::new(seed).bytes(len)].concat()
+}
+
+fn name(n: u64) -> Vec<u8> {
+    key(&["k", &format!("{n:04}")])
+}
+
+fn put<S: Storage>(store: &mut Store<S>, n: u64, value: &[u8]) {
+    store.commit_one(commit(vec![], vec![set(&name(n), value)])).expect("it commits");
+}
+
+fn usage<S: Storage>(store: &Store<S>) -> u64 {
+    block_on(store.storage.usage()).expect("it is known")
+}
+
+/// Has everything that was committed end up in tables, and compacted.
+fn settle<S: Storage>(store: &mut Store<S>) {
+    block_on(store.db.flush()).expect("it flushes");
+    block_on(store.db.upkeep());
+    assert_eq!(store.db.failure(), None);
+}
+
+/// The blob files there are, by their magic.
+fn blob_files<S: Storage>(storage: &S) -> Vec<FileNo> {
+    let mut files = block_on(storage.list()).expect("it lists");
+    files.retain(|file| {
+        let mut magic = [0; 8];
+        block_on(storage.read(*file, 0, &mut magic)).expect("it reads");
+        magic == *b"kvassblb"
+    });
+    files
+}
+
+#[test]
+fn values_of_every_size_come_back_from_memory_from_the_log_and_from_tables() {
+    let lens = [999, 1_000, 1_001, 65_535, 65_536, 65_537, 200_000];
+    let mut store = store();
+    let check = |store: &Store<MemoryStorage>| {
+        for (n, len) in (0..).zip(lens) {
+            assert_eq!(store.get(&name(n)).expect("it is there"), value(n, len), "{len} bytes");
+        }
+        for reverse in [false, true] {
+            let range = Range { reverse, ..ALL };
+            let entries = block_on(store.db.entries(range, store.db.snapshot())).expect("lists");
+            assert_eq!(entries.len(), lens.len());
+            for entry in entries {
+                assert_eq!(store.get(&entry.key), Some(entry.value));
+            }
+        }
+    };
+    for (n, len) in (0..).zip(lens) {
+        put(&mut store, n, &value(n, len));
+    }
+    check(&store);
+    store.reopen();
+    check(&store);
+    // More than a blob file's worth has been written, so the next commit makes tables.
+    put(&mut store, 0, &value(0, lens[0]));
+    settle(&mut store);
+    check(&store);
+    store.reopen();
+    check(&store);
+    assert!(blob_files(&*store.storage).len() > 1);
+}
+
+#[test]
+fn what_the_engine_computes_with_stays_at_hand_and_a_large_value_is_no_number() {
+    let mut store = store();
+    let large_number = [&[5, 0, 1][..], &[7; 2_000]].concat();
+    put(&mut store, 1, &large_number);
+    assert_eq!(blob_files(&*store.storage), []);
+    let (k, one) = (name(1), [5, 0, 1]);
+    store.commit_one(commit(vec![], vec![sum(&k, &one)])).expect("it adds up");
+    assert_eq!(store.get(&k).map(|value| value.len()), Some(large_number.len()));
+
+    put(&mut store, 2, &value(2, 5_000));
+    let (k, one) = (name(2), number(1.0));
+    let refused = store.commit_one(commit(vec![], vec![sum(&k, &one)])).expect_err("no number");
+    assert_eq!(refused.code(), Code::TypeMismatch);
+    let (large, k) = (value(3, 5_000), name(3));
+    let refused = store.commit_one(commit(vec![], vec![set(&k, &large), sum(&k, &one)]));
+    assert_eq!(refused.expect_err("no number").code(), Code::TypeMismatch);
+    assert_eq!(store.get(&k), None);
+}
+
+#[test]
+fn space_of_large_values_comes_back_once_they_are_overwritten_and_deleted() {
+    let mut store = store();
+    for round in 0..20 {
+        for n in 0..20 {
+            put(&mut store, n, &value(round * 100 + n, 3_000));
+        }
+    }
+    settle(&mut store);
+    let live = 20 * 3_000;
+    assert!(usage(&store) < 6 * live, "{} bytes for {live}", usage(&store));
+    for n in 0..20 {
+        let k = name(n);
+        store.commit_one(commit(vec![], vec![delete(&k)])).expect("it commits");
+    }
+    // The tombstones get to tables with what comes after them.
+    for n in 100..110 {
+        put(&mut store, n, &value(n, 3_000));
+    }
+    settle(&mut store);
+    store.reopen();
+    put(&mut store, 100, &value(100, 3_000));
+    settle(&mut store);
+    assert!(usage(&store) < 4 * live, "{} bytes after the deletes", usage(&store));
+    for n in 100..110 {
+        assert_eq!(store.get(&name(n)), Some(value(n, 3_000)));
+    }
+}
+
+#[test]
+fn what_lives_in_a_file_that_is_mostly_dead_moves_and_the_file_goes() {
+    let budgets = Budgets { large_value_bytes: 100, blob_bytes: 20_000, ..tiny() };
+    let options = Options { budgets, history: FORGETFUL, ..Options::default() };
+    let mut store = Store::open_in_memory(options, 1);
+    // One in ten is kept, so that every file becomes mostly dead.
+    for n in 0..400 {
+        put(&mut store, n, &value(n, 500));
+    }
+    for n in (0..400).filter(|n| n % 10 != 0) {
+        put(&mut store, n, &value(n, 10));
+    }
+    for n in 400..440 {
+        put(&mut store, n, &value(n, 500));
+    }
+    settle(&mut store);
+    let kept = (40 + 40) * 500;
+    let blobs = blob_files(&*store.storage);
+    let bytes: u64 =
+        blobs.iter().map(|file| block_on(store.storage.len(*file)).expect("it is there")).sum();
+    assert!(bytes < 3 * kept, "{bytes} bytes in {} blob files for {kept}", blobs.len());
+    for n in 0..440 {
+        let len = if n % 10 == 0 || n >= 400 { 500 } else { 10 };
+        assert_eq!(store.get(&name(n)), Some(value(n, len)), "{n}");
+    }
+}
+
+#[test]
+fn a_snapshot_reads_a_large_value_whatever_becomes_of_it() {
+    let mut store = store();
+    put(&mut store, 1, &value(1, 5_000));
+    let snapshot = store.db.snapshot();
+    let db = store.db.clone();
+    let pin = db.snapshots().pin(snapshot.stamp);
+    for n in 0..40 {
+        put(&mut store, 1, &value(100 + n, 5_000));
+        settle(&mut store);
+    }
+    let found = block_on(store.db.get(&name(1), snapshot)).expect("it reads");
+    assert_eq!(found.expect("it is there").1.to_vec(), value(1, 5_000));
+    drop(pin);
+}
+
+#[test]
+fn a_value_that_was_located_is_read_also_when_its_file_has_gone_from_the_manifest() {
+    let mut store = store();
+    put(&mut store, 1, &value(1, 12_000));
+    let mut located = None;
+    block_on(store.db.list(ALL, store.db.snapshot(), |record| {
+        located = store.db.locate(record.op).expect("a pointer");
+        true
+    }))
+    .expect("it lists");
+    for n in 0..10 {
+        put(&mut store, 1, &value(100 + n, 12_000));
+        settle(&mut store);
+    }
+    let located = located.expect("a large value");
+    let found = block_on(store.db.read_large(&located)).expect("it reads");
+    assert_eq!(found.to_vec(), value(1, 12_000));
+}
+
+#[test]
+fn a_full_disk_in_the_middle_of_a_large_value_changes_nothing_and_gives_its_space_back() {
+    let disk = SimulatedStorage::new(1);
+    let env = ManualEnv::new(Rc::new(disk.clone()), START_MS, 1);
+    let db = block_on(Db::open(env, options())).expect("a new database opens");
+    let write = |n: u64, len: usize| {
+        let (k, v) = (name(n), value(n, len));
+        block_on(db.commit(&[&commit(vec![], vec![set(&k, &v)])])).pop().expect("an answer")
+    };
+    write(1, 5_000).expect("there is room");
+    let before = block_on(disk.usage()).expect("it is known");
+    for nth in 0..3 {
+        disk.inject(Some(Call::Write), nth, Fault::Fail(Code::QuotaExceeded));
+        let refused = write(2, 200_000).expect_err("the disk is full");
+        assert_eq!(refused.code(), Code::QuotaExceeded);
+        assert_eq!(block_on(disk.usage()).expect("it is known"), before, "write {nth}");
+        assert!(block_on(db.get(&name(2), db.snapshot())).expect("it reads").is_none());
+    }
+    assert!(matches!(write(2, 200_000), Ok(Outcome::Committed(_))));
+    for (n, len) in [(1, 5_000), (2, 200_000)] {
+        let found = block_on(db.get(&name(n), db.snapshot())).expect("it reads");
+        assert_eq!(found.expect("it is there").1.to_vec(), value(n, len));
+    }
+}
+
+#[test]
+fn a_damaged_or_missing_large_value_is_corruption_at_its_place_and_the_rest_is_readable() {
+    for seed in 0..20 {
+        let rng = Rng::new(seed);
+        let mut store = store();
+        for n in 0..4 {
+            put(&mut store, n, &value(n, 70_000));
+        }
+        put(&mut store, 9, &value(9, 10));
+        settle(&mut store);
+        let files = blob_files(&*store.storage);
+        let file = files[rng.below(files.len() as u64) as usize];
+        let offset = 64 + rng.below(70_000);
+        let mut byte = [0];
+        block_on(store.storage.read(file, offset, &mut byte)).expect("it reads");
+        byte[0] ^= 1 << rng.below(8);
+        let durability = kvass::storage::Durability::Strict;
+        block_on(store.storage.write(file, offset, &byte, durability)).expect("it writes");
+        store.reopen();
+        let mut damaged = 0;
+        for n in 0..4 {
+            match block_on(store.db.get(&name(n), store.db.snapshot())) {
+                Ok(found) => assert_eq!(found.expect("there").1.to_vec(), value(n, 70_000)),
+                Err(error) => {
+                    assert_eq!((error.code(), error.place()), (Code::Corruption, Some((file, 64))));
+                    damaged += 1;
+                }
+            }
+        }
+        assert_eq!(damaged, 1, "seed {seed}");
+        let verified = block_on(store.db.verify()).expect("only damage is found");
+        let [(FileKind::Blob, error)] = &verified.damage[..] else { panic!("{verified:?}") };
+        assert_eq!(error.place(), Some((file, 64)));
+        assert_eq!(store.get(&name(9)), Some(value(9, 10)));
+        block_on(store.storage.remove(file)).expect("it goes");
+        let missing = (0..4).filter_map(|n| {
+            block_on(store.db.get(&name(n), store.db.snapshot())).err().map(|error| error.code())
+        });
+        assert_eq!(missing.collect::<Vec<_>>(), [Code::Corruption], "seed {seed}");
+    }
+}
