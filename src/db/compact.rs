@@ -40,9 +40,13 @@ impl<E: Env> Db<E> {
                 if self.flush_frozen().await.is_err() {
                     return;
                 }
-                let compacted = self.compact().await;
-                self.note(&compacted.map(|_| ()));
+                let compacted = self.compact().await.map(|_| ());
+                self.note(&compacted);
                 self.env.rest().await;
+                if compacted.is_err() {
+                    // What a write has left to be repaired comes first.
+                    break;
+                }
             }
         }
     }
