@@ -25,10 +25,11 @@ const CODES = [
  *
  * - `Busy`: another tab or worker holds the database.
  * - `Closed`: the database or handle was closed.
- * - `Corruption`: a file is damaged; what is undamaged stays readable.
+ * - `Corruption`: a file is damaged; what is undamaged stays readable. Where it keeps the database
+ *   from being opened, `openKv(name, { salvage: true })` reads what is left.
  * - `QuotaExceeded`: the storage is full; the commit was not applied.
  * - `Io`: the storage failed.
- * - `NewerFormat`: the files were written by a newer version of kvass.
+ * - `NewerFormat`: the files were written by a newer version of kvass: update the page.
  * - `TypeMismatch`: a mutation does not fit the value it meets. A TypeError with this code.
  * - `TooLarge`: a limit was exceeded. A TypeError with this code.
  * - `MalformedFrame`: page and worker don't understand each other.

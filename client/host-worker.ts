@@ -3,8 +3,8 @@
  * noticed. Messages after the first are whole frames, transferred, each alone or in an array with
  * the buffers of the large values that it speaks of:
  *
- *     page to worker   { open: { name, storage, durability, history, wasm? }, hello }, frames,
- *                      { hide: true }: flush, { end: true }: flush and end
+ *     page to worker   { open: { name, storage, durability, history, salvage, wasm? }, hello },
+ *                      frames, { hide: true }: flush, { end: true }: flush and end
  *     worker to page   { opened: { storage }, welcome } or { failed: { code, message } }, frames,
  *                      { fatal: { code, message } }: it has ended
  */
@@ -24,6 +24,7 @@ export interface HostOptions {
   readonly storage: "auto" | KvStorage;
   readonly durability: KvDurability;
   readonly history: Required<HistoryOptions>;
+  readonly salvage: boolean;
   readonly worker: string | URL | (() => Worker) | undefined;
   readonly wasm: string | undefined;
   /** How long opening may take, in milliseconds. */
@@ -69,7 +70,7 @@ export class HostWorker {
     signal: AbortSignal,
   ): Promise<HostWorker> {
     return new Promise((resolve, reject) => {
-      const { name, storage, durability, history, wasm, openTimeout } = options;
+      const { name, storage, durability, history, salvage, wasm, openTimeout } = options;
       const worker = startWorker(options.worker);
       let host: HostWorker | undefined;
       const timer = setTimeout(
@@ -112,7 +113,8 @@ export class HostWorker {
         lose(new KvassError("HostLost", "a message of the database's worker could not be read"));
       };
       const hello = encodeHello(client);
-      worker.postMessage({ open: { name, storage, durability, history, wasm }, hello }, [hello]);
+      const open = { name, storage, durability, history, salvage, wasm };
+      worker.postMessage({ open, hello }, [hello]);
     });
   }
 

@@ -22,20 +22,24 @@ class Shared {
   readonly connection: Connection;
   readonly durability: "relaxed" | "strict";
   readonly history: Required<HistoryOptions>;
+  readonly salvage: boolean;
   handles = 0;
   /** Set once the last handle is closed: over when the worker has ended. */
   closing: Promise<void> | undefined;
   readonly #unfollow: () => void;
 
   constructor(name: string, options: OpenOptions) {
-    const { storage = "auto", durability = "relaxed", worker, wasm, openTimeout } = options;
+    const { storage = "auto", durability = "relaxed", salvage = false } = options;
+    const { worker, wasm, openTimeout } = options;
     this.durability = durability;
     this.history = historyOf(options);
+    this.salvage = salvage;
     this.connection = new Connection({
       name,
       storage,
       durability,
       history: this.history,
+      salvage,
       worker,
       wasm: wasm === undefined ? undefined : new URL(wasm, globalThis.location?.href).href,
       openTimeout: openTimeout ?? OPEN_TIMEOUT_MS,
@@ -45,7 +49,7 @@ class Shared {
 
   /** @throws KvassError `Unsupported` if what is open is not what is asked for */
   checkOptions(name: string, options: OpenOptions): void {
-    const { storage, durability, history } = options;
+    const { storage, durability, history, salvage = false } = options;
     const obtained = this.connection.storage;
     const isOther = obtained !== undefined && storage !== undefined && storage !== obtained;
     if (isOther && (storage !== "auto" || obtained === "memory")) {
@@ -59,6 +63,10 @@ class Shared {
     const { bytes, ms } = historyOf(options);
     if (history !== undefined && (bytes !== this.history.bytes || ms !== this.history.ms)) {
       throw new KvassError("Unsupported", `"${name}" is open in this page with another history`);
+    }
+    if (salvage !== this.salvage) {
+      const message = `"${name}" is open in this page with salvage: ${this.salvage}`;
+      throw new KvassError("Unsupported", `${message}, not ${salvage}`);
     }
   }
 
@@ -130,12 +138,24 @@ function checkArguments(name: string, options: OpenOptions): void {
   if (LONE_SURROGATE.test(name)) {
     throw new TypeError("the name of a database must be well-formed Unicode: no lone surrogates");
   }
-  const { storage, durability, limits, openTimeout, history } = options;
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`the options must be an object: received ${String(options)}`);
+  }
+  const { storage, durability, limits, openTimeout, history, worker, wasm } = options;
   checkChoice("storage", storage, STORAGES);
   checkChoice("durability", durability, DURABILITIES);
   checkChoice("limits", limits, Object.keys(LIMITS));
   checkBound("history.bytes", history?.bytes);
   checkBound("history.ms", history?.ms);
+  checkBoolean("salvage", options.salvage);
+  checkBoolean("persist", options.persist);
+  if (options.salvage && storage === "memory") {
+    throw new TypeError('salvage reads files: there are none with storage "memory"');
+  }
+  if (!(isAddress(worker) || typeof worker === "function")) {
+    throw new TypeError("worker must be an address or a function that starts a worker");
+  }
+  if (!isAddress(wasm)) throw new TypeError(`wasm must be an address: received ${String(wasm)}`);
   if (openTimeout !== undefined && !(typeof openTimeout === "number" && openTimeout > 0)) {
     throw new TypeError(`openTimeout must be a positive number: received ${String(openTimeout)}`);
   }
@@ -152,6 +172,15 @@ function checkBound(option: string, value: number | undefined): void {
 function historyOf({ history }: OpenOptions): Required<HistoryOptions> {
   const { bytes = HISTORY_BYTES, ms = Number.POSITIVE_INFINITY } = history ?? {};
   return { bytes, ms };
+}
+
+function isAddress(value: unknown): boolean {
+  return value === undefined || typeof value === "string" || value instanceof URL;
+}
+
+function checkBoolean(option: string, value: boolean | undefined): void {
+  if (value === undefined || typeof value === "boolean") return;
+  throw new TypeError(`${option} must be true or false: received ${String(value)}`);
 }
 
 function checkChoice(option: string, value: string | undefined, choices: string[]): void {

@@ -37,6 +37,13 @@ export interface OpenOptions {
    * ask the user. Whether it will is told by `Kv.status`. Not asked by default.
    */
   persist?: boolean;
+  /**
+   * Opens a damaged database to read what is left of it, and changes nothing in its files: writes
+   * are `Unsupported`. Lists pass over what is damaged, and `Kv.status` tells of it; a read of a
+   * key that the damage may hide is `Corruption`. What was damaged may have held newer values than
+   * are found, and deletions.
+   */
+  salvage?: boolean;
   /** How long opening may take, in milliseconds, before it fails with `Timeout`; 30,000. */
   openTimeout?: number;
   /**

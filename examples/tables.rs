@@ -4,7 +4,6 @@
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
-use kvass::cache::Cache;
 use kvass::compaction::{self, Choice};
 use kvass::env::ManualEnv;
 use kvass::env::manual::block_on;
@@ -54,8 +53,7 @@ impl Bench {
     fn store(&mut self, parts: u64, cache_bytes: usize) -> Store {
         let rng = Rng::new(1);
         let storage = kvass::env::Env::storage(&self.env).clone();
-        let (cache, blobs, garbage) = (Cache::new(cache_bytes), <_>::default(), <_>::default());
-        let shared = Rc::new(Tables { storage, cache, blobs, garbage });
+        let shared = Tables::new(storage, cache_bytes, <_>::default(), None);
         let mut tables = Vec::new();
         for part in 0..parts {
             let memtable = Memtable::default();
@@ -85,8 +83,7 @@ impl Bench {
             block_on(compaction::run(env, budgets, store, &choice, retained, &<_>::default(), ids))
         });
         let storage = kvass::env::Env::storage(&self.env).clone();
-        let (cache, blobs, garbage) = (Cache::new(cache_bytes), <_>::default(), <_>::default());
-        let shared = Rc::new(Tables { storage, cache, blobs, garbage });
+        let shared = Tables::new(storage, cache_bytes, <_>::default(), None);
         let open = |meta| (1, Table::new(shared.clone(), meta));
         Version::empty().apply(written.ok().unwrap().tables.into_iter().map(open).collect(), &[])
     }

@@ -80,6 +80,13 @@ impl Error {
         self
     }
 
+    /// The same error, saying what else can be done.
+    #[must_use]
+    pub fn advising(mut self, advice: &str) -> Error {
+        self.0.message = [&self.0.message, ": ", advice].concat().into();
+        self
+    }
+
     /// The stable code.
     pub fn code(&self) -> Code {
         self.0.code

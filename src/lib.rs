@@ -5,6 +5,9 @@
 //! natively under test and inside a simulator. `src/wasm/` is the only place that knows a browser
 //! exists. docs/ARCHITECTURE.md follows a put and a get through the modules below.
 
+#[cfg(any(test, feature = "fuzzing"))]
+extern crate self as kvass;
+
 pub mod blob;
 pub mod bytes;
 pub mod cache;
@@ -15,6 +18,8 @@ pub mod env;
 pub mod error;
 pub mod expiry;
 pub mod external;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod hash;
 pub mod history;
 pub mod host;

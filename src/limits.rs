@@ -1,6 +1,8 @@
 //! Every limit and budget of the engine, in one place. client/limits.ts has those that the page
 //! checks before it sends anything.
 
+use crate::error::{Code, Error, Result};
+
 /// The largest encoded key of a write, in bytes.
 pub const KEY_BYTES_MAX: usize = 8 * 1024;
 /// The largest encoded key of a read: one byte more, so that a range can end just past a key.
@@ -48,6 +50,11 @@ pub const CATCH_UP_LEASE_MS: u64 = 60_000;
 /// Subscriptions of one connection.
 pub const SUBSCRIPTIONS_MAX: usize = 10_000;
 
+/// The most that a data block may be set to hold, in bytes.
+const BLOCK_BYTES_MAX: usize = 1024 * 1024;
+/// The most bits of Bloom filter that a key may be given.
+const FILTER_BITS_MAX: usize = 64;
+
 /// Budgets of one open database; tests make them small.
 #[derive(Clone, Debug)]
 pub struct Budgets {
@@ -81,6 +88,27 @@ pub struct Budgets {
 const TABLE_GROWTH_MAX: u64 = 4;
 
 impl Budgets {
+    /// # Errors
+    /// `Unsupported`, naming the first budget that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        let in_range = [
+            ("memtable_bytes", self.memtable_bytes >= 1),
+            ("block_bytes", (1..=BLOCK_BYTES_MAX).contains(&self.block_bytes)),
+            ("table_bytes", self.table_bytes >= 1),
+            ("level0_tables", self.level0_tables >= 1),
+            ("level1_bytes", self.level1_bytes >= 1),
+            ("level_growth", self.level_growth >= 2),
+            ("filter_bits", (1..=FILTER_BITS_MAX).contains(&self.filter_bits)),
+        ];
+        match in_range.iter().find(|(_, is_in_range)| !is_in_range) {
+            Some((name, _)) => {
+                let message = ["the budget ", name, " is out of range"].concat();
+                Err(Error::new(Code::Unsupported, message))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The size past which compaction starts a new table in a level: twice that of the level
     /// above, up to four times that of level 1, so that much data takes no great number of files.
     pub fn table_bytes_at(&self, level: usize) -> u64 {

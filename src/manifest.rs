@@ -22,7 +22,7 @@
 
 use crate::blob::BlobMeta;
 use crate::error::{Code, Error, Result};
-use crate::hash::xxh3_64;
+use crate::hash::{self, xxh3_64};
 use crate::history::HistoryLog;
 use crate::reader::Reader;
 use crate::sessions::Session;
@@ -240,7 +240,8 @@ fn decode(bytes: &[u8], slot: FileNo) -> Result<Manifest> {
     let (checked, body) = verified(bytes).ok_or_else(|| damaged("the manifest is damaged"))?;
     if checked.format > FORMAT {
         let format = checked.format;
-        let message = format!("the database has format {format}; this build knows {FORMAT}");
+        let message =
+            format!("the database has format {format}, newer than {FORMAT}: update the page");
         return Err(Error::new(Code::NewerFormat, message).at(slot, 0));
     }
     if slot_of(checked.generation) != slot {
@@ -268,7 +269,7 @@ fn verified(bytes: &[u8]) -> Option<(Header, &[u8])> {
     let checked = bytes.get(..HEADER_BYTES + length)?;
     let header =
         Header { format: u16::from_le_bytes(*format), generation: u64::from_le_bytes(*generation) };
-    (magic == MAGIC && checksum == xxh3_64(checked)).then_some((header, body))
+    (magic == MAGIC && hash::holds(checksum, xxh3_64(checked))).then_some((header, body))
 }
 
 #[cfg(test)]

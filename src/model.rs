@@ -2,7 +2,6 @@
 //! and how they are put into real tables.
 
 use crate::bytes::Bytes;
-use crate::cache::Cache;
 use crate::env::manual::block_on;
 use crate::limits::Budgets;
 use crate::memtable::{Memtable, OwnedOp};
@@ -127,12 +126,7 @@ pub fn memtable(model: &Model) -> Rc<Memtable> {
 
 /// What open tables share, over an empty storage or one that has been prepared.
 pub fn shared(storage: Rc<MemoryStorage>) -> Rc<Tables<MemoryStorage>> {
-    Rc::new(Tables {
-        storage,
-        cache: Cache::new(1 << 20),
-        blobs: <_>::default(),
-        garbage: <_>::default(),
-    })
+    Tables::new(storage, 1 << 20, <_>::default(), None)
 }
 
 /// A table of these versions; there is at least one.

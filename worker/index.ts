@@ -27,6 +27,7 @@ interface Open {
     storage: Storage;
     durability: "relaxed" | "strict";
     history: { bytes: number; ms: number };
+    salvage: boolean;
     wasm?: string;
   };
   hello: ArrayBuffer;
@@ -123,13 +124,15 @@ function lock(name: string): Promise<void> {
 }
 
 /** Opens the database; files may stay in use for a moment after the lock is free. */
-async function openHost({ name, storage, durability, history }: Open["open"]): Promise<Host> {
+async function openHost(open: Open["open"]): Promise<Host> {
+  const { name, storage, durability, history, salvage } = open;
   const send = (_connection: number, frame: Uint8Array | Uint8Array[]) => post(frame);
   const start = performance.now();
   for (;;) {
     try {
       const { bytes, ms } = history;
-      return await Host.open(name, storage, durability === "strict", bytes, ms, send);
+      const strict = durability === "strict";
+      return await Host.open(name, storage, strict, bytes, ms, salvage, send);
     } catch (error) {
       const isBusy = (error as Partial<Failure>)?.code === BUSY;
       if (!isBusy || performance.now() - start > BUSY_MS) throw error;

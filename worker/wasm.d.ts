@@ -20,6 +20,7 @@ export class Host {
     strict: boolean,
     historyBytes: number,
     historyMs: number,
+    salvage: boolean,
     send: (connection: number, frame: Uint8Array | Uint8Array[]) => void,
   ): Promise<Host>;
   /** The storage that was obtained. */

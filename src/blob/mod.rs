@@ -25,7 +25,7 @@
 //!   when a file goes and when what lives in it moves to another.
 
 use crate::error::{Code, Error, Result};
-use crate::hash::{xxh3_64, xxh3_64_with_seed};
+use crate::hash::{self, xxh3_64, xxh3_64_with_seed};
 use crate::manifest::FORMAT;
 use crate::reader::Reader;
 use crate::storage::FileNo;
@@ -85,6 +85,22 @@ impl BlobMeta {
         header
     }
 
+    /// The blob file that begins with `header`, of this length, for who has no manifest. None
+    /// where it is something else or the header is damaged.
+    ///
+    /// # Errors
+    /// `NewerFormat`.
+    pub fn identify(header: &[u8], file: FileNo, bytes: u64) -> Result<Option<BlobMeta>> {
+        let number = |at| header.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+        let (Some(id), Some(salt)) = (number(16), number(24)) else { return Ok(None) };
+        let meta = BlobMeta { id, file, salt, bytes, logs_before: 0 };
+        match meta.check_header(header) {
+            Ok(()) => Ok(Some(meta)),
+            Err(error) if error.code() == Code::Corruption => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whether `header` is that of this file.
     ///
     /// # Errors
@@ -92,7 +108,7 @@ impl BlobMeta {
     fn check_header(&self, header: &[u8]) -> Result<()> {
         let parse = || {
             let (checked, checksum) = header.split_last_chunk::<8>()?;
-            let intact = u64::from_le_bytes(*checksum) == xxh3_64(checked);
+            let intact = hash::holds(u64::from_le_bytes(*checksum), xxh3_64(checked));
             let (magic, rest) = checked.split_first_chunk::<8>()?;
             let (format, rest) = rest.split_first_chunk()?;
             let (id, rest) = rest.get(6..)?.split_first_chunk()?;

@@ -191,7 +191,7 @@ impl Blobs {
                             before.seal(next_id);
                         }
                     }
-                    Err(error) if error.code() != Code::Corruption => return Err(error),
+                    Err(error) if !error.is_damage() => return Err(error),
                     _ => file.seal(next_id),
                 }
             }

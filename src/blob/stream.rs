@@ -5,6 +5,7 @@ use super::store::{BlobFile, Large};
 use super::{HEADER_BYTES, PIECE_BYTES, Pointer, checksum};
 use crate::error::{Error, Result};
 use crate::external::External;
+use crate::hash;
 use crate::storage::{Durability, Storage};
 
 /// Where a value is read from.
@@ -80,7 +81,7 @@ impl<'a> Pieces<'a> {
                 if len > 0 {
                     self.sum = checksum(self.sum, &self.scratch);
                 }
-                if read < len || self.at == self.len && self.sum != expected {
+                if read < len || self.at == self.len && !hash::holds(expected, self.sum) {
                     return Err(Error::corruption(file, offset, "a large value is damaged"));
                 }
                 &self.scratch

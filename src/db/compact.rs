@@ -18,6 +18,9 @@ const HIDDEN_SHARE: u64 = 16;
 impl<E: Env> Db<E> {
     /// Whether [`Db::upkeep`] has something to do.
     pub fn wants_upkeep(&self) -> bool {
+        if self.options.salvage {
+            return false;
+        }
         if self.closed.get() || self.failure.borrow().is_some() {
             return self.repair_due.get() && !self.closed.get();
         }

@@ -10,6 +10,7 @@
 //!   flushing, editing.
 
 mod compact;
+mod currency;
 mod expire;
 mod flush;
 mod history;
@@ -17,6 +18,7 @@ mod large;
 mod open;
 mod pace;
 mod read;
+mod salvage;
 mod verify;
 mod write;
 
@@ -54,12 +56,14 @@ pub struct Options {
     pub budgets: Budgets,
     /// How much of the change log is kept behind what the tables have.
     pub history: Retention,
+    /// Whether to read what is left of a damaged database, and change nothing.
+    pub salvage: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
         let (budgets, history) = (Budgets::default(), Retention::default());
-        Options { durability: Durability::Relaxed, budgets, history }
+        Options { durability: Durability::Relaxed, budgets, history, salvage: false }
     }
 }
 
@@ -174,6 +178,8 @@ pub struct Db<E: Env> {
     unpublished: Cell<u64>,
     unpublished_events: RefCell<Vec<CommitEvent>>,
     counters: Counters,
+    /// Whether the files were found by scanning for them: nothing is known of their order.
+    scanned: bool,
 }
 
 impl<E: Env> Db<E> {
@@ -235,9 +241,10 @@ impl<E: Env> Db<E> {
         self.durable.get() < self.visible.get()
     }
 
-    /// The last failure of background work, until it succeeds again.
+    /// The last failure of background work, until it succeeds again; in salvage the damage that
+    /// was met.
     pub fn failure(&self) -> Option<Error> {
-        self.failure.borrow().clone()
+        self.failure.borrow().clone().or_else(|| self.damage_in_short())
     }
 
     /// Figures; see [`wire::Stats`].

@@ -1,13 +1,13 @@
 //! Opening: manifest, logs, a new epoch. Tables are not touched, so the time it takes depends on
 //! the logs, which the memtable's budget bounds, and not on the data.
 
+use super::currency::is_current;
 use super::flush::new_log;
 use super::pace::Pace;
 use super::write::insert;
 use super::{Counters, Db, Options, View};
 use crate::blob::{Blobs, Pointer, live};
 use crate::bytes::Bytes;
-use crate::cache::Cache;
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::history::{self, HistoryLog};
@@ -25,7 +25,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// What the logs held.
-struct Replay {
+#[derive(Default)]
+pub(super) struct Replay {
     memtable: Memtable,
     last: Stamp,
     sessions: Sessions,
@@ -33,22 +34,38 @@ struct Replay {
     clients: (u64, Vec<ClientId>),
     /// The logs that hold commits, and the last one of each.
     logs: Vec<HistoryLog>,
+    /// The numbers of the blob files that they point into.
+    blobs: Vec<u64>,
 }
 
 impl<E: Env> Db<E> {
     /// Opens the database in the storage of `env`, or makes one where there is none.
     ///
     /// # Errors
-    /// `Corruption` where manifest or logs are damaged below what was flushed, `NewerFormat`,
-    /// and the storage's errors. Nothing is deleted or overwritten then.
+    /// `Unsupported` for an option that is out of range, `Corruption` where manifest or logs are
+    /// damaged below what was flushed, `NewerFormat`, and the storage's errors. Nothing is deleted
+    /// or overwritten then.
     pub async fn open(env: E, options: Options) -> Result<Rc<Db<E>>> {
-        let mut manifest = load(&env).await?.successor();
+        options.budgets.validate()?;
+        if options.salvage {
+            return Db::salvage(env, options).await;
+        }
+        Db::open_whole(env, options).await.map_err(|error| match error.code() {
+            Code::Corruption => error.advising("open it with salvage: true to read what is left"),
+            _ => error,
+        })
+    }
+
+    async fn open_whole(env: E, options: Options) -> Result<Rc<Db<E>>> {
+        let (manifest, damaged_slot) = load(&env).await?;
+        let mut manifest = manifest.successor();
         let replay = Replay {
             memtable: Memtable::default(),
             last: Stamp { epoch: manifest.epoch, counter: 0 },
             sessions: Sessions::new(manifest.sessions.clone(), manifest.forgotten),
             clients: Default::default(),
             logs: Vec::new(),
+            blobs: Vec::new(),
         };
         let replay = RefCell::new(replay);
         let storage = env.storage().clone();
@@ -57,6 +74,11 @@ impl<E: Env> Db<E> {
         })
         .await?;
         let mut replay = replay.into_inner();
+        if let Some(damage) = damaged_slot
+            && !is_current(&storage, &manifest, replay.last, &replay.blobs).await?
+        {
+            return Err(damage);
+        }
         // Only now, for nothing is given up while it is in doubt what the database is.
         storage.adopt(&manifest.files()).await?;
         manifest.epoch = replay
@@ -83,22 +105,17 @@ impl<E: Env> Db<E> {
         let next_id = manifest.next_id;
         let blobs = Blobs::open(&*storage, &manifest.blobs, next_id, budgets.blob_bytes).await?;
         blobs.follow(&manifest.blobs, live::stale(&manifest));
-        Ok(Rc::new(Db::assemble(env, options, manifest, replay, (log, blobs))))
+        let tables = Tables::new(storage, budgets.cache_bytes, blobs, None);
+        Ok(Rc::new(Db::assemble(env, options, manifest, replay, (log, tables))))
     }
 
-    fn assemble(
+    pub(super) fn assemble(
         env: E,
         options: Options,
         manifest: Manifest,
         replay: Replay,
-        (log, blobs): (LogWriter, Blobs),
+        (log, tables): (LogWriter, Rc<Tables<E::Storage>>),
     ) -> Db<E> {
-        let tables = Rc::new(Tables {
-            storage: env.storage().clone(),
-            cache: Cache::new(options.budgets.cache_bytes),
-            blobs,
-            garbage: RefCell::default(),
-        });
         let levels = manifest.levels.iter().enumerate();
         let opened = levels.flat_map(|(level, metas)| metas.iter().map(move |meta| (level, meta)));
         let opened = opened.map(|(level, meta)| (level, Table::new(tables.clone(), meta.clone())));
@@ -145,6 +162,7 @@ impl<E: Env> Db<E> {
             unpublished: Cell::new(0),
             unpublished_events: RefCell::default(),
             counters: Counters::default(),
+            scanned: false,
             env,
             options,
         };
@@ -153,84 +171,28 @@ impl<E: Env> Db<E> {
     }
 }
 
-/// The manifest, or that of a new database.
-async fn load<E: Env>(env: &E) -> Result<Manifest> {
-    let storage = env.storage();
-    let loaded = manifest::load(&**storage).await?;
-    match loaded {
+/// The manifest, or that of a new database; with the damage of its other slot.
+async fn load<E: Env>(env: &E) -> Result<(Manifest, Option<Error>)> {
+    match manifest::load(&**env.storage()).await? {
         Loaded::Fresh => {
             let mut uuid = [0; 16];
             env.fill_random(&mut uuid);
-            Ok(Manifest { uuid, created_ms: env.now_ms(), ..Manifest::default() })
+            Ok((Manifest { uuid, created_ms: env.now_ms(), ..Manifest::default() }, None))
         }
-        Loaded::Found { manifest, damaged_slot } => {
-            if let Some(damage) = damaged_slot {
-                check_files(&**storage, &manifest, &damage).await?;
-            }
-            Ok(*manifest)
-        }
+        Loaded::Found { manifest, damaged_slot } => Ok((*manifest, damaged_slot)),
     }
-}
-
-/// A damaged slot is what a crash leaves while the manifest is written, and then every file that
-/// the other slot names is still there, and no log is in use that it does not name. Otherwise the
-/// other slot is out of date and the damaged one was the database's.
-async fn check_files<S: Storage>(storage: &S, manifest: &Manifest, damage: &Error) -> Result<()> {
-    let there = storage.list().await?;
-    let tables = manifest.levels.iter().flatten().map(|table| (table.file, table.bytes));
-    let history = manifest.history.iter().map(|history| (history.log.file, history.bytes));
-    for (file, bytes) in tables.chain(history) {
-        if !there.contains(&file) || storage.len(file).await? < bytes {
-            return Err(damage.clone());
-        }
-    }
-    for blob in &manifest.blobs {
-        let needed = manifest.levels.iter().flatten().any(|table| table.points_into(blob.id));
-        if needed && !there.contains(&blob.file) {
-            return Err(damage.clone());
-        }
-    }
-    let named = manifest.files();
-    let newest = manifest.logs.last().map_or(0, |log| log.id);
-    let mut header = [0; HEADER_BYTES];
-    for file in there.into_iter().filter(|file| !named.contains(file)) {
-        let read = storage.read(file, 0, &mut header).await?;
-        if read == HEADER_BYTES && wal::id_of(&header).is_some_and(|id| id > newest) {
-            return Err(damage.clone());
-        }
-    }
-    Ok(())
 }
 
 impl Replay {
     fn apply(&mut self, log: &LogRef, payload: &[u8]) -> Result<()> {
         let commit = Commit::decode(payload)?;
+        let large_bytes = self.insert(&commit)?;
         let Head { stamp, time_ms, sender, verdict } = commit.head;
         if let Some(sender) = sender {
             let client = self.client(log.id, sender.client)?;
             self.sessions.acknowledge(&client, sender.acked_through);
             self.sessions.record(&client, sender.sequence, stamp, verdict, time_ms);
         }
-        let mut large_bytes = 0;
-        for op in commit.ops {
-            let (key, op) = op?;
-            let key = Rc::from(key);
-            let op = match op {
-                LoggedOp::Set { value, expires_at, in_blob } => {
-                    if in_blob && let Some(pointer) = Pointer::decode(value) {
-                        large_bytes += pointer.len;
-                    }
-                    OwnedOp::Set { value: Bytes::copy(value), expires_at, in_blob }
-                }
-                LoggedOp::Delete | LoggedOp::Expire => OwnedOp::Delete,
-                LoggedOp::DeleteRange { end } => {
-                    self.memtable.delete_range(&key, &Rc::from(end), stamp, stamp);
-                    continue;
-                }
-            };
-            insert(&self.memtable, key, stamp, op, stamp);
-        }
-        self.last = self.last.max(stamp);
         match self.logs.last_mut().filter(|held| held.log.id == log.id) {
             Some(held) => {
                 (held.last, held.last_ms) = (stamp, time_ms);
@@ -243,6 +205,35 @@ impl Replay {
             }
         }
         Ok(())
+    }
+
+    /// Puts what a commit did into the memtable; returns how long its large values are.
+    pub(super) fn insert(&mut self, commit: &Commit<'_>) -> Result<u64> {
+        let stamp = commit.head.stamp;
+        let mut large_bytes = 0;
+        for op in commit.ops {
+            let (key, op) = op?;
+            let key = Rc::from(key);
+            let op = match op {
+                LoggedOp::Set { value, expires_at, in_blob } => {
+                    if in_blob && let Some(pointer) = Pointer::decode(value) {
+                        large_bytes += pointer.len;
+                        if !self.blobs.contains(&pointer.blob) {
+                            self.blobs.push(pointer.blob);
+                        }
+                    }
+                    OwnedOp::Set { value: Bytes::copy(value), expires_at, in_blob }
+                }
+                LoggedOp::Delete | LoggedOp::Expire => OwnedOp::Delete,
+                LoggedOp::DeleteRange { end } => {
+                    self.memtable.delete_range(&key, &Rc::from(end), stamp, stamp);
+                    continue;
+                }
+            };
+            insert(&self.memtable, key, stamp, op, stamp);
+        }
+        self.last = self.last.max(stamp);
+        Ok(large_bytes)
     }
 
     /// The client that a record of a log names.

@@ -46,6 +46,9 @@ impl<E: Env> Db<E> {
     /// `Corruption` where the block that would hold it is damaged; the storage's errors.
     pub async fn get(&self, key: &[u8], snapshot: Snapshot) -> Result<Option<(Stamp, Value)>> {
         self.check_open()?;
+        if self.scanned {
+            return self.get_scanned(key, snapshot).await;
+        }
         // Held until a large value is located, which keeps its file from then on.
         let view = self.view();
         let found = find_in(&view, key, snapshot.stamp).await?;
@@ -73,6 +76,7 @@ impl<E: Env> Db<E> {
         sink: impl FnMut(Record<'_>) -> bool,
     ) -> Result<bool> {
         self.check_open()?;
+        let _turn = self.turn_of_scanned().await;
         let _pin = self.snapshots.pin(snapshot.stamp);
         Ok(!self.scan(range, snapshot).fill(sink).await?)
     }
@@ -83,6 +87,7 @@ impl<E: Env> Db<E> {
     /// As [`Db::get`]; `Closed` where the database is closed meanwhile.
     pub async fn count(&self, range: Range<'_>, snapshot: Snapshot) -> Result<u64> {
         self.check_open()?;
+        let _turn = self.turn_of_scanned().await;
         let _pin = self.snapshots.pin(snapshot.stamp);
         let mut merge = self.scan(range, snapshot);
         let mut count = 0;
@@ -101,7 +106,8 @@ impl<E: Env> Db<E> {
         }
     }
 
-    fn scan(&self, range: Range<'_>, snapshot: Snapshot) -> Merge<E::Storage> {
+    /// The visible entries of a range.
+    pub(super) fn scan(&self, range: Range<'_>, snapshot: Snapshot) -> Merge<E::Storage> {
         let view = self.view();
         let memtables: Vec<_> = [Some(&view.active), view.frozen.as_ref()]
             .into_iter()
@@ -130,12 +136,21 @@ impl<E: Env> Db<E> {
             true
         })
         .await?;
-        for (entry, large) in entries.iter_mut().zip(located) {
-            if let Some(large) = large? {
-                entry.value = self.read_large(&large).await?.to_vec();
+        let mut read = Vec::new();
+        for (mut entry, large) in entries.into_iter().zip(located) {
+            let value = match large {
+                Ok(Some(large)) => self.read_large(&large).await.map(Some),
+                outcome => outcome.map(|_| None),
+            };
+            match value {
+                Ok(value) => {
+                    entry.value = value.map_or(entry.value, |value| value.to_vec());
+                    read.push(entry);
+                }
+                Err(error) => self.pass_over(error)?,
             }
         }
-        Ok(entries)
+        Ok(read)
     }
 
     /// The newest version of a key at or below `at`, tombstones and expired entries included.

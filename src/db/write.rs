@@ -164,6 +164,7 @@ impl<E: Env> Db<E> {
     /// that nobody has heard of.
     pub(super) async fn repair_if_needed(&self) -> Result<()> {
         self.check_open()?;
+        self.check_writable()?;
         if self.poisoned.get() { self.repair().await } else { Ok(()) }
     }
 

@@ -219,29 +219,7 @@ impl<E: Env> Requests<'_, E> {
         };
         let start = list.start.0.max(&[USER_KEYS_START]);
         let range = Range { start, end: &list.end, reverse: list.reverse };
-        let mut misled = Ok(());
-        let exhausted = db
-            .list(range, snapshot, |record| {
-                if list.keys_only {
-                    out.push_key(&record);
-                } else {
-                    match db.locate(record.op) {
-                        Ok(large) => out.push(&record, large),
-                        Err(error) => {
-                            misled = Err(error);
-                            return false;
-                        }
-                    }
-                }
-                out.count < list.limit && out.size < limits::PAGE_BYTES
-            })
-            .await?;
-        misled?;
-        for large in std::mem::take(&mut out.large) {
-            if let Value::Large { payload, .. } = db.read_large(&large).await? {
-                out.attached.push(payload);
-            }
-        }
+        let exhausted = self.entries(list, range, snapshot, out).await?;
         let lease = match (list.lease, list.keep && !exhausted) {
             (Some(lease), true) => Some(lease),
             (Some(lease), false) => {
@@ -252,6 +230,45 @@ impl<E: Env> Requests<'_, E> {
             (None, false) => None,
         };
         Ok((exhausted, lease))
+    }
+
+    /// Reads the entries of a page; returns whether it is the last. What salvage can't read of
+    /// large values turns up when they are read: then it begins again, without those entries.
+    async fn entries(
+        &self,
+        list: &List<'_>,
+        range: Range<'_>,
+        snapshot: Snapshot,
+        out: &mut Entries,
+    ) -> Result<bool> {
+        let (db, mut lost) = (&self.host.db, Vec::new());
+        'page: loop {
+            *out = Entries::default();
+            let mut misled = Ok(());
+            let sink = |record: Record<'_>| {
+                match if list.keys_only { Ok(None) } else { db.locate(record.op) } {
+                    _ if list.keys_only => out.push_key(&record),
+                    Ok(Some(large)) if lost.contains(&large.pointer()) => {}
+                    Ok(large) => out.push(&record, large),
+                    Err(error) => misled = db.pass_over(error),
+                }
+                misled.is_ok() && out.count < list.limit && out.size < limits::PAGE_BYTES
+            };
+            let exhausted = db.list(range, snapshot, sink).await?;
+            misled?;
+            for large in std::mem::take(&mut out.large) {
+                match db.read_large(&large).await {
+                    Ok(Value::Large { payload, .. }) => out.attached.push(payload),
+                    Ok(Value::Inline(_)) => {}
+                    Err(error) => {
+                        db.pass_over(error)?;
+                        lost.push(large.pointer());
+                        continue 'page;
+                    }
+                }
+            }
+            return Ok(exhausted);
+        }
     }
 
     /// Registers a watch, then reads its first state: what is published in between waits for

@@ -124,7 +124,7 @@ impl<S: Storage> RunCursor<S> {
             let Some(table) = self.tables.next() else { return Ok(()) };
             let reverse = self.scan.as_ref().is_some_and(|scan| scan.reverse);
             if self.scan.is_some() {
-                self.ranges = table.ranges().await?.map(|ranges| (table.clone(), ranges));
+                self.ranges = table.ranges_left().await?.map(|ranges| (table.clone(), ranges));
             }
             let cursor = self.cursor.insert(TableCursor::new(table, reverse, self.scan.is_none()));
             found = match &self.scan {

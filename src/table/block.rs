@@ -25,7 +25,7 @@
 
 use crate::bytes::{Bytes, common_prefix, zeroed};
 use crate::error::{Code, Error, Result};
-use crate::hash::xxh3_64_with_seed;
+use crate::hash::{self, xxh3_64_with_seed};
 use crate::lz4;
 use crate::memtable::OwnedOp;
 use crate::record::{Found, Op, order};
@@ -136,7 +136,7 @@ pub fn open(
     let block = buffer.get(range.clone()).ok_or_else(damaged)?;
     let (covered, sum) = block.split_last_chunk::<8>().ok_or_else(damaged)?;
     let (kind, stored) = covered.split_last().ok_or_else(damaged)?;
-    if u64::from_le_bytes(*sum) != checksum(salt, offset, covered) {
+    if !hash::holds(u64::from_le_bytes(*sum), checksum(salt, offset, covered)) {
         return Err(damaged());
     }
     match *kind {

@@ -62,16 +62,21 @@ impl<S: Storage> TableCursor<S> {
         if self.table.meta.is_empty() {
             return Ok(false);
         }
-        let top = self.table.top().await?;
+        let Some(top) = self.passing(self.table.top().await)? else { return Ok(false) };
         if !self.top.enter(top)? {
             return Ok(false);
         }
-        let leaf = self.leaf_block().await?;
-        if !self.leaf.enter(leaf)? {
-            return Ok(false);
+        if let Some(leaf) = self.leaf_block().await? {
+            if !self.leaf.enter(leaf)? {
+                return Ok(false);
+            }
+            if let Some(data) = self.data_block().await?
+                && self.data.enter(data)?
+            {
+                return Ok(true);
+            }
         }
-        let data = self.data_block().await?;
-        if self.data.enter(data)? { Ok(true) } else { self.next_block().await }
+        self.next_block().await
     }
 
     /// Goes to the first entry at or past (`key`, `stamp`), in reverse to the last one before it;
@@ -80,16 +85,21 @@ impl<S: Storage> TableCursor<S> {
         if self.table.meta.is_empty() {
             return Ok(false);
         }
-        let top = self.table.top().await?;
+        let Some(top) = self.passing(self.table.top().await)? else { return Ok(false) };
         if !self.top.seek(top, key, stamp, true)? {
             return Ok(false);
         }
-        let leaf = self.leaf_block().await?;
-        if !self.leaf.seek(leaf, key, stamp, true)? {
-            return Ok(false);
+        if let Some(leaf) = self.leaf_block().await? {
+            if !self.leaf.seek(leaf, key, stamp, true)? {
+                return Ok(false);
+            }
+            if let Some(data) = self.data_block().await?
+                && self.data.seek(data, key, stamp, false)?
+            {
+                return Ok(true);
+            }
         }
-        let data = self.data_block().await?;
-        if self.data.seek(data, key, stamp, false)? { Ok(true) } else { self.next_block().await }
+        self.next_block().await
     }
 
     /// Goes to the first entry of the next block, in reverse to the last one of the block before;
@@ -100,13 +110,14 @@ impl<S: Storage> TableCursor<S> {
                 if !self.top.step()? {
                     return Ok(false);
                 }
-                let leaf = self.leaf_block().await?;
+                let Some(leaf) = self.leaf_block().await? else { continue };
                 if !self.leaf.enter(leaf)? {
                     continue;
                 }
             }
-            let data = self.data_block().await?;
-            if self.data.enter(data)? {
+            if let Some(data) = self.data_block().await?
+                && self.data.enter(data)?
+            {
                 return Ok(true);
             }
         }
@@ -156,17 +167,25 @@ impl<S: Storage> TableCursor<S> {
         self.leaf.key()
     }
 
-    async fn leaf_block(&self) -> Result<Block> {
-        self.table.cached_block(self.top.part()?.leaf).await
+    /// The leaf that the top is at; None where it is passed over.
+    async fn leaf_block(&self) -> Result<Option<Block>> {
+        self.passing(self.table.cached_block(self.top.part()?.leaf).await)
     }
 
-    async fn data_block(&mut self) -> Result<Block> {
+    /// The block that the leaf is at; None where it is passed over.
+    async fn data_block(&mut self) -> Result<Option<Block>> {
         let handle = self.leaf.handle()?;
-        let bytes = match self.window.block(&self.table, handle)? {
-            Some(bytes) => bytes,
-            None => self.load(handle).await?,
+        let bytes = match self.window.block(&self.table, handle) {
+            Ok(None) => self.load(handle).await,
+            Ok(Some(bytes)) => Ok(bytes),
+            Err(error) => Err(error),
         };
-        Block::new(bytes, self.table.meta.file, handle.offset)
+        let block = bytes.and_then(|bytes| Block::new(bytes, self.table.meta.file, handle.offset));
+        self.passing(block)
+    }
+
+    fn passing<T>(&self, read: Result<T>) -> Result<Option<T>> {
+        self.table.shared.passing(read)
     }
 
     async fn load(&mut self, handle: Handle) -> Result<Bytes> {

@@ -29,6 +29,7 @@
 
 use super::block::{Handle, checksum};
 use crate::error::{Code, Error, Result};
+use crate::hash;
 use crate::manifest::FORMAT;
 use crate::storage::FileNo;
 
@@ -44,6 +45,12 @@ pub fn header(format: u16, id: u64, salt: u64) -> Vec<u8> {
     let (id, salt) = (id.to_le_bytes(), salt.to_le_bytes());
     fill(&mut out, [&MAGIC[..], &format.to_le_bytes(), &[0; 6], &id, &salt]);
     out
+}
+
+/// The number and the salt of the table whose header this is.
+pub fn identify(header: &[u8]) -> Option<(u64, u64)> {
+    let mut rest = header.strip_prefix(&MAGIC)?.get(8..)?;
+    Some((take_u64(&mut rest)?, take_u64(&mut rest)?))
 }
 
 /// What the footer says of the rest of the file.
@@ -111,7 +118,7 @@ impl Footer {
         let start = (tail.len().checked_sub(footer_bytes as usize)).ok_or_else(damaged)?;
         let covered = covered.get(start..).ok_or_else(damaged)?;
         let offset = file_bytes.saturating_sub(u64::from(footer_bytes));
-        if u64::from_le_bytes(*sum) != checksum(salt, offset, covered) {
+        if !hash::holds(u64::from_le_bytes(*sum), checksum(salt, offset, covered)) {
             return Err(damaged());
         }
         if format > FORMAT {
@@ -140,7 +147,7 @@ impl Footer {
             sets: take_u64(rest)?,
             deletes: take_u64(rest)?,
             id: take_u64(rest)?,
-            deleted_ranges: take_u64(rest)?,
+            deleted_ranges: if format < 2 { 0 } else { take_u64(rest)? },
             format,
         })
     }

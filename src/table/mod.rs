@@ -17,9 +17,9 @@ use footer::{FOOTER_BYTES, Footer};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
-mod block;
+pub(crate) mod block;
 mod block_builder;
-mod block_cursor;
+pub(crate) mod block_cursor;
 pub mod builder;
 pub mod cursor;
 mod filter;
@@ -89,6 +89,26 @@ impl TableMeta {
         })
     }
 
+    /// The table in a file that begins with `header`, for who has no manifest: it may hold any key
+    /// and stamp. None where the file is something else.
+    ///
+    /// # Errors
+    /// Those of [`Table::get`].
+    pub async fn identify<S: Storage>(
+        storage: &Rc<S>,
+        header: &[u8],
+        file: FileNo,
+    ) -> Result<Option<TableMeta>> {
+        let Some((id, salt)) = footer::identify(header) else { return Ok(None) };
+        let bytes = storage.len(file).await?;
+        let (largest, newest) = (Box::from([u8::MAX]), Stamp::MAX);
+        let meta = TableMeta { id, file, salt, bytes, largest, newest, ..<_>::default() };
+        let tables = Tables::new(storage.clone(), 0, Blobs::default(), None);
+        let (footer, _) = Table::new(tables, meta.clone()).read_ends().await?;
+        let Footer { sets, deletes, deleted_ranges: ranges, .. } = footer;
+        Ok(Some(TableMeta { sets, deletes, ranges, ..meta }))
+    }
+
     /// Whether the table may hold keys in `start..end`; no `end` is no bound.
     pub fn overlaps(&self, start: &[u8], end: Option<&[u8]>) -> bool {
         *self.largest >= *start && end.is_none_or(|end| *self.smallest < *end)
@@ -120,6 +140,53 @@ pub struct Tables<S> {
     pub blobs: Blobs,
     /// Files of retired tables that nobody reads any more: the database removes them.
     pub garbage: RefCell<Vec<FileNo>>,
+    /// Where damage is kept that cursors pass over; None where they stop at it.
+    pub passed_over: Option<RefCell<Vec<Error>>>,
+    /// How often that happened.
+    pub passes: Cell<u64>,
+}
+
+/// Places of damage that are kept.
+const DAMAGE_MAX: usize = 1_000;
+
+/// Keeps damage, once.
+pub fn keep_damage(kept: &mut Vec<Error>, error: Error) {
+    if kept.len() < DAMAGE_MAX && !kept.contains(&error) {
+        kept.push(error);
+    }
+}
+
+impl<S> Tables<S> {
+    /// No tables yet, in `storage`, with so much memory for blocks and the blob files that there
+    /// are. Cursors add to `passed_over`
+    /// what they pass over, if there is such a list.
+    pub fn new(
+        storage: Rc<S>,
+        cache_bytes: usize,
+        blobs: Blobs,
+        passed_over: Option<Vec<Error>>,
+    ) -> Rc<Tables<S>> {
+        Rc::new(Tables {
+            storage,
+            cache: Cache::new(cache_bytes),
+            blobs,
+            garbage: RefCell::default(),
+            passed_over: passed_over.map(RefCell::new),
+            passes: Cell::new(0),
+        })
+    }
+
+    /// What was read; None where it is damaged and is to be passed over.
+    pub(crate) fn passing<T>(&self, read: Result<T>) -> Result<Option<T>> {
+        match (read, &self.passed_over) {
+            (Err(error), Some(kept)) if error.is_damage() => {
+                keep_damage(&mut kept.borrow_mut(), error);
+                self.passes.set(self.passes.get() + 1);
+                Ok(None)
+            }
+            (read, _) => read.map(Some),
+        }
+    }
 }
 
 /// An open table. Opening one reads nothing yet.

@@ -28,6 +28,14 @@ impl<S: Storage> Table<S> {
         let handle = self.ends().await?.ranges;
         Ok(Some(RangeBlock(self.cached_block(handle).await?)))
     }
+
+    /// The same for a scan: None too where they are damaged and that is passed over.
+    ///
+    /// # Errors
+    /// Those of [`Table::get`].
+    pub async fn ranges_left(&self) -> Result<Option<RangeBlock>> {
+        Ok(self.shared.passing(self.ranges().await)?.flatten())
+    }
 }
 
 impl RangeBlock {
@@ -70,6 +78,21 @@ impl RangeBlock {
             }
         }
         Ok(cover)
+    }
+
+    /// The newest tombstone.
+    ///
+    /// # Errors
+    /// As [`RangeBlock::cover`].
+    pub fn newest(&self) -> Result<Stamp> {
+        let mut newest = Stamp::ZERO;
+        let mut cursor = BlockCursor::new(false);
+        let mut found = cursor.enter(self.0.clone())?;
+        while found {
+            newest = newest.max(cursor.stamp());
+            found = cursor.step()?;
+        }
+        Ok(newest)
     }
 
     /// Whether these are the deleted ranges of a table that `meta` describes.

@@ -432,6 +432,8 @@ fn a_table_larger_than_what_is_read_at_once_is_read_whole() {
         cache: one_block,
         blobs: <_>::default(),
         garbage: <_>::default(),
+        passed_over: None,
+        passes: <_>::default(),
     };
     let table = Table::new(Rc::new(tables), meta);
     read_all(&table, &model).unwrap();

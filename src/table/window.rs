@@ -39,7 +39,8 @@ impl Window {
         reverse: bool,
     ) -> Result<Bytes> {
         let (start, end) = around(handle, reverse, table.meta().bytes);
-        self.0 = Some((start, table.read(start, (end - start) as usize).await?));
+        // Where a table is cut short, the block itself may still be whole.
+        self.0 = table.read(start, (end - start) as usize).await.ok().map(|read| (start, read));
         match self.block(table, handle)? {
             Some(block) => Ok(block),
             None => table.uncached(handle).await,

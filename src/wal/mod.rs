@@ -32,7 +32,7 @@
 //! holds no bytes. A log is written by one open only: the next one starts another.
 
 use crate::error::{Code, Error, Result};
-use crate::hash::{xxh3_64, xxh3_64_with_seed};
+use crate::hash::{self, xxh3_64, xxh3_64_with_seed};
 use crate::manifest::FORMAT;
 use crate::reader::Reader;
 use crate::storage::FileNo;
@@ -42,10 +42,12 @@ use serde::Serialize;
 mod crash_tests;
 pub mod payload;
 pub mod recovery;
+pub mod salvage;
 pub mod writer;
 
 pub use payload::{Commit, LoggedOp, Ops};
 pub use recovery::{Recovered, recover, verify};
+pub use salvage::salvage;
 pub use writer::{Group, LogWriter};
 
 /// The length of a log's header in bytes.
@@ -74,6 +76,19 @@ impl LogRef {
         Some(LogRef { id: rest.u64()?, file: rest.u32()?, salt: rest.array()? })
     }
 
+    /// The log whose undamaged header `bytes` are, in `file`, for who has no manifest.
+    ///
+    /// # Errors
+    /// `NewerFormat`.
+    pub fn identify(bytes: &[u8], file: FileNo) -> Result<Option<LogRef>> {
+        let parse = || {
+            let (id, rest) = bytes.get(16..HEADER_BYTES)?.split_first_chunk()?;
+            Some(LogRef { id: u64::from_le_bytes(*id), file, salt: *rest.first_chunk()? })
+        };
+        let Some(log) = parse() else { return Ok(None) };
+        Ok(log.parse_header(bytes)?.map(|_| log))
+    }
+
     fn marker(&self) -> [u8; 4] {
         let [a, b, c, d, ..] = self.salt;
         [a, b, c, d]
@@ -98,40 +113,40 @@ impl LogRef {
     }
 
     /// Reads the header of this log; None where `bytes` are no undamaged one.
+    ///
+    /// # Errors
+    /// `NewerFormat`. `Corruption` where it is another log's: a file holds no bytes when it is
+    /// made a log, durably so, and no crash brings back those that it held before.
     fn parse_header(&self, bytes: &[u8]) -> Result<Option<Header>> {
         let Some((checked, checksum)) = bytes.split_last_chunk::<8>() else { return Ok(None) };
-        let mut fields = Fields(checked);
-        let mut parse = || {
-            let magic = fields.take::<8>()? == *MAGIC;
-            let format = u16::from_le_bytes(fields.take()?);
-            fields.take::<6>()?;
-            let id = u64::from_le_bytes(fields.take()?);
-            let ours = magic && id == self.id && fields.take()? == self.salt;
-            let id = u64::from_le_bytes(fields.take()?);
-            let len = u64::from_le_bytes(fields.take()?);
-            let previous = (len > 0).then_some(Previous { id, len });
-            ours.then_some((format, Header { previous }))
-        };
-        if u64::from_le_bytes(*checksum) != xxh3_64(checked) {
+        if !hash::holds(u64::from_le_bytes(*checksum), xxh3_64(checked)) {
             return Ok(None);
         }
+        let mut fields = Fields(checked);
+        if fields.take() != Some(*MAGIC) {
+            return Ok(None);
+        }
+        let mut parse = || {
+            let format = u16::from_le_bytes(fields.take()?);
+            fields.take::<6>()?;
+            let (id, salt) = (u64::from_le_bytes(fields.take()?), fields.take()?);
+            let previous = u64::from_le_bytes(fields.take()?);
+            let len = u64::from_le_bytes(fields.take()?);
+            let previous = (len > 0).then_some(Previous { id: previous, len });
+            Some((format, (id, salt) == (self.id, self.salt), Header { previous }))
+        };
         match parse() {
-            Some((format, _)) if format > FORMAT => {
-                let message = format!("a log of format {format}; this build knows {FORMAT}");
+            Some((format, ..)) if format > FORMAT => {
+                let message =
+                    format!("a log of format {format}, newer than {FORMAT}: update the page");
                 Err(Error::new(Code::NewerFormat, message).at(self.file, 0))
             }
-            found => Ok(found.map(|(_, header)| header)),
+            Some((_, false, _)) => {
+                Err(Error::corruption(self.file, 0, "the file holds another log"))
+            }
+            found => Ok(found.map(|(.., header)| header)),
         }
     }
-}
-
-/// The number of the log that begins with these bytes; None where they are no undamaged header.
-pub fn id_of(header: &[u8; HEADER_BYTES]) -> Option<u64> {
-    let (checked, checksum) = header.split_last_chunk::<8>()?;
-    let (magic, fields) = checked.split_first_chunk::<8>()?;
-    let (_, fields) = fields.split_first_chunk::<8>()?;
-    let known = magic == MAGIC && u64::from_le_bytes(*checksum) == xxh3_64(checked);
-    known.then(|| Some(u64::from_le_bytes(*fields.first_chunk()?))).flatten()
 }
 
 /// A log that another one followed.

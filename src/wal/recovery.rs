@@ -13,6 +13,7 @@
 use super::payload::Commit;
 use super::{CHECKED_FROM, HEADER_BYTES, Head, Header, LogRef, Previous, RECORD_BYTES};
 use crate::error::{Error, Result};
+use crate::hash;
 use crate::storage::Storage;
 
 /// Bytes read at once, unless a record is larger.
@@ -125,7 +126,7 @@ pub(crate) async fn has_header<S: Storage>(storage: &S, log: &LogRef) -> Result<
 }
 
 /// The header of a log; None where no undamaged one is there.
-async fn read_header<S: Storage>(storage: &S, log: &LogRef) -> Result<Option<Header>> {
+pub(super) async fn read_header<S: Storage>(storage: &S, log: &LogRef) -> Result<Option<Header>> {
     let mut header = [0; HEADER_BYTES];
     let read = storage.read(log.file, 0, &mut header).await?;
     if read < HEADER_BYTES { Ok(None) } else { log.parse_header(&header) }
@@ -149,7 +150,7 @@ pub(crate) struct Record<'a> {
 }
 
 impl<'a, S: Storage> LogFile<'a, S> {
-    async fn open(storage: &'a S, log: &'a LogRef) -> Result<LogFile<'a, S>> {
+    pub(super) async fn open(storage: &'a S, log: &'a LogRef) -> Result<LogFile<'a, S>> {
         let len = storage.len(log.file).await?;
         let read_bytes = READ_BYTES;
         Ok(LogFile { storage, log, len, read_bytes, window_start: 0, window: Vec::new() })
@@ -159,6 +160,22 @@ impl<'a, S: Storage> LogFile<'a, S> {
     pub(crate) fn until(storage: &'a S, log: &'a LogRef, len: u64) -> LogFile<'a, S> {
         let (read_bytes, window) = (SMALL_READ_BYTES, Vec::new());
         LogFile { storage, log, len, read_bytes, window_start: 0, window }
+    }
+
+    /// Its length, in bytes.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Where the first record at or behind `offset` stands that verifies.
+    pub(super) async fn find_record(&mut self, mut offset: u64) -> Result<Option<u64>> {
+        while let Some(found) = self.find_marker(offset).await? {
+            if self.record(found).await?.is_some() {
+                return Ok(Some(found));
+            }
+            offset = found + 1;
+        }
+        Ok(None)
     }
 
     /// Hands out the payloads from `start` on, up to `whole` or else to the first record that
@@ -186,12 +203,11 @@ impl<'a, S: Storage> LogFile<'a, S> {
     /// survives there.
     async fn highest_durable(&mut self, mut offset: u64) -> Result<u64> {
         let mut highest = 0;
-        while let Some(found) = self.find_marker(offset).await? {
-            offset = found + 1;
-            if let Some(record) = self.record(found).await? {
-                highest = highest.max(record.durable);
-                offset = record.end;
-            }
+        while let Some(found) = self.find_record(offset).await?
+            && let Some(record) = self.record(found).await?
+        {
+            highest = highest.max(record.durable);
+            offset = record.end;
         }
         Ok(highest)
     }
@@ -219,7 +235,8 @@ impl<'a, S: Storage> LogFile<'a, S> {
         let Some(bytes) = self.ahead(offset, whole).await? else { return Ok(None) };
         let checked = bytes.get(CHECKED_FROM..whole).unwrap_or_default();
         let payload = bytes.get(RECORD_BYTES..whole).unwrap_or_default();
-        if head.checksum != log.checksum(offset, checked) || head.durable > offset {
+        let undamaged = hash::holds(head.checksum, log.checksum(offset, checked));
+        if !undamaged || head.durable > offset {
             return Ok(None);
         }
         Ok(Some(Record { payload, durable: head.durable, end: offset + whole as u64 }))
@@ -500,7 +517,8 @@ mod tests {
             replace(&storage, b, &recycled).await;
             let (payloads, recovered) = read(&storage, from_ref(&log)).await;
             assert!(payloads.is_empty());
-            assert_eq!(recovered.unwrap(), [Recovered { end: 0, torn: true }]);
+            let error = recovered.unwrap_err();
+            assert_eq!((error.code(), error.place()), (Code::Corruption, Some((b, 0))));
 
             replace(&storage, b, &[]).await;
             write(&storage, &mut LogWriter::new(log.clone(), None), &groups[..1]).await;

@@ -65,6 +65,7 @@ impl Host {
         strict: bool,
         history_bytes: f64,
         history_ms: f64,
+        salvage: bool,
         send: Function,
     ) -> Result<Host, JsValue> {
         let wanted = match storage.as_str() {
@@ -79,7 +80,7 @@ impl Host {
         let kind = storage.kind();
         let durability = if strict { Durability::Strict } else { Durability::Relaxed };
         let history = Retention { bytes: history_bytes as u64, ms: history_ms as u64 };
-        let options = Options { durability, history, ..Options::default() };
+        let options = Options { durability, history, salvage, ..Options::default() };
         let opened = Db::open(WebEnv::new(storage.clone()), options).await;
         let db = match opened {
             Ok(db) => db,

@@ -212,6 +212,37 @@ for (const storage of DURABLE) {
     assert.deepEqual(await readAll(place), { right: ENTRIES, errors: [] });
   });
 
+  test(`${storage}: salvage reads what is left of a database and changes nothing`, async () => {
+    const place = { storage, name: "salvaged" };
+    await fill(place);
+    const table = await largestTable(place);
+    await flipBit(place, table.file, table.bytes >> 1);
+    for (const file of [0, 1]) await flipBit(place, file, 30);
+    const before = await filesOf(place);
+    const found = await page.evaluate(async ({ name, storage }) => {
+      const refused = await kvass.openKv(name, { storage }).then(
+        () => "opened",
+        (error) => error.message as string,
+      );
+      const kv = await kvass.openKv(name, { storage, salvage: true });
+      let count = 0;
+      for await (const _ of kv.list({ prefix: ["n"] })) count++;
+      const { failure } = await kv.status();
+      const written = await kv.set(["n", 0], 1).then(
+        () => "written",
+        (error) => error.code as string,
+      );
+      await kv.close();
+      return { refused, count, failure: String(failure?.message), written };
+    }, place);
+    assert.match(found.refused, /salvage: true/);
+    // Of what the damaged block held, the history may have a part.
+    assert.ok(found.count > ENTRIES - 10 && found.count <= ENTRIES, `${found.count} readable`);
+    assert.match(found.failure, /damaged places/);
+    assert.equal(found.written, "Unsupported");
+    assert.deepEqual(await filesOf(place), before);
+  });
+
   test(`${storage}: files of a newer format are NewerFormat and stay as they are`, async () => {
     const place = { storage, name: "newer" };
     await fill(place);

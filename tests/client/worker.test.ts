@@ -18,7 +18,8 @@ describe("opening", () => {
     const options = { storage: "indexeddb", durability: "strict", wasm } as const;
     const { name } = await openFake(t, { ...options, storage: "auto" }, workers);
     const history = { bytes: 8 * 1024 * 1024, ms: Number.POSITIVE_INFINITY };
-    assert.deepEqual(told, { name, storage: "auto", durability: "strict", history, wasm });
+    const durability = "strict";
+    assert.deepEqual(told, { name, storage: "auto", durability, history, salvage: false, wasm });
   });
 
   test("refuses a history that can't be, and another one than is open", async (t) => {
@@ -95,6 +96,12 @@ describe("opening", () => {
     await assert.rejects(openKv("x", { limits: "no" as never }), /limits must be one of/);
     await assert.rejects(openKv("\ud800"), /the name of a database must be well-formed/);
     await assert.rejects(openKv("x", { openTimeout: -1 }), /openTimeout must be/);
+    await assert.rejects(openKv("x", null as never), /the options must be an object/);
+    await assert.rejects(openKv("x", { salvage: 1 as never }), /salvage must be true or false/);
+    await assert.rejects(openKv("x", { persist: "no" as never }), /persist must be true or false/);
+    await assert.rejects(openKv("x", { salvage: true, storage: "memory" }), /salvage reads files/);
+    await assert.rejects(openKv("x", { worker: 1 as never }), /worker must be an address/);
+    await assert.rejects(openKv("x", { wasm: 1 as never }), /wasm must be an address/);
   });
 
   test("where there are no workers says so", async () => {
@@ -127,12 +134,13 @@ describe("handles of one name", () => {
     await again.close();
   });
 
-  test("can't differ in storage or durability", async (t) => {
+  test("can't differ in storage, durability or salvage", async (t) => {
     const { workers, name } = await openFake(t, { durability: "relaxed" });
     const { start: worker } = workers;
     const other = { name: "KvassError", code: "Unsupported" };
     await assert.rejects(openKv(name, { worker, storage: "indexeddb" }), other);
     await assert.rejects(openKv(name, { worker, durability: "strict" }), other);
+    await assert.rejects(openKv(name, { worker, salvage: true }), other);
     const same = await openKv(name, { worker, storage: "opfs", durability: "relaxed" });
     await same.close();
     assert.ok(!workers.last.isTerminated);

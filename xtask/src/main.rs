@@ -1,6 +1,7 @@
 //! Developer tools: `cargo run --release -p xtask -- COMMAND`.
 
 mod compaction;
+mod fuzz;
 mod golden;
 mod sim;
 
@@ -11,8 +12,10 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo run --release -p xtask -- COMMAND
 
 compaction [--gib N] [--pattern NAME]
-                  runs the compaction policy without I/O, prints what it costs
-golden [FOLDER]   writes the golden files of this format (tests/golden/README.md)";
+                             runs the compaction policy without I/O, prints what it costs
+fuzz [SECONDS [TARGET...]]   fuzzes each target for so long (60); needs cargo fuzz
+seeds                        writes what fuzzing starts from
+golden [FOLDER]              writes the golden files of this format (tests/golden/README.md)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,6 +27,12 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         ["compaction", rest @ ..] => done(compaction::main(rest)),
+        ["fuzz"] => done(fuzz::run(60, &[])),
+        ["fuzz", seconds, targets @ ..] => match seconds.parse() {
+            Ok(seconds) => done(fuzz::run(seconds, targets)),
+            Err(_) => done(Err(std::io::Error::other("SECONDS is a number"))),
+        },
+        ["seeds"] => done(fuzz::write_seeds()),
         ["golden"] => done(golden::write(&golden::folder())),
         ["golden", folder] => done(golden::write(Path::new(folder))),
         ["sim", rest @ ..] => sim::main(rest),

@@ -5,6 +5,7 @@ import { chapters } from "../../conformance/index.ts";
 import * as burst_ from "./burst.ts";
 import * as crowd_ from "./crowd.ts";
 import * as files_ from "./files.ts";
+import * as golden_ from "./golden.ts";
 
 declare global {
   /** The package. */
@@ -13,6 +14,8 @@ declare global {
   var kv: package_.Kv;
   /** The files of a database that is closed. */
   var files: typeof files_;
+  /** Databases that older builds wrote. */
+  var golden: typeof golden_;
   /** Writing until the page is killed. */
   var burst: typeof burst_;
   /** Entries that expire at once. */
@@ -23,6 +26,7 @@ declare global {
 
 globalThis.kvass = package_;
 globalThis.files = files_;
+globalThis.golden = golden_;
 globalThis.burst = burst_;
 globalThis.crowd = crowd_;
 

@@ -13,8 +13,14 @@ use kvass::storage::{Durability, MANIFEST_SLOTS, Storage};
 type Recipe = (&'static str, fn(&mut Maker));
 
 /// All of them.
-pub const DATABASES: [Recipe; 5] =
-    [("empty", empty), ("levels", levels), ("logs", logs), ("torn", torn), ("values", values)];
+pub const DATABASES: [Recipe; 6] = [
+    ("empty", empty),
+    ("levels", levels),
+    ("logs", logs),
+    ("ranges", ranges),
+    ("torn", torn),
+    ("values", values),
+];
 
 /// A year, in milliseconds.
 const YEAR_MS: u64 = 365 * 24 * 3600 * 1000;
@@ -90,6 +96,24 @@ fn logs(maker: &mut Maker) {
             maker.commit(&[set("log", place + 10 * open, value), delete("log", place / 2)]);
         }
     }
+}
+
+/// Ranges that were deleted, over and beside each other: in tables of several levels, in the
+/// logs of the history and in the live one.
+fn ranges(maker: &mut Maker) {
+    let budgets = maker.budgets();
+    (budgets.memtable_bytes, budgets.level0_tables) = (2 * 1024, 2);
+    let db = maker.open();
+    let range = |from, to| Change::DeleteRange(key("range", from), key("range", to));
+    for round in 0..5 {
+        for place in 0..60 {
+            maker.commit(&[set("range", place, number(1000 * round + place))]);
+        }
+        maker.commit(&[range(10 * round, 10 * round + 15), set("range", 12, number(round))]);
+        maker.commit(&[range(10 * round + 5, 10 * round + 7)]);
+        block_on(db.upkeep());
+    }
+    maker.commit(&[set("range", 51, number(51)), range(0, 3), range(1, 2)]);
 }
 
 /// Killed and cut off from power in the middle of a commit and of writing a manifest: a record

@@ -9,7 +9,7 @@ use kvass::env::manual::{ManualEnv, block_on};
 use kvass::key::{Part, encode};
 use kvass::limits::Budgets;
 use kvass::manifest::FORMAT;
-use kvass::storage::{Durability, SimulatedStorage};
+use kvass::storage::SimulatedStorage;
 use kvass::wire::{Blob, Commit, Mutation};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -27,6 +27,8 @@ pub enum Change {
     Set(Vec<u8>, Vec<u8>, Option<u64>),
     /// A key to delete.
     Delete(Vec<u8>),
+    /// The keys from one up to another.
+    DeleteRange(Vec<u8>, Vec<u8>),
 }
 
 /// A database on a disk in memory.
@@ -55,8 +57,7 @@ impl Maker {
     /// Opens the database; one that is open is left as if its process had been killed.
     pub fn open(&mut self) -> Rc<Database> {
         self.opens += 1;
-        let budgets = self.budgets.clone();
-        let options = Options { durability: Durability::Relaxed, budgets, ..Options::default() };
+        let options = Options { budgets: self.budgets.clone(), ..Options::default() };
         let env = ManualEnv::new(Rc::new(self.disk.clone()), self.now_ms, self.opens);
         let db = block_on(Db::open(env, options)).expect("it opens");
         self.db.insert(db).clone()
@@ -93,6 +94,9 @@ impl Maker {
                 Change::Delete(key) => {
                     self.model.remove(key);
                 }
+                Change::DeleteRange(start, end) => {
+                    self.model.retain(|key, _| !(start..end).contains(&key));
+                }
             }
         }
     }
@@ -107,6 +111,9 @@ impl Maker {
                 stamp_key: false,
             },
             Change::Delete(key) => Mutation::Delete { key: Blob(key) },
+            Change::DeleteRange(start, end) => {
+                Mutation::DeleteRange { start: Blob(start), end: Blob(end) }
+            }
         });
         let mutations = mutations.collect();
         let commit = Commit { checks: Vec::new(), mutations, durability: None };

@@ -4,7 +4,7 @@
 mod databases;
 #[path = "../../../tests/golden/fixture.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
-mod fixture;
+pub mod fixture;
 mod maker;
 
 use kvass::manifest::FORMAT;

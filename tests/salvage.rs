@@ -1,0 +1,336 @@
+//! Damaged databases: salvage reads what is left and changes nothing, and no damage makes the
+//! database take an earlier state for its last one.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
+
+mod common;
+
+use common::{START_MS, commit, delete, delete_range, key, set, tiny};
+use kvass::db::{Db, Options, Range};
+use kvass::env::manual::{ManualEnv, block_on};
+use kvass::error::{Code, Error, Result};
+use kvass::limits::Budgets;
+use kvass::rng::Rng;
+use kvass::storage::simulated::SimulatedStorage;
+use kvass::storage::{Durability, Storage};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+type Disk = SimulatedStorage;
+type Database = Rc<Db<ManualEnv<Disk>>>;
+type State = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The length of a value that a blob file holds.
+const LARGE_BYTES: usize = 40_000;
+/// Where the body of a manifest begins.
+const MANIFEST_BODY: u64 = 30;
+
+/// What a database went through: every value that a key ever had, and what it has in the end.
+#[derive(Default)]
+struct History {
+    state: State,
+    values: BTreeMap<Vec<u8>, Vec<Vec<u8>>>,
+}
+
+fn open_as(disk: &Disk, salvage: bool) -> Result<Database> {
+    let env = ManualEnv::new(Rc::new(disk.clone()), START_MS, disk.file_numbers().len() as u64);
+    block_on(Db::open(env, Options { budgets: tiny(), salvage, ..Options::default() }))
+}
+
+fn salvaged(disk: &Disk) -> Database {
+    open_as(disk, true).expect("salvage opens what can be read")
+}
+
+impl History {
+    /// Writes a few keys, or deletes a range of them, and keeps what it wrote.
+    fn write(&mut self, db: &Database, rng: &Rng) {
+        if rng.one_in(20) {
+            return self.delete_range(db, rng);
+        }
+        let place = |_| key(&["k", &rng.below(400).to_string()]);
+        let keys: Vec<_> = (0..1 + rng.below(4)).map(place).collect();
+        for key in &keys {
+            let is_large = rng.one_in(150);
+            let bytes = if is_large { LARGE_BYTES } else { 8 + rng.below(50) as usize };
+            let value = [&[3][..], &rng.bytes(bytes)].concat();
+            let is_deleted = rng.one_in(4);
+            let mutation = if is_deleted { delete(key) } else { set(key, &value) };
+            let outcome = block_on(db.commit(&[&commit(vec![], vec![mutation])])).pop();
+            outcome.expect("an answer").expect("it is committed");
+            if is_deleted {
+                self.state.remove(key);
+            } else {
+                self.state.insert(key.clone(), value.clone());
+                self.values.entry(key.clone()).or_default().push(value);
+            }
+        }
+    }
+
+    /// Deletes the keys that begin with some number.
+    fn delete_range(&mut self, db: &Database, rng: &Rng) {
+        let number = 10 + rng.below(30);
+        let (start, end) = (number.to_string(), (number + 1).to_string());
+        let (start, end) = (key(&["k", &start]), key(&["k", &end]));
+        let mutations = vec![delete_range(&start, &end)];
+        let outcome = block_on(db.commit(&[&commit(vec![], mutations)])).pop();
+        outcome.expect("an answer").expect("it is committed");
+        self.state.retain(|key, _| !(&start..&end).contains(&key));
+    }
+}
+
+/// A database with several levels and a log, and what is in it.
+fn filled() -> (Disk, History) {
+    let (disk, rng, mut history) = (Disk::new(1), Rng::new(1), History::default());
+    for _ in 0..3 {
+        let db = open_as(&disk, false).expect("it opens");
+        for _ in 0..150 {
+            history.write(&db, &rng);
+            block_on(db.upkeep());
+        }
+        block_on(db.flush()).expect("it flushes");
+    }
+    assert!(disk.file_numbers().len() > 6, "{:?}", disk.file_numbers());
+    (disk, history)
+}
+
+fn list(db: &Database, reverse: bool) -> Result<State> {
+    let range = Range { start: &[1], end: &[0xff], reverse };
+    let entries = block_on(db.entries(range, db.snapshot()))?;
+    Ok(entries.into_iter().map(|entry| (entry.key, entry.value)).collect())
+}
+
+fn get(db: &Database, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    Ok(block_on(db.get(key, db.snapshot()))?.map(|(_, value)| value.to_vec()))
+}
+
+/// All that is on a disk.
+fn bytes_of(disk: &Disk) -> Vec<(u32, Vec<u8>)> {
+    disk.file_numbers().into_iter().map(|file| (file, disk.contents(file))).collect()
+}
+
+fn damage_manifests(disk: &Disk) {
+    (0..2).for_each(|slot| disk.flip_bit(slot, MANIFEST_BODY, 1));
+}
+
+/// The slot of the last manifest.
+fn newest_slot(disk: &Disk) -> u32 {
+    let generation = |slot| {
+        let bytes = disk.contents(slot);
+        let field = bytes.get(16..24).and_then(|field| field.try_into().ok());
+        u64::from_le_bytes(field.unwrap_or_default())
+    };
+    u32::from(generation(1) > generation(0))
+}
+
+#[test]
+fn salvage_of_a_whole_database_reads_all_of_it_with_a_manifest_and_without() {
+    let (disk, history) = filled();
+    for is_lost in [false, true] {
+        if is_lost {
+            damage_manifests(&disk);
+            let error = open_as(&disk, false).err().expect("it does not open");
+            assert_eq!(error.code(), Code::Corruption);
+            assert!(error.to_string().contains("salvage: true"), "{error}");
+        }
+        let db = salvaged(&disk);
+        for reverse in [false, true] {
+            assert_eq!(list(&db, reverse).expect("it lists"), history.state, "lost: {is_lost}");
+        }
+        for key in history.values.keys() {
+            assert_eq!(get(&db, key).expect("it reads"), history.state.get(key).cloned());
+        }
+        assert_eq!(db.failure().is_some(), is_lost, "what is damaged is told of");
+    }
+}
+
+#[test]
+fn salvage_changes_no_byte_and_refuses_to_write() {
+    let (disk, history) = filled();
+    for is_lost in [false, true] {
+        if is_lost {
+            damage_manifests(&disk);
+        }
+        let before = bytes_of(&disk);
+        let db = salvaged(&disk);
+        list(&db, false).expect("it lists");
+        let key = key(&["new"]);
+        let outcome = block_on(db.commit(&[&commit(vec![], vec![set(&key, &[3, 1])])])).pop();
+        let error = outcome.expect("an answer").expect_err("it can't be written to");
+        assert_eq!(error.code(), Code::Unsupported, "{error}");
+        block_on(db.expire()).expect_err("it can't be written to");
+        block_on(db.upkeep());
+        block_on(db.flush()).expect("there is nothing to flush");
+        assert_eq!(bytes_of(&disk), before);
+        assert_eq!(list(&db, false).expect("it lists"), history.state);
+        block_on(disk.restart().close()).expect("it closes");
+    }
+}
+
+/// Whether salvage finds everything or tells of damage, and no value that the key never had.
+fn check_salvaged(disk: &Disk, history: &History, context: &str) -> usize {
+    let db = salvaged(disk);
+    let found = list(&db, false).unwrap_or_else(|error| panic!("{context}: {error}"));
+    for (key, value) in &found {
+        let values = history.values.get(key).expect("a key that was written");
+        assert!(values.contains(value), "{context}: a value that was never written");
+    }
+    if db.damage().is_empty() {
+        assert_eq!(found, history.state, "{context}: nothing is missing in silence");
+    }
+    for key in history.values.keys() {
+        match get(&db, key) {
+            Ok(found) => {
+                assert!(db.failure().is_some() || found.as_ref() == history.state.get(key))
+            }
+            Err(error) => assert!(error.is_damage(), "{context}: {error}"),
+        }
+    }
+    found.iter().filter(|(key, value)| history.state.get(*key) == Some(value)).count()
+}
+
+#[test]
+fn salvage_reads_past_any_flipped_bit_and_tells_of_it() {
+    let (whole, history) = filled();
+    let rng = Rng::new(2);
+    for round in 0..80 {
+        let disk = whole.restart();
+        if rng.one_in(3) {
+            damage_manifests(&disk);
+        }
+        let files = disk.file_numbers();
+        let file = files[rng.below(files.len() as u64) as usize];
+        let offset = rng.below(disk.contents(file).len().max(1) as u64);
+        disk.flip_bit(file, offset, rng.below(8) as u32);
+        let right = check_salvaged(&disk, &history, &format!("{round}: file {file} at {offset}"));
+        assert!(right * 2 > history.state.len(), "{right} of {}", history.state.len());
+    }
+}
+
+#[test]
+fn salvage_reads_past_files_that_are_gone_or_cut_short() {
+    let (whole, history) = filled();
+    for file in whole.file_numbers() {
+        for lost in [false, true] {
+            let disk = whole.restart();
+            let half = disk.contents(file).len() as u64 / 2;
+            match lost {
+                true => disk.lose(file),
+                false => block_on(disk.truncate(file, half)).expect("it is cut"),
+            }
+            check_salvaged(&disk, &history, &format!("file {file}, lost: {lost}"));
+        }
+    }
+}
+
+#[test]
+fn behind_damage_in_a_log_later_commits_are_salvaged() {
+    let disk = Disk::new(3);
+    let db = open_as(&disk, false).expect("it opens");
+    let keys: Vec<_> = (0..20).map(|n: u32| key(&["k", &n.to_string()])).collect();
+    for key in &keys {
+        let outcome = block_on(db.commit(&[&commit(vec![], vec![set(key, &[3, 7])])])).pop();
+        outcome.expect("an answer").expect("it is committed");
+    }
+    block_on(db.flush()).expect("it flushes");
+    let is_log = |file: &u32| disk.contents(*file).starts_with(b"kvasslog");
+    let log = disk.file_numbers().into_iter().find(is_log).expect("a log");
+    disk.flip_bit(log, disk.contents(log).len() as u64 / 2, 0);
+    assert_eq!(open_as(&disk, false).err().expect("it is damaged").code(), Code::Corruption);
+    let db = salvaged(&disk);
+    assert_eq!(list(&db, false).expect("it lists").len(), keys.len() - 1);
+    let [damage] = &db.damage()[..] else { panic!("one damaged place: {:?}", db.damage()) };
+    assert_eq!(damage.place().expect("a place").0, log);
+    assert!(db.failure().expect("it is told of").to_string().contains(&damage.to_string()));
+}
+
+#[test]
+fn a_newer_manifest_that_is_damaged_is_never_lost_in_silence() {
+    let (mut refused, mut same) = (0, 0);
+    for seed in 0..6 {
+        let (disk, rng, mut history) = (Disk::new(seed), Rng::new(seed), History::default());
+        let db = open_as(&disk, false).expect("it opens");
+        for _ in 0..80 {
+            match rng.below(4) {
+                0 => block_on(db.upkeep()),
+                1 => block_on(db.flush()).expect("it flushes"),
+                _ => history.write(&db, &rng),
+            }
+            let copy = disk.restart();
+            copy.flip_bit(newest_slot(&copy), MANIFEST_BODY, 3);
+            match open_as(&copy, false) {
+                Ok(db) => {
+                    assert_eq!(list(&db, false).expect("it lists"), history.state, "seed {seed}");
+                    same += 1;
+                }
+                Err(error) => {
+                    assert_eq!(error.code(), Code::Corruption, "{error}");
+                    assert_eq!(list(&salvaged(&copy), false).expect("it lists"), history.state);
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 0 && same > 0, "{refused} refused, {same} opened");
+}
+
+#[test]
+fn a_stale_log_beside_a_newer_manifest_is_given_up_and_one_in_place_of_another_is_corruption() {
+    let disk = Disk::new(4);
+    let write = |n: u32| {
+        let db = open_as(&disk, false).expect("it opens");
+        let key = key(&["k", &n.to_string()]);
+        let outcome = block_on(db.commit(&[&commit(vec![], vec![set(&key, &[3, 7])])])).pop();
+        outcome.expect("an answer").expect("it is committed");
+        block_on(db.flush()).expect("it flushes");
+    };
+    let is_log = |file: &u32| disk.contents(*file).starts_with(b"kvasslog");
+    write(1);
+    let [first] = disk.file_numbers().into_iter().filter(is_log).collect::<Vec<_>>()[..] else {
+        panic!("one log")
+    };
+    let stale = disk.contents(first);
+    write(2);
+    let put = |disk: &Disk, file: u32| {
+        block_on(async {
+            disk.truncate(file, 0).await?;
+            disk.write(file, 0, &stale, Durability::Strict).await
+        })
+        .expect("it is written");
+    };
+    let beside = disk.restart();
+    let unnamed = block_on(beside.create()).expect("a file");
+    put(&beside, unnamed);
+    let db = open_as(&beside, false).expect("a file that no manifest names is no part of it");
+    assert_eq!(list(&db, false).expect("it lists").len(), 2);
+
+    let instead = disk.restart();
+    let other = |file: &u32| is_log(file) && *file != first;
+    put(&instead, disk.file_numbers().into_iter().find(other).expect("a log"));
+    let error = open_as(&instead, false).err().expect("it is another log");
+    assert_eq!(error.code(), Code::Corruption);
+    assert!(error.to_string().contains("another log"), "{error}");
+}
+
+#[test]
+fn options_out_of_range_are_refused_by_name_and_nothing_is_made() {
+    type Break = fn(&mut Budgets);
+    let breaks: [(&str, Break); 7] = [
+        ("memtable_bytes", |budgets| budgets.memtable_bytes = 0),
+        ("block_bytes", |budgets| budgets.block_bytes = 0),
+        ("block_bytes", |budgets| budgets.block_bytes = 1 << 30),
+        ("level0_tables", |budgets| budgets.level0_tables = 0),
+        ("level1_bytes", |budgets| budgets.level1_bytes = 0),
+        ("level_growth", |budgets| budgets.level_growth = 1),
+        ("filter_bits", |budgets| budgets.filter_bits = 1000),
+    ];
+    for (name, change) in breaks {
+        let disk = Disk::new(5);
+        let mut options = Options::default();
+        change(&mut options.budgets);
+        let env = ManualEnv::new(Rc::new(disk.clone()), START_MS, 1);
+        let error: Error = block_on(Db::open(env, options)).err().expect("it is refused");
+        assert_eq!(error.code(), Code::Unsupported);
+        assert!(error.to_string().contains(name), "{error}");
+        assert_eq!(disk.contents(0).len() + disk.contents(1).len(), 0);
+    }
+}
