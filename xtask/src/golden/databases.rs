@@ -111,6 +111,8 @@ fn ranges(maker: &mut Maker) {
         }
         maker.commit(&[range(10 * round, 10 * round + 15), set("range", 12, number(round))]);
         maker.commit(&[range(10 * round + 5, 10 * round + 7)]);
+        // Held for ever: what it sees stays.
+        std::mem::forget(db.snapshots().pin(db.visible()));
         block_on(db.upkeep());
     }
     maker.commit(&[set("range", 51, number(51)), range(0, 3), range(1, 2)]);
@@ -144,7 +146,7 @@ fn torn(maker: &mut Maker) {
 
 /// Every kind of key and value, of all sizes up to 40 KB, in a table and in the log.
 fn values(maker: &mut Maker) {
-    maker.budgets().memtable_bytes = 40 * 1024;
+    maker.budgets().memtable_bytes = 8 * 1024;
     let db = maker.open();
     let rng = Rng::new(9);
     let text = b"some words that come again and again, ".repeat(150);
