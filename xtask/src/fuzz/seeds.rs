@@ -8,8 +8,6 @@ use std::fs;
 use std::io::Result;
 use std::path::{Path, PathBuf};
 
-/// The header of a table, by its format from 1 on.
-const TABLE_HEADER_BYTES: [usize; 2] = [32, 48];
 /// The trailer of a block.
 const TRAILER_BYTES: usize = 9;
 /// Blocks are looked for up to this length.
@@ -86,7 +84,8 @@ fn blocks(table: &[u8]) -> Vec<&[u8]> {
     let mut found = Vec::new();
     let salt = table.get(24..32).and_then(|salt| salt.first_chunk()).copied().unwrap_or_default();
     let format = table.get(8).copied().unwrap_or_default();
-    let mut at = TABLE_HEADER_BYTES[usize::from(format > 1)];
+    // The length of the header.
+    let mut at = if format > 1 { 48 } else { 32 };
     while found.len() < BLOCKS_MAX {
         let seed = u64::from_le_bytes(salt).wrapping_add(at as u64);
         let holds = |len: &usize| {
