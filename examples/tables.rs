@@ -64,8 +64,9 @@ impl Bench {
                 memtable.insert(Rc::from(&key(index)[..]), stamp, op, stamp);
             }
             let (env, budgets, ids) = (&self.env, &self.budgets, &self.ids);
+            let below = Version::empty();
             let written = measure("flush, an entry", ENTRIES / parts, || {
-                block_on(compaction::flush(env, budgets, &memtable, ids))
+                block_on(compaction::flush(env, budgets, &memtable, &below, ids))
             });
             tables.push((0, Table::new(shared.clone(), written.ok().flatten().unwrap())));
         }

@@ -297,6 +297,7 @@ mod tests {
             oldest: Stamp { epoch: 1, counter: 1 },
             newest: Stamp { epoch: 2, counter: 300 },
             ranges: 0,
+            hidden: 0,
             blobs: vec![BlobUse { id: 17, bytes: 40_000 }],
         }
     }

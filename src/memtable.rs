@@ -11,7 +11,7 @@ use crate::ranges::{Cover, Ranges};
 use crate::record::{Found, Op};
 use crate::stamp::Stamp;
 use index::Index;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::ops::Bound;
 use std::rc::Rc;
 
@@ -127,8 +127,8 @@ impl Memtable {
     }
 
     /// The deleted ranges.
-    pub fn ranges(&self) -> Ranges {
-        self.ranges.borrow().clone()
+    pub fn ranges(&self) -> Ref<'_, Ranges> {
+        self.ranges.borrow()
     }
 
     /// Whether ranges were deleted.

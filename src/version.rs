@@ -15,6 +15,9 @@ pub struct Version<S: Storage> {
     levels: Vec<Vec<Rc<Table<S>>>>,
 }
 
+/// The first key of some, and the first past them.
+pub type KeySpan<'a> = (&'a [u8], &'a [u8]);
+
 impl<S: Storage> Version<S> {
     /// A version without tables.
     pub fn empty() -> Version<S> {
@@ -56,6 +59,37 @@ impl<S: Storage> Version<S> {
     /// What the manifest keeps of every table, by level.
     pub fn shape(&self) -> Vec<Vec<&TableMeta>> {
         self.levels.iter().map(|level| level.iter().map(|table| table.meta()).collect()).collect()
+    }
+
+    /// About how many bytes of tables of `level` and deeper a deleted range hides, as far as they
+    /// meet `piece` of it, large values included: all of a table that lies in the range and the
+    /// piece, half of one that either of them cuts, and nothing where the range could be the
+    /// smallest part of it.
+    pub fn hidden_bytes(&self, level: usize, (start, end): KeySpan<'_>, piece: KeySpan<'_>) -> u64 {
+        let mut sum = 0u64;
+        for (number, tables) in self.levels.iter().enumerate().skip(level) {
+            let from = match number {
+                0 => 0,
+                _ => tables.partition_point(|table| *table.meta().largest < *piece.0),
+            };
+            for meta in tables.iter().skip(from).map(|table| table.meta()) {
+                if number > 0 && *piece.1 <= *meta.smallest {
+                    break;
+                }
+                let begins = *start <= *meta.smallest;
+                let ends = *meta.largest < *end;
+                let whole = *piece.0 <= *meta.smallest && *meta.largest < *piece.1;
+                let all =
+                    meta.blobs.iter().fold(meta.bytes, |sum, one| sum.saturating_add(one.bytes));
+                let bytes = match (meta.overlaps(piece.0, Some(piece.1)), begins || ends) {
+                    (true, true) if whole => all,
+                    (true, true) => all / 2,
+                    _ => 0,
+                };
+                sum = sum.saturating_add(bytes);
+            }
+        }
+        sum
     }
 
     /// The newest version of `key` at or below `at`.

@@ -283,6 +283,39 @@ fn a_failed_background_flush_reaches_the_next_commit_and_the_status() {
 }
 
 #[test]
+fn upkeep_comes_to_an_end_when_a_write_fails_beside_it() {
+    for seed in 0..40 {
+        let disk = Disk::new(seed);
+        disk.set_polls_max(1 + (seed % 4) as u32);
+        let db = open(&disk, seed).expect("it opens");
+        let mut n = 0;
+        while n < 60 || !db.wants_upkeep() {
+            n += 1;
+            block_on(write(&db, n, Durability::Relaxed)).expect("there is room");
+        }
+        disk.set_quota_bytes(Some(0));
+        block_on(async {
+            let mut upkeep = pin!(db.upkeep());
+            let mut write = pin!(write(&db, n + 1, Durability::Strict));
+            let mut refused = false;
+            poll_fn(|context| {
+                refused = refused || write.as_mut().poll(context).is_ready();
+                upkeep.as_mut().poll(context)
+            })
+            .await;
+            if !refused {
+                write.await.expect_err("the disk is full");
+            }
+        });
+        assert!(db.failure().is_some(), "seed {seed}");
+        disk.set_quota_bytes(None);
+        let written = (0..3).any(|_| block_on(write(&db, n + 1, Durability::Strict)).is_ok());
+        assert!(written, "seed {seed}: there is room again");
+        assert_eq!(state_of(&db).expect("it reads"), state_after(n + 1), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_full_disk_refuses_writes_and_goes_on_reading_until_there_is_room() {
     let disk = Disk::new(2);
     let db = open(&disk, 2).expect("it opens");

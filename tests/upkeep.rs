@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Store, commit, delete, key, number, set, tiny_options};
+use common::{Store, commit, delete, delete_range, key, number, set, tiny_options};
 use kvass::env::manual::block_on;
 use kvass::wire::{Blob, Mutation};
 
@@ -49,6 +49,56 @@ fn what_was_deleted_gives_its_space_back_without_another_write() {
     }
     block_on(store.db.upkeep());
     assert_empty(&store);
+}
+
+/// Deletes what lies between two places of the order of keys.
+fn clear(store: &mut Store, from: usize, to: usize) {
+    let name = |place: usize| key(&[&format!("{place:04}")]);
+    let (start, end) = (name(from), name(to));
+    let mutations = vec![delete_range(&start, &end)];
+    store.commit_one(commit(vec![], mutations)).expect("it commits");
+}
+
+#[test]
+fn a_deleted_range_gives_its_space_back_without_another_write() {
+    let mut store = filled(None);
+    clear(&mut store, 0, ENTRIES);
+    block_on(store.db.upkeep());
+    assert_empty(&store);
+    let mut store = filled(None);
+    let before: u64 = bytes_by_level(&store).iter().sum();
+    clear(&mut store, ENTRIES / 4, ENTRIES);
+    store.reopen();
+    block_on(store.db.upkeep());
+    let after: u64 = bytes_by_level(&store).iter().sum();
+    assert_eq!(store.count(), ENTRIES / 4);
+    assert!(after < before * 2 / 5, "{before} bytes before, {after} after: a quarter is left");
+}
+
+#[test]
+fn a_deleted_range_that_a_list_still_reads_gives_its_space_back_when_that_ends() {
+    let mut store = filled(None);
+    let before = store.db.snapshot();
+    let lease = store.db.snapshots().lease(1, before, store.now_ms());
+    clear(&mut store, 0, ENTRIES);
+    block_on(store.db.upkeep());
+    assert!(!store.db.wants_upkeep(), "nothing more can be done for now");
+    for key in keys() {
+        assert!(block_on(store.db.get(&key, before)).expect("it reads").is_some());
+    }
+    store.db.snapshots().release(1, lease);
+    assert!(store.db.wants_upkeep());
+    block_on(store.db.upkeep());
+    assert_empty(&store);
+}
+
+#[test]
+fn a_small_range_of_a_large_database_waits_for_the_memtable_to_be_full() {
+    let mut store = filled(None);
+    let before = bytes_by_level(&store);
+    clear(&mut store, 7, 10);
+    assert!(!store.db.wants_upkeep());
+    assert_eq!(before, bytes_by_level(&store));
 }
 
 #[test]

@@ -8,8 +8,8 @@ use crate::table::TableMeta;
 
 /// A table is looked at for its tombstones once they are at least one of so many versions.
 const TOMBSTONES_SHARE: u64 = 4;
-/// Tombstones are moved down where that frees at least one of so many bytes that it rewrites.
-const GAIN_SHARE: u64 = 4;
+/// Tombstones are moved down where that frees at least so many of a thousand bytes it rewrites.
+const LEAST_GAIN: u64 = 250;
 
 /// What to compact next, if anything.
 ///
@@ -105,7 +105,7 @@ fn reclaim(levels: &Levels<'_>, retained: Stamp) -> Option<Choice> {
         let better = best.as_ref().is_none_or(|(gain, _)| *gain < gain_permille);
         if let Some(choice) = choice
             && better
-            && gain_permille >= 1000 / GAIN_SHARE
+            && gain_permille >= LEAST_GAIN
         {
             best = Some((gain_permille, choice));
         }
@@ -118,7 +118,7 @@ fn reclaim(levels: &Levels<'_>, retained: Stamp) -> Option<Choice> {
                     offer(gain, move_down(levels, level, &[table]));
                 }
             } else if table.newest <= retained {
-                offer(deletes_permille(table), Some(rewrite(level, table)));
+                offer(spare_permille(table), Some(rewrite(level, table)));
             }
         }
     }
@@ -134,10 +134,12 @@ fn rewrite(level: usize, table: &TableMeta) -> Choice {
     Choice { level, target: level, upper: vec![table.id], lower: Vec::new() }
 }
 
-/// Whether tombstones make up enough of these tables to look at them.
+/// Whether tombstones make up enough of these tables to look at them. One of a range may hide any
+/// number of entries.
 fn is_sparse(tables: &[&TableMeta]) -> bool {
     let (versions, deletes) = (versions_of(tables), deletes_of(tables));
-    deletes > 0 && deletes.saturating_mul(TOMBSTONES_SHARE) >= versions
+    let deletes_much = deletes > 0 && deletes.saturating_mul(TOMBSTONES_SHARE) >= versions;
+    deletes_much || tables.iter().any(|table| table.ranges > 0)
 }
 
 fn deletes_of(tables: &[&TableMeta]) -> u64 {
@@ -148,13 +150,19 @@ fn versions_of(tables: &[&TableMeta]) -> u64 {
     tables.iter().fold(deletes_of(tables), |sum, table| sum.saturating_add(table.sets))
 }
 
-fn deletes_permille(table: &TableMeta) -> u64 {
-    table.deletes.saturating_mul(1000) / versions_of(&[table]).max(1)
+/// How much of a table goes when it is written anew without tombstones and what they hide in it.
+fn spare_permille(table: &TableMeta) -> u64 {
+    let hidden = table.hidden.min(table.bytes).saturating_mul(1000) / table.bytes.max(1);
+    match table.deletes.saturating_mul(1000).checked_div(versions_of(&[table])) {
+        Some(deletes) => deletes.saturating_add(hidden),
+        None => 1000,
+    }
 }
 
 /// What moving these tables down frees in the end for a thousand bytes that it rewrites: each
-/// tombstone hides one entry of the usual size in each deeper level, as far as there are any. The
-/// tombstones themselves count where nothing is left for them to hide.
+/// tombstone hides one entry of the usual size in each deeper level, as far as there are any, and
+/// those of ranges what was found when they were written. The tombstones themselves count where
+/// nothing is left for them to hide.
 fn gain_permille(levels: &Levels<'_>, level: usize, upper: &[&TableMeta]) -> u64 {
     let Some((smallest, largest)) = hull(upper) else { return 0 };
     let deletes = deletes_of(upper);
@@ -164,7 +172,11 @@ fn gain_permille(levels: &Levels<'_>, level: usize, upper: &[&TableMeta]) -> u64
         deletes.saturating_mul(entry_bytes).min(bytes_of(met))
     };
     let (own, lower) = (bytes_of(upper), bytes_of(levels.meeting(level + 1, smallest, largest)));
-    let mut gain = (level + 1..levels.tables.len()).map(hidden).fold(0, u64::saturating_add);
+    let deeper = || level + 1..levels.tables.len();
+    let met = |deep| bytes_of(levels.meeting(deep, smallest, largest));
+    let all = deeper().map(met).fold(own, u64::saturating_add);
+    let by_ranges = upper.iter().fold(0u64, |sum, table| sum.saturating_add(table.hidden));
+    let mut gain = deeper().map(hidden).fold(by_ranges.min(all), u64::saturating_add);
     if !levels.lies_deeper(level + 1, smallest, largest) {
         gain = gain.saturating_add(own.saturating_mul(deletes) / versions_of(upper).max(1));
     }
@@ -189,6 +201,7 @@ mod tests {
             oldest: Stamp::ZERO,
             newest: Stamp::ZERO,
             ranges: 0,
+            hidden: 0,
             blobs: Vec::new(),
         }
     }
@@ -257,6 +270,17 @@ mod tests {
         assert_eq!(chosen(&levels), Some((1, vec![1], vec![])), "nearer to it, for nothing");
         let other = sparse(3, ("a", "k"), 900, 10_000, 0);
         assert_eq!(chosen(&[vec![], level1, vec![other]]), None, "10 of 10,000 entries");
+    }
+
+    #[test]
+    fn a_deleted_range_moves_down_to_what_it_hides_however_few_tombstones_that_takes() {
+        let range = |id, hidden| TableMeta { ranges: 1, hidden, ..table(id, "a", "k", 20) };
+        let data = |id, bytes| TableMeta { sets: 10_000, ..table(id, "a", "j", bytes) };
+        let levels = |hidden| [vec![], vec![range(1, hidden)], vec![data(2, 900)]];
+        assert_eq!(chosen(&levels(500)), Some((1, vec![1], vec![2])));
+        assert_eq!(chosen(&levels(100)), None, "it would rewrite 920 bytes to free 100");
+        let gone = [vec![], vec![range(1, 500)], vec![TableMeta { ..table(2, "x", "z", 900) }]];
+        assert_eq!(chosen(&gone), Some((1, vec![1], vec![])), "nothing is left to hide");
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub async fn run<E: Env>(
     let deeper = version.levels().iter().skip(choice.target + 1).map(Vec::as_slice);
     let mut survivors = Survivors::new(retained, deeper);
     let stale = blobs.stale();
-    let mut writer = Writer::new(env, budgets, budgets.table_bytes_at(choice.target), employer);
+    let (bytes, below) = (budgets.table_bytes_at(choice.target), (version, choice.target + 1));
+    let mut writer = Writer::new(env, budgets, bytes, below, employer);
     let written = async {
         let mut runs = input_runs(version, choice);
         let ranges = deleted_ranges(&runs, retained.stamp, employer).await?;
@@ -118,7 +119,7 @@ fn input_runs<S: Storage>(version: &Version<S>, choice: &Choice) -> Vec<Vec<Rc<T
 }
 
 /// Writes all versions and deleted ranges of a memtable, which does not change meanwhile, into one
-/// table for level 0; None where there are none.
+/// table for level 0 of `version`; None where there are none.
 ///
 /// # Errors
 /// Those of writing tables.
@@ -126,10 +127,11 @@ pub async fn flush<E: Env>(
     env: &E,
     budgets: &Budgets,
     memtable: &Memtable,
+    version: &Version<E::Storage>,
     employer: &impl Employer,
 ) -> core::result::Result<Option<TableMeta>, Failure> {
-    let mut writer = Writer::new(env, budgets, u64::MAX, employer);
-    writer.delete(memtable.ranges());
+    let mut writer = Writer::new(env, budgets, u64::MAX, (version, 0), employer);
+    writer.delete(memtable.ranges().clone());
     let written = async {
         let (mut page, mut last) = (Vec::new(), None);
         loop {

@@ -91,7 +91,9 @@ impl Store {
             new.insert(place(&key, at(self.counter)), said);
         }
         let memtable = memtable(&new);
-        let written = block_on(flush(&self.env, &budgets(), &memtable, &self.staff())).unwrap();
+        let written =
+            block_on(flush(&self.env, &budgets(), &memtable, &self.version, &self.staff()))
+                .unwrap();
         assert_eq!(written.is_some(), !new.is_empty());
         let table = written.map(|meta| (0, Table::new(self.shared.clone(), meta)));
         self.version = self.version.apply(table.into_iter().collect(), &[]);

@@ -7,8 +7,10 @@ use crate::error::{Code, Result};
 use crate::limits::Budgets;
 use crate::ranges::Ranges;
 use crate::record::{Op, Record};
+use crate::stamp::Stamp;
 use crate::storage::{FileNo, Storage};
 use crate::table::{TableBuilder, TableMeta};
+use crate::version::Version;
 use std::rc::Rc;
 
 /// A flush or compaction breathes after this much work, in bytes of keys and values.
@@ -30,6 +32,8 @@ pub struct Writer<'a, E: Env, B> {
     env: &'a E,
     budgets: &'a Budgets,
     table_bytes: u64,
+    /// What the tables go on top of, from this level on.
+    below: (&'a Version<E::Storage>, usize),
     employer: &'a B,
     open: Option<TableBuilder<E::Storage>>,
     /// The deleted ranges to write, and how many of their fragments finished tables hold.
@@ -45,13 +49,21 @@ pub struct Writer<'a, E: Env, B> {
 }
 
 impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
-    /// A writer that begins a new table once one is larger than `table_bytes`.
-    pub fn new(env: &'a E, budgets: &'a Budgets, table_bytes: u64, employer: &'a B) -> Self {
+    /// A writer that begins a new table once one is larger than `table_bytes`. The tables go on
+    /// top of those of a version, `below` its level.
+    pub fn new(
+        env: &'a E,
+        budgets: &'a Budgets,
+        table_bytes: u64,
+        below: (&'a Version<E::Storage>, usize),
+        employer: &'a B,
+    ) -> Self {
         let (tables, blobs, files) = (Vec::new(), Vec::new(), Vec::new());
         Writer {
             env,
             budgets,
             table_bytes,
+            below,
             employer,
             open: None,
             ranges: Ranges::default(),
@@ -76,13 +88,18 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
         if table.bytes() >= self.table_bytes && table.last_key() != record.key {
             return Ok(false);
         }
-        table.add(record).map(|()| true)
+        table.add(record)?;
+        if !self.ranges.is_empty() && record.stamp < self.ranges.newest(record.key, Stamp::MAX) {
+            table.hide(bytes_of(&record) as u64);
+        }
+        Ok(true)
     }
 
     /// Finishes the open table, if there is one, and begins the next with this version.
     pub async fn begin_table(&mut self, first: Record<'_>) -> Result<()> {
         self.finish_table(true).await?;
-        self.open_table().await?.add(first)
+        self.open_table().await?;
+        self.add(first).map(|_| ())
     }
 
     async fn open_table(&mut self) -> Result<&mut TableBuilder<E::Storage>> {
@@ -143,6 +160,9 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
                 break;
             }
             let end = if follows { (&*fragment.end).min(&*behind) } else { &*fragment.end };
+            let (version, level) = self.below;
+            let whole = (&*fragment.start, &*fragment.end);
+            table.hide(version.hidden_bytes(level, whole, (start, end)));
             table.add_range(start, end, &fragment.stamps);
             if *end < *fragment.end {
                 break;
@@ -156,11 +176,7 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
 
     /// Counts what reading `record` took; whether it is time for [`Writer::breathe`].
     pub fn worked(&mut self, record: &Record<'_>) -> bool {
-        let value_bytes = match record.op {
-            Op::Set { value, .. } => value.len(),
-            Op::Delete => 0,
-        };
-        self.work += record.key.len() + value_bytes + VERSION_COST;
+        self.work += bytes_of(record) + VERSION_COST;
         self.work >= STRIDE_BYTES
     }
 
@@ -198,4 +214,13 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
             Err(error) => Err(Failure { error, files: self.files }),
         }
     }
+}
+
+/// The bytes of a key and its value.
+fn bytes_of(record: &Record<'_>) -> usize {
+    let value_bytes = match record.op {
+        Op::Set { value, .. } => value.len(),
+        Op::Delete => 0,
+    };
+    record.key.len() + value_bytes
 }

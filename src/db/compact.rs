@@ -21,8 +21,13 @@ impl<E: Env> Db<E> {
         if self.options.salvage {
             return false;
         }
+        self.repair_due.get() && !self.closed.get() || self.wants_work()
+    }
+
+    /// Whether there is something to flush or compact, and nothing has failed.
+    fn wants_work(&self) -> bool {
         if self.closed.get() || self.failure.borrow().is_some() {
-            return self.repair_due.get() && !self.closed.get();
+            return false;
         }
         if self.held_up.get() && self.snapshots.is_unused() {
             self.appraise();
@@ -39,7 +44,7 @@ impl<E: Env> Db<E> {
                 return;
             }
             let _working = self.pace.work();
-            while self.upkeep_due.get() && self.wants_upkeep() {
+            while self.upkeep_due.get() && self.wants_work() {
                 if self.flush_frozen().await.is_err() {
                     return;
                 }
@@ -73,7 +78,8 @@ impl<E: Env> Db<E> {
         let flushing = view.frozen.is_some();
         self.held_up.set(retained < self.visible.get());
         self.upkeep_due.set(flushing || self.choose(&shape, retained).is_some());
-        self.deletes_due.set(self.deletes_worth_flushing(&shape));
+        self.appraise_deletes(&shape);
+        self.appraise_ranges(&view);
         self.pace.set_burden(compaction::burden(flushing, &shape, budgets));
     }
 
@@ -88,21 +94,37 @@ impl<E: Env> Db<E> {
         self.snapshots.oldest(self.visible.get(), self.now_ms())
     }
 
-    /// How many tombstones hide so much in tables that it is worth it to write them out before
-    /// the memtable is full: as much as a memtable, or half of all that there is.
-    fn deletes_worth_flushing(&self, shape: &[Vec<&TableMeta>]) -> u64 {
+    /// Finds out how much tombstones must hide in tables for it to be worth it to write them out
+    /// before the memtable is full: as much as a memtable, or half of all that there is.
+    fn appraise_deletes(&self, shape: &[Vec<&TableMeta>]) {
         let tables = || shape.iter().flatten();
         let bytes: u64 = tables().map(|table| table.bytes).sum();
         let sets: u64 = tables().map(|table| table.sets).sum();
         let memtable = self.options.budgets.memtable_bytes as u64;
         let worth = (bytes / 2).clamp(memtable / HIDDEN_SHARE, memtable);
-        if bytes < worth { u64::MAX } else { worth / (bytes / sets.max(1)).max(1) + 1 }
+        let (deletes, hidden) = match bytes < worth {
+            true => (u64::MAX, u64::MAX),
+            false => (worth / (bytes / sets.max(1)).max(1) + 1, worth),
+        };
+        self.deletes_due.set(deletes);
+        self.hidden_due.set(hidden);
+    }
+
+    /// Finds out how much the deleted ranges of the active memtable hide.
+    fn appraise_ranges(&self, view: &View<E>) {
+        let ranges = view.active.ranges();
+        let hidden = ranges.fragments().iter().fold(0u64, |sum, one| {
+            let span = (&*one.start, &*one.end);
+            sum.saturating_add(view.version.hidden_bytes(0, span, span))
+        });
+        self.hidden_bytes.set(hidden);
     }
 
     /// Whether the tombstones of the active memtable hide much.
     fn hides_much(&self) -> bool {
         let view = self.view.borrow();
-        view.frozen.is_none() && view.active.counts().1 >= self.deletes_due.get()
+        let deletes_much = view.active.counts().1 >= self.deletes_due.get();
+        view.frozen.is_none() && (deletes_much || self.hidden_bytes.get() >= self.hidden_due.get())
     }
 
     /// Freezes the active memtable, so that its tombstones get to what they hide.

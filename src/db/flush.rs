@@ -236,7 +236,9 @@ impl<E: Env> Db<E> {
 
     async fn write_table(&self, memtable: &Memtable) -> Result<Option<TableMeta>> {
         let budgets = &self.options.budgets;
-        let written = compaction::flush(&self.env, budgets, memtable, &Flushing(self)).await;
+        let version = self.view().version.clone();
+        let flushing = Flushing(self);
+        let written = compaction::flush(&self.env, budgets, memtable, &version, &flushing).await;
         written.map_err(|failure| self.give_up(failure))
     }
 

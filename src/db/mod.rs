@@ -139,6 +139,10 @@ pub struct Db<E: Env> {
     held_up: Cell<bool>,
     /// The active memtable is worth writing out at so many tombstones.
     deletes_due: Cell<u64>,
+    /// About how many bytes of tables the deleted ranges of the active memtable hide, and from how
+    /// many on it is flushed for them.
+    hidden_bytes: Cell<u64>,
+    hidden_due: Cell<u64>,
     pace: Pace,
     /// Of the active memtable, how much has been paid for.
     paid_bytes: Cell<usize>,

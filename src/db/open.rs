@@ -131,6 +131,8 @@ impl<E: Env> Db<E> {
             repair_due: Cell::new(false),
             held_up: Cell::new(false),
             deletes_due: Cell::new(u64::MAX),
+            hidden_bytes: Cell::new(0),
+            hidden_due: Cell::new(u64::MAX),
             pace: Pace::default(),
             paid_bytes: Cell::new(0),
             view: RefCell::new(Rc::new(view)),

@@ -246,7 +246,10 @@ impl<E: Env> Db<E> {
                 StagedOp::Delete => (Some(OwnedOp::Delete), ChangeKind::Delete),
                 StagedOp::Expire => (Some(OwnedOp::Delete), ChangeKind::Expire),
                 StagedOp::DeleteRange { end } => {
-                    let end = Rc::from(*end);
+                    let end: Rc<[u8]> = Rc::from(*end);
+                    let span = (&*key, &*end);
+                    let hidden = view.version.hidden_bytes(0, span, span);
+                    self.hidden_bytes.set(self.hidden_bytes.get().saturating_add(hidden));
                     view.active.delete_range(&key, &end, stamp, oldest);
                     (None, ChangeKind::DeleteRange(end))
                 }

@@ -71,6 +71,7 @@ impl<S: Storage> TableBuilder<S> {
                 oldest: Stamp::MAX,
                 newest: Stamp::ZERO,
                 ranges: 0,
+                hidden: 0,
                 blobs: Vec::new(),
             },
             data,
@@ -155,6 +156,11 @@ impl<S: Storage> TableBuilder<S> {
     fn date(&mut self, stamp: Stamp) {
         self.meta.oldest = self.meta.oldest.min(stamp);
         self.meta.newest = self.meta.newest.max(stamp);
+    }
+
+    /// Counts bytes that the deleted ranges hide, here or in tables below.
+    pub fn hide(&mut self, bytes: u64) {
+        self.meta.hidden = self.meta.hidden.saturating_add(bytes);
     }
 
     /// Adds a piece of a deleted range, once all versions are added. Pieces don't overlap and come

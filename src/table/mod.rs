@@ -66,6 +66,8 @@ pub struct TableMeta {
     pub newest: Stamp,
     /// How many deletes of ranges it holds, counted by fragment and commit.
     pub ranges: u64,
+    /// About how many bytes those hide, in this table and as it was written in those below.
+    pub hidden: u64,
     /// The blob files that its versions point into.
     pub blobs: Vec<BlobUse>,
 }
@@ -85,6 +87,7 @@ impl TableMeta {
             oldest: rest.stamp()?,
             newest: rest.stamp()?,
             ranges: if format >= 2 { rest.u64()? } else { 0 },
+            hidden: if format >= 2 { rest.u64()? } else { 0 },
             blobs: if format >= 2 { rest.many(BlobUse::decode)? } else { Vec::new() },
         })
     }
