@@ -9,11 +9,12 @@ use common::{START_MS, commit, delete, delete_range, key, set, tiny};
 use kvass::db::{Db, Options, Range};
 use kvass::env::manual::{ManualEnv, block_on};
 use kvass::error::{Code, Error, Result};
+use kvass::hash::xxh3_64;
 use kvass::limits::Budgets;
 use kvass::rng::Rng;
 use kvass::storage::simulated::SimulatedStorage;
 use kvass::storage::{Durability, Storage};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 type Disk = SimulatedStorage;
@@ -309,6 +310,51 @@ fn a_stale_log_beside_a_newer_manifest_is_given_up_and_one_in_place_of_another_i
     let error = open_as(&instead, false).err().expect("it is another log");
     assert_eq!(error.code(), Code::Corruption);
     assert!(error.to_string().contains("another log"), "{error}");
+}
+
+/// The first error of opening, of the list, or of a get.
+fn complaint(disk: &Disk, history: &History) -> Option<Error> {
+    let db = match open_as(disk, false) {
+        Ok(db) => db,
+        Err(error) => return Some(error),
+    };
+    let get = || history.values.keys().find_map(|key| get(&db, key).err());
+    list(&db, false).err().or_else(get)
+}
+
+#[test]
+fn a_file_of_a_newer_format_is_refused_with_advice_and_the_rest_is_salvaged() {
+    let (whole, history) = filled();
+    let mut kinds = BTreeSet::new();
+    for file in whole.file_numbers() {
+        let disk = whole.restart();
+        let mut bytes = disk.contents(file);
+        let magic = bytes.get(..8).map(<[u8]>::to_vec).unwrap_or_default();
+        // Where the checksum is that covers the format.
+        let sum = match magic.as_slice() {
+            b"kvassman" => {
+                let length = bytes[12..16].try_into().map(u32::from_le_bytes);
+                24 + length.expect("four bytes") as usize
+            }
+            b"kvasslog" | b"kvassblb" => 56,
+            _ => continue,
+        };
+        bytes[8] = 0xff;
+        let checksum = xxh3_64(&bytes[..sum]).to_le_bytes();
+        bytes[sum..sum + 8].copy_from_slice(&checksum);
+        block_on(disk.write(file, 0, &bytes, Durability::Strict)).expect("it is written");
+        if let Some(error) = complaint(&disk, &history) {
+            assert_eq!(error.code(), Code::NewerFormat, "{error}");
+            assert!(error.to_string().contains("update the page"), "{error}");
+            assert_eq!(disk.contents(file), bytes, "it stays as it is");
+            kinds.insert(magic.clone());
+        }
+        if magic != b"kvassman" {
+            let found = list(&salvaged(&disk), false).expect("it lists");
+            assert!(found.len() * 2 > history.state.len(), "{} entries", found.len());
+        }
+    }
+    assert_eq!(kinds.len(), 3, "{kinds:?}");
 }
 
 #[test]

@@ -120,7 +120,8 @@ impl BlobMeta {
         match parse() {
             Some(..=FORMAT) => Ok(()),
             Some(format) => {
-                let message = format!("a blob file of format {format}; this build knows {FORMAT}");
+                let message =
+                    format!("a blob file of format {format}, newer than {FORMAT}: update the page");
                 Err(Error::new(Code::NewerFormat, message).at(self.file, 0))
             }
             None => Err(Error::corruption(self.file, 0, "the header of a blob file is damaged")),
@@ -232,6 +233,7 @@ mod tests {
         header[56..].copy_from_slice(&checksum.to_le_bytes());
         let error = meta().check_header(&header).expect_err("it is newer");
         assert_eq!(error.code(), Code::NewerFormat);
+        assert!(error.message().ends_with("update the page"), "{error}");
     }
 
     proptest! {

@@ -1,10 +1,13 @@
 //! What waits to be sent to one client: replies and events, already encoded, so that taking a
 //! frame is one concatenation.
 
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::external::External;
 use crate::wire::{Event, Failure, Reply, Response};
 use serde::Serialize;
+
+/// What to do about a damaged file.
+const DAMAGE_ADVICE: &str = "verify() finds all damage, and salvage: true lists what is left";
 
 /// Encoded replies and events, with their counts.
 #[derive(Default)]
@@ -60,7 +63,11 @@ impl Outbox {
         self.replies.push(&Reply { sequence, response });
     }
 
-    pub(super) fn error(&mut self, sequence: u64, error: &Error) {
+    pub(super) fn error(&mut self, sequence: u64, error: Error) {
+        let error = match error.code() {
+            Code::Corruption => error.advising(DAMAGE_ADVICE),
+            _ => error,
+        };
         let message = error.to_string();
         let failure = Failure { code: error.code() as u8, message: &message };
         self.reply(sequence, Response::Error(failure));

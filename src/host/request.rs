@@ -38,7 +38,7 @@ impl<E: Env> Requests<'_, E> {
     /// Answers every request with the same error.
     pub(super) fn refuse(&self, requests: &[Request<'_>], error: &Error) {
         for (sequence, _) in (self.origin.first..).zip(requests) {
-            self.connection.outbox.borrow_mut().error(sequence, error);
+            self.connection.outbox.borrow_mut().error(sequence, error.clone());
         }
     }
 
@@ -404,7 +404,7 @@ impl<E: Env> Requests<'_, E> {
             let mut outbox = self.connection.outbox.borrow_mut();
             match response {
                 Ok(response) => outbox.reply(sequence, response),
-                Err(error) => outbox.error(sequence, &error),
+                Err(error) => outbox.error(sequence, error),
             }
             outbox.bytes() > OUTBOX_BYTES_MAX
         };

@@ -293,6 +293,7 @@ fn a_newer_format_is_told_from_damage() {
     let table = Table::new(shared(storage), TableMeta { file, ..meta });
     let error = block_on(table.get(b"key001", hash(b"key001"), Stamp::MAX)).unwrap_err();
     assert_eq!(error.code(), Code::NewerFormat);
+    assert!(error.message().ends_with("update the page"), "{error}");
 }
 
 /// A block that lies at offset 0 of file 9 of a table with the salt 3, opened.

@@ -120,7 +120,7 @@ for (const storage of DURABLE) {
     assert.ok(errors.length > 0 && errors.length < 5, errors.join("\n"));
     for (const error of errors) {
       const pattern = new RegExp(
-        `^KvassError Corruption: .*\\(file ${table.file}, offset \\d+\\)$`,
+        `^KvassError Corruption: .*salvage: true.* \\(file ${table.file}, offset \\d+\\)$`,
       );
       assert.match(error, pattern);
       const offset = Number(/offset (\d+)/.exec(error)?.[1]);

@@ -324,8 +324,10 @@ fn open_failure(exception: &Exception) -> Error {
         "SecurityError" | "ReferenceError" | "TypeError" => {
             exception.with_code(Code::Unsupported, "IndexedDB can't be used here")
         }
-        "VersionError" => exception
-            .with_code(Code::NewerFormat, "the database was made by a newer version of kvass"),
+        "VersionError" => exception.with_code(
+            Code::NewerFormat,
+            "a newer version of kvass made the database: update the page",
+        ),
         _ => exception.while_doing("opening the database"),
     }
 }
