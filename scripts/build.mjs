@@ -15,7 +15,7 @@
 import { cpSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { unlessFresh } from "./lib/fresh.mjs";
-import { optimize } from "./lib/optimize.mjs";
+import { numberHashes, optimize } from "./lib/optimize.mjs";
 import { at, pkg } from "./lib/paths.mjs";
 import { Explained, entry, run, since } from "./lib/run.mjs";
 import { findWasmBindgen, TARGET, wasmCargo } from "./lib/toolchain.mjs";
@@ -68,7 +68,10 @@ async function buildWasm(dev) {
     ]);
     const glued = join(GLUE, "kvass_bg.wasm");
     if (dev) cpSync(glued, pkg("kvass.wasm"));
-    else await optimize(glued, pkg("kvass.wasm"));
+    else {
+      numberHashes(join(GLUE, "kvass.js"), glued);
+      await optimize(glued, pkg("kvass.wasm"));
+    }
   });
 }
 
@@ -81,6 +84,18 @@ async function buildScripts(dev) {
     outdir: "pkg",
     alias: { "kvass-wasm": join(GLUE, "kvass.js") },
     ...bundling(dev),
+  });
+}
+
+/** The worker's part of IndexedDB by itself, which tests/wasm_storage.rs imports. */
+export async function bundleForTests() {
+  const { build: bundle } = await import("esbuild");
+  await bundle({
+    absWorkingDir: at(),
+    entryPoints: { indexeddb: "worker/indexeddb/files.ts" },
+    outdir: "target/worker",
+    ...bundling(true),
+    sourcemap: false,
   });
 }
 

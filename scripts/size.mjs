@@ -8,14 +8,15 @@ const KB = 1024;
 
 /**
  * Gzip -9 bytes: above `max` is a failure, `aim` is where we want to be. What a page downloads is
- * to be 150 KB in all. The module is above its share since it answers repeats, replays commits,
- * verifies its files, salvages them, deletes ranges and keeps large values apart: its limit is
- * there to keep it from growing further.
+ * to be 150 KB in all. The worker drives IndexedDB, in a fifth of the bytes that the module needed
+ * for it. The module is above its share since it answers repeats, replays commits, verifies its
+ * files, salvages them, deletes ranges and keeps large values apart: its limit is there to keep it
+ * from growing further.
  */
 const LIMITS = [
   { file: "index.js", max: 24 * KB, aim: 16 * KB },
-  { file: "worker.js", max: 6 * KB, aim: 6 * KB },
-  { file: "kvass.wasm", max: 168 * KB, aim: 100 * KB },
+  { file: "worker.js", max: 7.5 * KB, aim: 6 * KB },
+  { file: "kvass.wasm", max: 154 * KB, aim: 100 * KB },
 ];
 
 /** @param {number} bytes */

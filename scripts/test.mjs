@@ -9,7 +9,7 @@
  */
 import { existsSync } from "node:fs";
 import { basename } from "node:path";
-import { build } from "./build.mjs";
+import { build, bundleForTests } from "./build.mjs";
 import { filesIn } from "./lib/fresh.mjs";
 import { at } from "./lib/paths.mjs";
 import { ask, Explained, entry, run, since } from "./lib/run.mjs";
@@ -62,6 +62,7 @@ function wasmTests() {
 }
 
 async function clippyWasm() {
+  await bundleForTests();
   const targets = ["--lib", ...wasmTests()];
   if (findWasmToolchain()?.clippy) return wasmCargo("clippy", [...targets, "--", "-D", "warnings"]);
   console.log("the toolchain that compiles to wasm32 here has no clippy: compiler warnings only");
@@ -86,6 +87,7 @@ async function native() {
 async function wasm() {
   const tests = wasmTests();
   if (tests.length === 0) throw new Explained("no tests/wasm*.rs");
+  await bundleForTests();
   await wasmCargo("test", tests);
 }
 

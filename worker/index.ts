@@ -5,6 +5,8 @@
  */
 
 import init, { Host } from "kvass-wasm";
+import { BUSY, type Failure, failure, HOST_LOST, isFailure, UNSUPPORTED } from "./failure.ts";
+import { openIndexedDb } from "./indexeddb/files.ts";
 
 declare const self: DedicatedWorkerGlobalScope;
 
@@ -13,11 +15,6 @@ const PAGE = 1;
 /** How long a page that was just closed or reloaded may hold on to the database. */
 const BUSY_MS = 1000;
 const BUSY_RETRY_MS = 50;
-
-/** Numbers of codes of src/error.rs. */
-const BUSY = 1;
-const UNSUPPORTED = 12;
-const HOST_LOST = 14;
 
 type Storage = "auto" | "opfs" | "indexeddb" | "memory";
 
@@ -34,11 +31,6 @@ interface Open {
 }
 
 type Message = ArrayBuffer | ArrayBuffer[] | Open | { hide: true } | { end: true };
-
-interface Failure {
-  code: number;
-  message: string;
-}
 
 let host: Host | undefined;
 
@@ -127,12 +119,13 @@ function lock(name: string): Promise<void> {
 async function openHost(open: Open["open"]): Promise<Host> {
   const { name, storage, durability, history, salvage } = open;
   const send = (_connection: number, frame: Uint8Array | Uint8Array[]) => post(frame);
+  const callbacks = { send, openIndexedDb };
+  const isStrict = durability === "strict";
+  const { bytes, ms } = history;
   const start = performance.now();
   for (;;) {
     try {
-      const { bytes, ms } = history;
-      const strict = durability === "strict";
-      return await Host.open(name, storage, strict, bytes, ms, salvage, send);
+      return await Host.open(name, storage, isStrict, bytes, ms, salvage, callbacks);
     } catch (error) {
       const isBusy = (error as Partial<Failure>)?.code === BUSY;
       if (!isBusy || performance.now() - start > BUSY_MS) throw error;
@@ -141,16 +134,10 @@ async function openHost(open: Open["open"]): Promise<Host> {
   }
 }
 
-function failure(code: number, message: string): Failure {
-  return { code, message };
-}
-
-/** What the engine throws has a code; anything else is a crash. */
-function isFailure(error: unknown): error is Failure {
-  return !(error instanceof Error) && typeof (error as Partial<Failure>)?.code === "number";
-}
-
-/** Opening did not work, or a frame made no sense: nobody can say what its calls were. */
+/**
+ * Opening did not work, or a frame made no sense: nobody can say what its calls were. What the
+ * engine throws has a code; anything else is a crash.
+ */
 function fail(error: unknown): void {
   if (!isFailure(error)) {
     die(error);

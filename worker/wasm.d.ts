@@ -8,12 +8,17 @@ export default function init(input: {
   module_or_path: URL | Request | Response | WebAssembly.Module;
 }): Promise<unknown>;
 
+/** What the worker does for the engine. */
+export interface Callbacks {
+  /** Takes a frame that was not ready at once. */
+  send(connection: number, frame: Uint8Array | Uint8Array[]): void;
+  /** Opens the files of worker/indexeddb/files.ts. */
+  openIndexedDb(name: string): Promise<object>;
+}
+
 /** An open database and the clients connected to it. */
 export class Host {
-  /**
-   * Opens the database. `send` gets the frames that were not ready at once; rejects with
-   * `{ code, message }`.
-   */
+  /** Opens the database; rejects with `{ code, message }`. */
   static open(
     name: string,
     storage: string,
@@ -21,7 +26,7 @@ export class Host {
     historyBytes: number,
     historyMs: number,
     salvage: boolean,
-    send: (connection: number, frame: Uint8Array | Uint8Array[]) => void,
+    callbacks: Callbacks,
   ): Promise<Host>;
   /** The storage that was obtained. */
   readonly storage: string;

@@ -46,13 +46,6 @@ extern "C" {
     fn close(this: &MessagePort);
 }
 
-/// Fills `buffer` with random bytes.
-pub fn fill_random(buffer: &mut [u8]) {
-    for part in buffer.chunks_mut(RANDOM_BYTES_MAX) {
-        get_random_values(part);
-    }
-}
-
 /// An [`Env`] over a storage of the browser.
 pub struct WebEnv {
     storage: Rc<WebStorage>,
@@ -92,7 +85,9 @@ impl Env for WebEnv {
     }
 
     fn fill_random(&self, buffer: &mut [u8]) {
-        fill_random(buffer);
+        for part in buffer.chunks_mut(RANDOM_BYTES_MAX) {
+            get_random_values(part);
+        }
     }
 
     async fn turn(&self) {

@@ -11,14 +11,15 @@ use crate::history::Retention;
 use crate::host::{Frame, Host as EngineHost};
 use crate::storage::Durability;
 use crate::wasm::env::WebEnv;
+use crate::wasm::js::Thrown;
 use crate::wasm::storage::{Wanted, WebStorage};
-use js_sys::{Array, Function, Object, Reflect, Uint8Array};
+use js_sys::{Array, Function, Object, Promise, Reflect, Uint8Array};
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::spawn_local;
+use wasm_bindgen_futures::{future_to_promise, spawn_local};
 
 /// The longest wait that a timer of the browser can be set to.
 const TIMER_MS_MAX: u64 = i32::MAX as u64;
@@ -29,6 +30,13 @@ extern "C" {
     fn set_timeout(run: &Function, delay_ms: i32) -> JsValue;
     #[wasm_bindgen(js_name = clearTimeout)]
     fn clear_timeout(timer: &JsValue);
+
+    /// What the worker does for the engine; see worker/wasm.d.ts.
+    pub type Callbacks;
+    #[wasm_bindgen(catch, method)]
+    fn send(this: &Callbacks, connection: u32, frame: &JsValue) -> Thrown<()>;
+    #[wasm_bindgen(method, getter, js_name = openIndexedDb)]
+    fn open_indexeddb(this: &Callbacks) -> Function;
 }
 
 /// An open database; see worker/index.ts.
@@ -54,53 +62,57 @@ struct Timer {
 #[wasm_bindgen]
 impl Host {
     /// Opens a database. `storage` is "auto", "opfs", "indexeddb" or "memory"; `history_bytes` and
-    /// `history_ms` are how much of the change log to keep, infinite for all of it; `send` is
-    /// called with a connection and a frame.
+    /// `history_ms` are how much of the change log to keep, infinite for all of it.
     ///
     /// # Errors
     /// `{ code, message }`, as all methods throw them.
-    pub async fn open(
+    #[wasm_bindgen(unchecked_return_type = "Promise<Host>")]
+    pub fn open(
         name: String,
         storage: String,
         strict: bool,
         history_bytes: f64,
         history_ms: f64,
         salvage: bool,
-        send: Function,
-    ) -> Result<Host, JsValue> {
-        let wanted = match storage.as_str() {
-            "auto" => Wanted::Auto,
-            "opfs" => Wanted::Opfs,
-            "indexeddb" => Wanted::IndexedDb,
-            "memory" => Wanted::Memory,
-            _ => return Err(thrown(&Error::new(Code::Unsupported, "there is no such storage"))),
-        };
-        let storage =
-            Rc::new(WebStorage::open(&name, wanted).await.map_err(|error| thrown(&error))?);
-        let kind = storage.kind();
-        let durability = if strict { Durability::Strict } else { Durability::Relaxed };
-        let history = Retention { bytes: history_bytes as u64, ms: history_ms as u64 };
-        let options = Options { durability, history, salvage, ..Options::default() };
-        let opened = Db::open(WebEnv::new(storage.clone()), options).await;
-        let db = match opened {
-            Ok(db) => db,
-            Err(error) => {
-                // The error of opening says more than one of letting go after it would.
-                let _ = crate::storage::Storage::close(&*storage).await;
-                return Err(thrown(&error));
-            }
-        };
-        let post = Box::new(move |connection: u32, frame: Frame| {
-            let frame = message(frame);
-            // The worker's `send` only posts a message; where even that throws, the client
-            // notices that its worker is gone.
-            let _ = send.call2(&JsValue::NULL, &connection.into(), &frame);
-        });
-        let host = EngineHost::new(db, kind, post);
-        let inner = Inner { host, upkeep_runs: Cell::new(false), timer: RefCell::default() };
-        let host = Host { inner: Rc::new(inner) };
-        Inner::look_after(&host.inner);
-        Ok(host)
+        callbacks: Callbacks,
+    ) -> Promise {
+        promise(async move {
+            let wanted = match storage.as_str() {
+                "auto" => Wanted::Auto,
+                "opfs" => Wanted::Opfs,
+                "indexeddb" => Wanted::IndexedDb,
+                "memory" => Wanted::Memory,
+                _ => {
+                    return Err(thrown(&Error::new(Code::Unsupported, "there is no such storage")));
+                }
+            };
+            let opened = WebStorage::open(&name, wanted, &callbacks.open_indexeddb()).await;
+            let storage = Rc::new(opened.map_err(|error| thrown(&error))?);
+            let kind = storage.kind();
+            let durability = if strict { Durability::Strict } else { Durability::Relaxed };
+            let history = Retention { bytes: history_bytes as u64, ms: history_ms as u64 };
+            let options = Options { durability, history, salvage, ..Options::default() };
+            let opened = Db::open(WebEnv::new(storage.clone()), options).await;
+            let db = match opened {
+                Ok(db) => db,
+                Err(error) => {
+                    // The error of opening says more than one of letting go after it would.
+                    let _ = crate::storage::Storage::close(&*storage).await;
+                    return Err(thrown(&error));
+                }
+            };
+            let post = Box::new(move |connection: u32, frame: Frame| {
+                let frame = message(frame);
+                // The worker's `send` only posts a message; where even that throws, the client
+                // notices that its worker is gone.
+                let _ = callbacks.send(connection, &frame);
+            });
+            let host = EngineHost::new(db, kind, post);
+            let inner = Inner { host, upkeep_runs: Cell::new(false), timer: RefCell::default() };
+            let host = Host { inner: Rc::new(inner) };
+            Inner::look_after(&host.inner);
+            Ok(host.into())
+        })
     }
 
     /// The storage that was obtained: "opfs", "indexeddb" or "memory".
@@ -155,19 +167,27 @@ impl Host {
     }
 
     /// Flushes what was committed relaxed: the page is about to be hidden or frozen.
-    pub async fn flush(&self) {
+    #[wasm_bindgen(unchecked_return_type = "Promise<void>")]
+    pub fn flush(&self) -> Promise {
         let host = self.inner.host.clone();
-        host.db().flush_in_background().await;
+        promise(async move {
+            host.db().flush_in_background().await;
+            Ok(JsValue::UNDEFINED)
+        })
     }
 
     /// Flushes, and lets go of the storage.
     ///
     /// # Errors
     /// Those of the flush.
-    pub async fn close(&self) -> Result<(), JsValue> {
+    #[wasm_bindgen(unchecked_return_type = "Promise<void>")]
+    pub fn close(&self) -> Promise {
         let host = self.inner.host.clone();
         self.inner.timer.take();
-        host.db().close().await.map_err(|error| thrown(&error))
+        promise(async move {
+            let closed = host.db().close().await;
+            closed.map_err(|error| thrown(&error)).map(|()| JsValue::UNDEFINED)
+        })
     }
 }
 
@@ -224,6 +244,12 @@ fn message(Frame { bytes, attachments }: Frame) -> JsValue {
         parts.push(&external.into_buffer());
     }
     parts.into()
+}
+
+/// The promise of what a future comes to. Boxed, so that the way to a promise is compiled once.
+fn promise(future: impl Future<Output = Result<JsValue, JsValue>> + 'static) -> Promise {
+    let future: Pin<Box<dyn Future<Output = Result<JsValue, JsValue>>>> = Box::pin(future);
+    future_to_promise(future)
 }
 
 /// An error as `{ code, message }`.

@@ -3,9 +3,6 @@
 use crate::error::{Code, Error};
 use js_sys::Promise;
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
 use wasm_bindgen::prelude::*;
 
 /// The outcome of a call that may throw.
@@ -35,11 +32,6 @@ pub struct Exception {
 }
 
 impl Exception {
-    /// Whether the exception has one of these names.
-    pub fn is(&self, names: &[&str]) -> bool {
-        names.contains(&self.name.as_str())
-    }
-
     /// The error for an exception that nothing more is known about than what was being done:
     /// `QuotaExceeded` for a full storage, `Io` for the rest.
     pub fn while_doing(&self, what: &str) -> Error {
@@ -92,14 +84,4 @@ pub async fn sleep(delay_ms: i32) {
     });
     // The promise of a timer is never rejected.
     let _ = timer.await;
-}
-
-/// What `future` resolves to, or None where that takes longer than `limit_ms` milliseconds.
-pub async fn within<T>(limit_ms: i32, future: impl Future<Output = T>) -> Option<T> {
-    let (mut future, mut timer) = (pin!(future), pin!(sleep(limit_ms)));
-    poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => timer.as_mut().poll(context).map(|()| None),
-    })
-    .await
 }

@@ -4,6 +4,7 @@ use crate::error::{Code, Result};
 use crate::storage::{Durability, FileNo, MemoryStorage, Storage};
 use crate::wasm::indexeddb::IndexedDb;
 use crate::wasm::opfs::Opfs;
+use js_sys::Function;
 
 /// Where the files of a database are.
 pub enum WebStorage {
@@ -30,23 +31,23 @@ pub enum Wanted {
 
 impl WebStorage {
     /// Opens the files of the database `name`, which this value owns from then on.
+    /// `open_indexeddb` is what [`IndexedDb::open`] needs.
     ///
     /// # Errors
     /// Those of [`Opfs::open`] and [`IndexedDb::open`]. `Auto` turns to IndexedDB on
     /// `Unsupported` only: files that are busy, damaged or that fail are OPFS's all the same,
     /// and another storage would show an empty database in their place.
-    pub async fn open(name: &str, wanted: Wanted) -> Result<WebStorage> {
-        match wanted {
-            Wanted::Memory => Ok(WebStorage::Memory(MemoryStorage::new())),
-            Wanted::IndexedDb => IndexedDb::open(name).await.map(WebStorage::IndexedDb),
-            Wanted::Opfs => Opfs::open(name).await.map(WebStorage::Opfs),
-            Wanted::Auto => match Opfs::open(name).await {
-                Err(error) if error.code() == Code::Unsupported => {
-                    IndexedDb::open(name).await.map(WebStorage::IndexedDb)
-                }
-                outcome => outcome.map(WebStorage::Opfs),
-            },
+    pub async fn open(name: &str, wanted: Wanted, open_indexeddb: &Function) -> Result<WebStorage> {
+        if wanted == Wanted::Memory {
+            return Ok(WebStorage::Memory(MemoryStorage::new()));
         }
+        if wanted != Wanted::IndexedDb {
+            match Opfs::open(name).await {
+                Err(error) if error.code() == Code::Unsupported && wanted == Wanted::Auto => {}
+                outcome => return outcome.map(WebStorage::Opfs),
+            }
+        }
+        IndexedDb::open(name, open_indexeddb).await.map(WebStorage::IndexedDb)
     }
 
     /// The name of the storage, as options and status spell it.
@@ -59,13 +60,12 @@ impl WebStorage {
     }
 }
 
-/// The same call on whichever storage it is. IndexedDB's is boxed: what holds the future of a
-/// call should be as small as OPFS needs it.
+/// The same call on whichever storage it is.
 macro_rules! forward {
     ($self:ident, $storage:ident => $call:expr) => {
         match $self {
             WebStorage::Opfs($storage) => $call.await,
-            WebStorage::IndexedDb($storage) => Box::pin($call).await,
+            WebStorage::IndexedDb($storage) => $call.await,
             WebStorage::Memory($storage) => $call.await,
         }
     };
