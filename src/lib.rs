@@ -31,6 +31,7 @@ pub mod memtable;
 pub mod merge;
 #[cfg(test)]
 mod model;
+pub mod planted;
 pub mod ranges;
 pub mod reader;
 pub mod record;

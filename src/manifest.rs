@@ -24,6 +24,7 @@ use crate::blob::BlobMeta;
 use crate::error::{Code, Error, Result};
 use crate::hash::{self, xxh3_64};
 use crate::history::HistoryLog;
+use crate::planted::{Bug, planted};
 use crate::reader::Reader;
 use crate::sessions::Session;
 use crate::stamp::Stamp;
@@ -94,7 +95,8 @@ impl Manifest {
     /// The manifest to be changed and stored next. If storing it fails, it is dropped, and the
     /// next attempt starts from the current one again: so both go to the same slot.
     pub fn successor(&self) -> Manifest {
-        Manifest { generation: self.generation + 1, ..self.clone() }
+        let step = if planted(Bug::ManifestOverCurrent) { 2 } else { 1 };
+        Manifest { generation: self.generation + step, ..self.clone() }
     }
 
     /// Every file that the manifest names.
@@ -206,7 +208,11 @@ pub async fn load<S: Storage>(storage: &S) -> Result<Loaded> {
 /// Those of the storage. The slot may then hold anything: the old manifest, the new one or
 /// neither, while the other slot still holds the one before.
 pub async fn store<S: Storage>(storage: &S, manifest: &Manifest) -> Result<()> {
-    storage.write(slot_of(manifest.generation), 0, &manifest.encode()?, Durability::Strict).await
+    let durability = match planted(Bug::ManifestNotFlushed) {
+        true => Durability::Relaxed,
+        false => Durability::Strict,
+    };
+    storage.write(slot_of(manifest.generation), 0, &manifest.encode()?, durability).await
 }
 
 fn slot_of(generation: u64) -> FileNo {

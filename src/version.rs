@@ -2,6 +2,7 @@
 //! compaction makes the next one, and readers of this one are not disturbed.
 
 use crate::error::Result;
+use crate::planted::{Bug, planted};
 use crate::record::Found;
 use crate::stamp::Stamp;
 use crate::storage::Storage;
@@ -41,6 +42,7 @@ impl<S: Storage> Version<S> {
             if let Some(level) = levels.get_mut(number) {
                 let table = open.cloned().unwrap_or(table);
                 let before = |other: &Rc<Table<S>>| match number {
+                    0 if planted(Bug::Level0Reversed) => other.meta().newest < table.meta().newest,
                     0 => other.meta().newest > table.meta().newest,
                     _ => other.meta().smallest < table.meta().smallest,
                 };

@@ -1,5 +1,6 @@
 //! Which versions a compaction keeps, and which deleted ranges.
 
+use crate::planted::{Bug, planted};
 use crate::ranges::Ranges;
 use crate::record::{Op, Record, alive};
 use crate::snapshot::Snapshot;
@@ -45,10 +46,11 @@ impl<'a, S: Storage> Survivors<'a, S> {
     pub fn delete(&mut self, ranges: Ranges) -> Ranges {
         let mut kept = ranges.clone();
         kept.settle(self.retained.stamp, |start, end| {
-            self.deeper.iter().any(|level| {
-                let from = level.partition_point(|table| *table.meta().largest < *start);
-                level.get(from).is_some_and(|table| *table.meta().smallest < *end)
-            })
+            !planted(Bug::RangeDroppedEarly)
+                && self.deeper.iter().any(|level| {
+                    let from = level.partition_point(|table| *table.meta().largest < *start);
+                    level.get(from).is_some_and(|table| *table.meta().smallest < *end)
+                })
         });
         self.ranges = ranges;
         kept
@@ -81,7 +83,8 @@ impl<'a, S: Storage> Survivors<'a, S> {
             op => op,
         };
         self.settled = record.stamp <= self.retained.stamp;
-        if self.settled && op == Op::Delete && !self.lies_deeper() {
+        let hides = self.lies_deeper() && !planted(Bug::TombstoneDroppedEarly);
+        if self.settled && op == Op::Delete && !hides {
             return None;
         }
         Some(Record { op, ..record })
@@ -95,7 +98,11 @@ impl<'a, S: Storage> Survivors<'a, S> {
             self.passed += 1;
         }
         fragments.get(self.passed).is_some_and(|fragment| {
-            *fragment.start <= *key && stamp < fragment.newest(self.retained.stamp)
+            let at = match planted(Bug::RangeIgnoresSnapshot) {
+                true => Stamp::MAX,
+                false => self.retained.stamp,
+            };
+            *fragment.start <= *key && stamp < fragment.newest(at)
         })
     }
 

@@ -5,6 +5,7 @@ use crate::blob::{BlobFile, live};
 use crate::compaction::{self, Choice, Employer, Output};
 use crate::env::Env;
 use crate::error::Result;
+use crate::planted::{Bug, planted};
 use crate::snapshot::Snapshot;
 use crate::stamp::Stamp;
 use crate::storage::Storage;
@@ -51,7 +52,7 @@ impl<E: Env> Db<E> {
                 let compacted = self.compact().await.map(|_| ());
                 self.note(&compacted);
                 self.env.rest().await;
-                if compacted.is_err() {
+                if compacted.is_err() && !planted(Bug::UpkeepForEver) {
                     // What a write has left to be repaired comes first.
                     break;
                 }
@@ -156,7 +157,8 @@ impl<E: Env> Db<E> {
         } else {
             // At time 0 nothing has expired: an entry goes by the commit that logs its expiry,
             // which must find it to tell watchers, and leases see entries as of an earlier time.
-            let retained = Snapshot { stamp: oldest, time_ms: 0 };
+            let stamp = if planted(Bug::SnapshotIgnored) { self.visible.get() } else { oldest };
+            let retained = Snapshot { stamp, time_ms: 0 };
             let staff = Compacting(self);
             compaction::run(&self.env, budgets, &version, &choice, retained, blobs, &staff)
                 .await
@@ -172,6 +174,13 @@ impl<E: Env> Db<E> {
         let Output { tables: outputs, blobs } = outputs;
         let target = choice.target;
         let removed: Vec<u64> = choice.upper.iter().chain(&choice.lower).copied().collect();
+        if planted(Bug::FilesRemovedEarly) && !choice.is_move() {
+            let view = self.view();
+            let tables = view.version.levels().iter().flatten().map(|table| table.meta());
+            for table in tables.filter(|table| removed.contains(&table.id)) {
+                self.env.storage().remove(table.file).await?;
+            }
+        }
         self.edit(|manifest| {
             for level in &mut manifest.levels {
                 level.retain(|meta| !removed.contains(&meta.id));

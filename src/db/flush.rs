@@ -12,6 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::limits::Budgets;
 use crate::manifest::{self, Manifest};
 use crate::memtable::Memtable;
+use crate::planted::{Bug, planted};
 use crate::storage::Storage;
 use crate::table::{Table, TableMeta};
 use crate::wal::{LogRef, LogWriter};
@@ -100,7 +101,7 @@ impl<E: Env> Db<E> {
         }
         self.end_full_blob();
         let (file, len) = self.log_end();
-        if self.durable.get() < self.visible.get() {
+        if self.durable.get() < self.visible.get() && !planted(Bug::RotationWithoutFlush) {
             if let Err(error) = self.env.storage().sync(file).await {
                 self.poison(&error, true);
                 return Err(error);
@@ -184,7 +185,12 @@ impl<E: Env> Db<E> {
         if table.as_ref().is_err_and(is_full) && self.free_history().await? {
             table = self.write_table(frozen).await;
         }
-        let table = table?;
+        let table = table?.filter(|_| !(is_repair && planted(Bug::RepairWithoutTable)));
+        if planted(Bug::MemtableDroppedEarly) {
+            let view = self.view();
+            let (active, version) = (view.active.clone(), view.version.clone());
+            self.replace_view(View { active, frozen: None, version });
+        }
         let logs = match self.logs_from(current).await {
             Ok(logs) => logs,
             Err(error) => {
@@ -256,7 +262,10 @@ impl<E: Env> Db<E> {
         change(&mut manifest);
         manifest.next_id = self.next_id.get();
         manifest.oldest_retained = self.retained();
-        manifest.sessions = self.sessions.through(manifest.flushed, self.now_ms());
+        manifest.sessions = match planted(Bug::OutcomesNotCarried) {
+            true => Vec::new(),
+            false => self.sessions.through(manifest.flushed, self.now_ms()),
+        };
         manifest.forgotten = self.sessions.forgotten();
         self.tables.blobs.describe(&mut manifest.blobs);
         live::drop_dead(&mut manifest);
@@ -322,7 +331,9 @@ impl<E: Env> Employer for Flushing<'_, E> {
 /// later was lost, not never there.
 pub(super) async fn new_log<E: Env>(env: &E, id: u64) -> Result<LogRef> {
     let file = env.storage().create().await?;
-    env.storage().sync(file).await?;
+    if !planted(Bug::NewLogNotFlushed) {
+        env.storage().sync(file).await?;
+    }
     let mut salt = [0; 8];
     env.fill_random(&mut salt);
     Ok(LogRef { id, file, salt })

@@ -6,6 +6,7 @@ use crate::blob::{Append, BlobFile, BlobMeta, Large, Pieces, Pointer, Value};
 use crate::commit::{Staged, StagedOp, StagedValue};
 use crate::env::Env;
 use crate::error::{Code, Result};
+use crate::planted::{Bug, planted};
 use crate::record::Op;
 use crate::storage::Storage;
 use crate::value;
@@ -80,7 +81,9 @@ impl<E: Env> Db<E> {
             return Ok(active);
         }
         let file = self.env.storage().create().await?;
-        self.env.storage().sync(file).await?;
+        if !planted(Bug::BlobFileNotFlushed) {
+            self.env.storage().sync(file).await?;
+        }
         let mut salt = [0; 8];
         self.env.fill_random(&mut salt);
         let (id, salt) = (self.new_id(), u64::from_le_bytes(salt));
@@ -110,7 +113,9 @@ impl<E: Env> Db<E> {
     /// Flushes the large values that the group of the log taken just now points at.
     pub(super) async fn flush_large(&self) -> Result<()> {
         for file in self.tables.blobs.take_unflushed() {
-            self.env.storage().sync(file).await?;
+            if !planted(Bug::LargeNotFlushed) {
+                self.env.storage().sync(file).await?;
+            }
         }
         Ok(())
     }

@@ -29,6 +29,7 @@ use crate::history::{HistoryLog, Reader, Retention};
 use crate::limits::Budgets;
 use crate::manifest::Manifest;
 use crate::memtable::Memtable;
+use crate::planted::{Bug, planted};
 use crate::sessions::Sessions;
 use crate::signal::Turnstile;
 use crate::snapshot::{Snapshot, Snapshots};
@@ -322,7 +323,7 @@ impl<E: Env> Db<E> {
         });
         // An expiry may be among what is undone.
         self.next_expiry_ms.set(0);
-        self.poisoned.set(true);
+        self.poisoned.set(!planted(Bug::PoisonIgnored));
         self.repair_due.set(true);
         *self.failure.borrow_mut() = Some(error.clone());
     }

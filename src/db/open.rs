@@ -13,6 +13,7 @@ use crate::error::{Code, Error, Result};
 use crate::history::{self, HistoryLog};
 use crate::manifest::{self, Loaded, Manifest};
 use crate::memtable::{Memtable, OwnedOp};
+use crate::planted::{Bug, planted};
 use crate::sessions::{ClientId, Sessions};
 use crate::snapshot::Snapshots;
 use crate::stamp::Stamp;
@@ -97,7 +98,12 @@ impl<E: Env> Db<E> {
         manifest.forget(&gone);
         let mut unused = gone.iter().map(|gone| gone.log.file).collect();
         let log = renew_logs(&env, &mut manifest, &recovered, &mut unused).await?;
+        let epoch = manifest.epoch;
+        if planted(Bug::EpochNotStored) {
+            manifest.epoch = replay.last.epoch;
+        }
         manifest::store(&*storage, &manifest).await?;
+        manifest.epoch = epoch;
         for file in unused {
             storage.remove(file).await?;
         }
@@ -193,7 +199,9 @@ impl Replay {
         if let Some(sender) = sender {
             let client = self.client(log.id, sender.client)?;
             self.sessions.acknowledge(&client, sender.acked_through);
-            self.sessions.record(&client, sender.sequence, stamp, verdict, time_ms);
+            if !planted(Bug::OutcomesNotReplayed) {
+                self.sessions.record(&client, sender.sequence, stamp, verdict, time_ms);
+            }
         }
         match self.logs.last_mut().filter(|held| held.log.id == log.id) {
             Some(held) => {
@@ -226,12 +234,18 @@ impl Replay {
                     }
                     OwnedOp::Set { value: Bytes::copy(value), expires_at, in_blob }
                 }
+                LoggedOp::Expire if planted(Bug::ExpiryNotFinal) => continue,
                 LoggedOp::Delete | LoggedOp::Expire => OwnedOp::Delete,
+                LoggedOp::DeleteRange { .. } if planted(Bug::RangeNotReplayed) => continue,
                 LoggedOp::DeleteRange { end } => {
                     self.memtable.delete_range(&key, &Rc::from(end), stamp, stamp);
                     continue;
                 }
             };
+            if planted(Bug::ExpiryIndexNotReplayed) {
+                self.memtable.insert(key, stamp, op, stamp);
+                continue;
+            }
             insert(&self.memtable, key, stamp, op, stamp);
         }
         self.last = self.last.max(stamp);
@@ -272,7 +286,9 @@ async fn renew_logs<E: Env>(
     let mut logs = Vec::new();
     for (log, found) in manifest.logs.drain(..).zip(recovered) {
         if found.end > HEADER_BYTES as u64 {
-            storage.sync(log.file).await?;
+            if !planted(Bug::ReplayedLogNotFlushed) {
+                storage.sync(log.file).await?;
+            }
             previous = Some(Previous { id: log.id, len: found.end });
             logs.push(log);
         } else {

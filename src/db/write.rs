@@ -13,6 +13,7 @@ use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::expiry;
 use crate::memtable::{Memtable, OwnedOp};
+use crate::planted::{Bug, planted};
 use crate::record::{Found, alive};
 use crate::sessions::{Origin, Verdict};
 use crate::stamp::Stamp;
@@ -74,7 +75,8 @@ impl<E: Env> Db<E> {
         }
         let through = self.assigned.get();
         drop(turn);
-        if let Err(error) = self.settle(generation, through, strict).await {
+        let settled = self.settle(generation, through, strict).await;
+        if let Err(error) = settled.or_else(acknowledged_all_the_same) {
             let published = self.published_in(generation);
             for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
                 match outcome {
@@ -227,7 +229,10 @@ impl<E: Env> Db<E> {
         let view = self.view();
         let observed = self.observer.borrow().is_some();
         let mut changes = Vec::with_capacity(if observed { staged.len() } else { 0 });
-        let oldest = self.retained();
+        let oldest = match planted(Bug::SnapshotIgnoredInMemory) {
+            true => self.visible.get(),
+            false => self.retained(),
+        };
         for Staged { key, op } in staged {
             let key: Rc<[u8]> = Rc::from(&**key);
             let (owned, change) = match op {
@@ -301,7 +306,8 @@ impl<E: Env> Db<E> {
                 let published = through <= self.published_in(generation);
                 return if published && !strict { Ok(()) } else { Err(error) };
             }
-            if through <= self.visible.get() && !(strict && self.durable.get() < through) {
+            let flushed = !strict || self.durable.get() >= through || planted(Bug::FlushNotAwaited);
+            if through <= self.visible.get() && flushed {
                 return Ok(());
             }
             let _turn = self.appending.enter().await;
@@ -320,9 +326,13 @@ impl<E: Env> Db<E> {
         }
         let through = self.assigned.get();
         let strict = self.strict_through.get() > self.durable.get();
-        let durability = if strict { Durability::Strict } else { Durability::Relaxed };
+        let flushes = strict && !planted(Bug::DroppedFlush);
+        let durability = if flushes { Durability::Strict } else { Durability::Relaxed };
         let group = self.log.borrow_mut().take_group();
         let (file, len) = self.log_end();
+        if planted(Bug::PublishedBeforeAppend) {
+            self.publish(through, strict);
+        }
         let in_doubt = InDoubt { db: self };
         let written = self.write_group(group, durability).await;
         std::mem::forget(in_doubt);
@@ -343,7 +353,12 @@ impl<E: Env> Db<E> {
         self.flush_large().await?;
         match group {
             Some(group) => {
-                storage.write(group.file, group.offset, &group.bytes, durability).await?;
+                let written =
+                    storage.write(group.file, group.offset, &group.bytes, durability).await;
+                written.or_else(|error| match planted(Bug::ShortWriteAccepted) {
+                    true => Ok(()),
+                    false => Err(error),
+                })?;
                 self.log.borrow_mut().written(group, durability);
             }
             None => {
@@ -369,6 +384,9 @@ impl<E: Env> Db<E> {
         }
         self.counters.commits.set(self.counters.commits.get() + self.unpublished.take());
         let mut events = self.unpublished_events.take();
+        if planted(Bug::EventLost) && events.len() > 1 {
+            events.pop();
+        }
         let later = events.partition_point(|event| event.stamp <= through);
         *self.unpublished_events.borrow_mut() = events.split_off(later);
         let observer = self.observer.borrow().clone();
@@ -392,6 +410,11 @@ impl<E: Env> Db<E> {
 /// Whether an answer rests on a record of the log, or did when it was first given.
 fn is_logged(answer: &Result<Outcome>) -> bool {
     answer.as_ref().err().is_none_or(|error| error.code() == Code::TypeMismatch)
+}
+
+/// The bug of that name.
+fn acknowledged_all_the_same(error: Error) -> Result<()> {
+    if planted(Bug::FailedGroupAcknowledged) { Ok(()) } else { Err(error) }
 }
 
 /// Puts a version into a memtable, and its row of the expiry index where it expires.
@@ -420,7 +443,8 @@ impl<E: Env> Present for Db<E> {
     }
 
     async fn latest_stamp(&self, key: &[u8]) -> Result<Option<Stamp>> {
-        Ok(match self.find(key, Stamp::MAX).await? {
+        let newest = if planted(Bug::CheckOnVisible) { self.visible.get() } else { Stamp::MAX };
+        Ok(match self.find(key, newest).await? {
             Some(Found::Set { stamp, expires_at, .. }) if alive(expires_at, self.now_ms()) => {
                 Some(stamp)
             }

@@ -10,6 +10,7 @@ use crate::expiry::USER_KEYS_START;
 use crate::external::External;
 use crate::host::subscription::Subscription;
 use crate::limits;
+use crate::planted::{Bug, planted};
 use crate::record::{Op, Record};
 use crate::sessions::Origin;
 use crate::signal::join_all;
@@ -214,8 +215,10 @@ impl<E: Env> Requests<'_, E> {
         }
         let now_ms = db.now_ms();
         let snapshot = match list.lease {
-            Some(lease) => db.snapshots().renew(owner, lease, now_ms)?,
-            None => db.snapshot(),
+            Some(lease) if !planted(Bug::PagesOfDifferentSnapshots) => {
+                db.snapshots().renew(owner, lease, now_ms)?
+            }
+            _ => db.snapshot(),
         };
         let start = list.start.0.max(&[USER_KEYS_START]);
         let range = Range { start, end: &list.end, reverse: list.reverse };
@@ -350,7 +353,8 @@ impl<E: Env> Requests<'_, E> {
         };
         match caught_up {
             Ok(true) => {
-                subscription.catch_up(None, db.visible());
+                let gap = planted(Bug::CatchUpGap);
+                subscription.catch_up(None, if gap { db.assigned() } else { db.visible() });
                 self.reply(sequence, Ok(subscription.begun()));
             }
             Ok(false) => self.reply(sequence, Ok(Response::Done)),

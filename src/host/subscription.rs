@@ -3,6 +3,7 @@
 use super::outbox::Outbox;
 use crate::db::{ChangeKind, ChangeRecord, CommitEvent};
 use crate::history::Reader;
+use crate::planted::{Bug, planted};
 use crate::stamp::Stamp;
 use crate::wire::{Blob, Change, Entry, Event, Response, Value};
 use std::cell::{Cell, RefCell};
@@ -75,6 +76,7 @@ impl Subscription {
     /// Puts what the subscriber wants to hear of a commit into its outbox.
     pub(super) fn offer(&self, event: &Rc<CommitEvent>, outbox: &mut Outbox) {
         match &mut *self.held.borrow_mut() {
+            Some(_) if planted(Bug::HeldEventsLost) => {}
             Some(held) => held.push(event.clone()),
             // It will read of this one.
             None if self.reader.borrow().is_some() => {}

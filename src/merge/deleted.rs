@@ -6,6 +6,7 @@
 
 use crate::error::Result;
 use crate::memtable::Memtable;
+use crate::planted::{Bug, planted};
 use crate::ranges::Cover;
 use crate::stamp::Stamp;
 use crate::storage::Storage;
@@ -85,7 +86,8 @@ impl<S: Storage> Deleted<S> {
     }
 
     fn look_up(&mut self, key: &[u8]) -> Result<()> {
-        let (at, reverse) = (self.at, self.reverse);
+        let at = if planted(Bug::RangeNotCutAtSnapshot) { Stamp::MAX } else { self.at };
+        let reverse = self.reverse;
         self.sources.retain(|source| !source.is_passed(key, reverse));
         (self.stamp, self.reach) = (Stamp::ZERO, None);
         let mut nearest: Edge = None;

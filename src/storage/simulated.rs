@@ -117,6 +117,25 @@ impl SimulatedStorage {
         SimulatedStorage::with_files(survivors.collect(), Rng::new(rng.next()))
     }
 
+    /// How many things a power cut at this moment may have kept or dropped: writes, cuts,
+    /// creations and removals since the last sync of their file.
+    pub fn choices(&self) -> u32 {
+        self.disk.state.borrow().files.values().map(File::choices).sum()
+    }
+
+    /// The disk after a power cut that kept those of the [`SimulatedStorage::choices`] whose bit
+    /// is set, whole, and dropped the others.
+    #[must_use]
+    pub fn crash_keeping(&self, mut kept: u64) -> SimulatedStorage {
+        let state = self.disk.state.borrow();
+        let survivors = state.files.iter().filter_map(|(number, file)| {
+            let after = file.after_choices(kept);
+            kept >>= file.choices();
+            after.map(|file| (*number, file))
+        });
+        SimulatedStorage::with_files(survivors.collect(), Rng::new(kept))
+    }
+
     /// The disk after the process ended in whatever way: all that was written is there, though
     /// it is no more durable than before, but for what a failed sync gave up.
     #[must_use]

@@ -13,6 +13,7 @@
 //! (Putze, Sanders, Singler: "Cache-, Hash- and Space-Efficient Bloom Filters", 2007.)
 
 use crate::hash::xxh3_64;
+use crate::planted::{Bug, planted};
 
 const LINE_BYTES: usize = 64;
 const LINE_BITS: usize = 512;
@@ -45,6 +46,9 @@ pub fn build(out: &mut Vec<u8>, hashes: &[u64], bits_per_key: usize) {
 
 /// Whether a key may be in the table; false is certain. Bytes that are no filter exclude nothing.
 pub fn may_contain(filter: &[u8], hash: u64) -> bool {
+    if planted(Bug::FilterFalseNegative) && hash.is_multiple_of(16) {
+        return false;
+    }
     let Some((&probes, lines)) = filter.split_last() else { return true };
     let (lines, _) = lines.as_chunks::<LINE_BYTES>();
     let Some(line) = lines.get(line_of(hash, lines.len())) else { return true };

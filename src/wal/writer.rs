@@ -8,6 +8,7 @@
 use super::payload::{self, Client};
 use super::{CHECKED_FROM, HEADER_BYTES, Head, LogRef, Previous, RECORD_BYTES};
 use crate::error::{Code, Error, Result};
+use crate::planted::{Bug, planted};
 use crate::sessions::ClientId;
 use crate::storage::{Durability, FileNo};
 use core::mem;
@@ -177,13 +178,12 @@ impl LogWriter {
     /// Fills in what is only known when a group is written: the durable length, and with it and
     /// the offset the checksum.
     fn seal(&self, mut records: &mut [u8], mut offset: u64) {
+        let overstated = planted(Bug::DurableOverstated);
+        let durable = if overstated { self.written } else { self.durable };
         while let Some(head) = Head::parse(records)
             && let Some((record, rest)) = records.split_at_mut_checked(RECORD_BYTES + head.length)
         {
-            put(
-                record.get_mut(CHECKED_FROM + 4..).unwrap_or_default(),
-                &self.durable.to_le_bytes(),
-            );
+            put(record.get_mut(CHECKED_FROM + 4..).unwrap_or_default(), &durable.to_le_bytes());
             let checked = record.get(CHECKED_FROM..).unwrap_or_default();
             let checksum = self.log.checksum(offset, checked);
             put(record.get_mut(4..).unwrap_or_default(), &checksum.to_le_bytes());

@@ -140,6 +140,24 @@ impl File {
         }
     }
 
+    /// What a crash may have kept or dropped: whether it exists, and each change since the sync.
+    pub fn choices(&self) -> u32 {
+        u32::from(self.exists != self.durable_exists) + self.pending.len() as u32
+    }
+
+    /// The file after a crash that kept the choices whose bits are set. None where it is gone.
+    pub fn after_choices(&self, kept: u64) -> Option<File> {
+        let unsettled = u32::from(self.exists != self.durable_exists);
+        let exists = if unsettled == 1 && kept & 1 == 0 { !self.exists } else { self.exists };
+        let mut bytes = self.durable.clone();
+        for (bit, change) in (unsettled..).zip(&self.pending) {
+            if kept >> bit & 1 == 1 {
+                change.apply(&mut bytes);
+            }
+        }
+        exists.then(|| File { bytes: bytes.clone(), durable: bytes, ..File::permanent() })
+    }
+
     /// The file after a crash: the durable bytes, and of the changes since any part, in any
     /// state. None where it is gone.
     pub fn after_crash(&self, rng: &Rng) -> Option<File> {

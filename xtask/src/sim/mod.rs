@@ -6,14 +6,24 @@
 
 #![allow(clippy::indexing_slicing, reason = "a simulation that breaks may panic")]
 
+mod additions;
+mod changes;
+mod clients;
+mod exhaustive;
+mod metamorphic;
 mod model;
 mod oracle;
+mod pages;
 mod plan;
+mod planted;
+mod reads;
 mod reopen;
 mod report;
 mod run;
-#[cfg(test)]
+mod scenarios;
 mod seeds;
+mod sent;
+mod subscriptions;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -26,14 +36,29 @@ use std::hash::{BuildHasher, RandomState};
 use std::process::ExitCode;
 use std::time::Instant;
 
-pub const USAGE: &str = "sim [--seed S] [--runs N]
+pub const USAGE: &str =
+    "sim [--seed S] [--runs N] [--planted | --exhaustive | --metamorphic | --listed]
     --seed S     the first seed; without it a fresh one, which is printed
-    --runs N     how many seeds from there on (1000)";
+    --runs N     how many seeds from there on (1000)
+    --planted    for each planted bug: after how many runs it is found, and by which check
+    --exhaustive     short scenarios: every crash point, every subset of what was not synced
+    --metamorphic    the same operations under many configurations must give the same answers
+    --listed         the seeds that failed once";
 
 /// What the command line asks for.
 struct Options {
     seed: u64,
     runs: u64,
+    mode: Mode,
+}
+
+#[derive(Clone, Copy)]
+enum Mode {
+    Runs,
+    Planted,
+    Exhaustive,
+    Metamorphic,
+    Listed,
 }
 
 /// Threads to split seeds over; each run is single-threaded.
@@ -48,9 +73,15 @@ pub fn main(arguments: &[&str]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let Options { seed, runs } = options;
-    println!("seeds {seed} to {}", seed.wrapping_add(runs - 1));
+    let Options { seed, runs, mode } = options;
     quiet();
+    match mode {
+        Mode::Exhaustive => return exhaustive::main(),
+        Mode::Planted => return planted::main(seed, runs),
+        Mode::Metamorphic => return metamorphic::main(seed, runs),
+        Mode::Listed => return run_listed(),
+        Mode::Runs => println!("seeds {seed} to {}", seed.wrapping_add(runs - 1)),
+    }
     #[allow(clippy::disallowed_methods, reason = "it says how long the runs took")]
     let start = Instant::now();
     let (counts, failed) = run_all(seed, runs);
@@ -67,7 +98,7 @@ pub fn main(arguments: &[&str]) -> ExitCode {
 }
 
 fn parse(arguments: &[&str]) -> Result<Options, String> {
-    let mut options = Options { seed: fresh_seed(), runs: 1_000 };
+    let mut options = Options { seed: fresh_seed(), runs: 1_000, mode: Mode::Runs };
     let mut rest = arguments.iter();
     while let Some(name) = rest.next() {
         let mut number = || {
@@ -76,6 +107,10 @@ fn parse(arguments: &[&str]) -> Result<Options, String> {
         };
         match *name {
             "--seed" => options.seed = number()?,
+            "--planted" => options.mode = Mode::Planted,
+            "--exhaustive" => options.mode = Mode::Exhaustive,
+            "--listed" => options.mode = Mode::Listed,
+            "--metamorphic" => options.mode = Mode::Metamorphic,
             "--runs" => options.runs = number()?.max(1),
             other => return Err(format!("no option {other:?}")),
         }
@@ -120,6 +155,21 @@ fn run_all(seed: u64, runs: u64) -> (Counts, Vec<Failed>) {
         failed.sort_unstable();
         (counts, failed)
     })
+}
+
+/// Runs the seeds that failed once, as they were then and as they are now.
+fn run_listed() -> ExitCode {
+    let mut failed = false;
+    for (seed, drawn, found) in seeds::SEEDS {
+        for plan in [Plan::drawn(seed, drawn), Plan::of(seed)] {
+            if let Some(failure) = run::run(&plan, false).failure {
+                println!("{seed}: {found}: {}: {}", failure.check, failure.detail);
+                failed = true;
+            }
+        }
+    }
+    println!("{} seeds, each as it was and as it is", seeds::SEEDS.len());
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// Shrinks the first failure and prints it, step by step.

@@ -1,5 +1,6 @@
 //! What the database must hold: every version of every key, by versionstamp.
 
+use kvass::snapshot::Snapshot;
 use kvass::stamp::Stamp;
 use std::collections::BTreeMap;
 
@@ -17,6 +18,20 @@ pub struct Entry {
 
 /// An entry that was found.
 pub type Row = (Key, Stamp, Vec<u8>);
+
+/// What a read saw: the commits through one, at a time between two.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    pub stamp: Stamp,
+    pub from_ms: u64,
+    pub to_ms: u64,
+}
+
+impl From<Snapshot> for Seen {
+    fn from(Snapshot { stamp, time_ms }: Snapshot) -> Seen {
+        Seen { stamp, from_ms: time_ms, to_ms: time_ms }
+    }
+}
 
 #[derive(Clone, Debug, Default)]
 pub struct Model {
@@ -50,6 +65,23 @@ impl Model {
         versions.push((stamp, entry));
     }
 
+    /// Deletes all keys of a range.
+    pub fn delete_range(&mut self, start: &[u8], end: &[u8], stamp: Stamp) {
+        let keys = self.versions.keys().filter(|key| (start..end).contains(&key.as_slice()));
+        for key in keys.cloned().collect::<Vec<_>>() {
+            self.write(&key, stamp, None);
+        }
+    }
+
+    /// The least and the greatest number of entries that a read may have seen in a range.
+    pub fn count(&self, start: &[u8], end: &[u8], seen: Seen) -> (u64, u64) {
+        let keys = self.versions.keys().filter(|key| (start..end).contains(&key.as_slice()));
+        keys.fold((0, 0), |(least, most), key| {
+            let presence = self.presence(self.at(key, seen.stamp), seen.from_ms, seen.to_ms);
+            (least + u64::from(!presence.can_be_absent), most + u64::from(presence.can_be_there))
+        })
+    }
+
     /// Takes back every commit after this one.
     pub fn cut(&mut self, stamp: Stamp) {
         for versions in self.versions.values_mut() {
@@ -73,16 +105,16 @@ impl Model {
         }
     }
 
-    /// Whether a read at a snapshot may find this.
+    /// Whether a read may have found this.
     pub fn check(
         &self,
         key: &[u8],
-        stamp: Stamp,
-        time_ms: u64,
+        seen: Seen,
         found: Option<(Stamp, &[u8])>,
     ) -> Result<(), String> {
+        let Seen { stamp, from_ms, to_ms } = seen;
         let entry = self.at(key, stamp);
-        let presence = self.presence(entry, time_ms, time_ms);
+        let presence = self.presence(entry, from_ms, to_ms);
         let right = match (found, entry) {
             (None, _) => presence.can_be_absent,
             (Some(_), None) => false,
@@ -96,6 +128,6 @@ impl Model {
         let found = found.map(|(stamp, value)| format!("{} bytes of {stamp}", value.len()));
         let wanted = entry.map(|it| (it.stamp.to_string(), it.value.len(), it.expires));
         let key = String::from_utf8_lossy(key);
-        Err(format!("{key:?} at {stamp}, {time_ms} ms: found {found:?} instead of {wanted:?}"))
+        Err(format!("{key:?} at {stamp}, {from_ms} ms: found {found:?} instead of {wanted:?}"))
     }
 }

@@ -2,10 +2,11 @@
 
 use super::model::{Entry, Key, Model};
 use kvass::commit::Outcome;
-use kvass::db::{ChangeKind, CommitEvent};
+use kvass::db::{ChangeKind, ChangeRecord, CommitEvent};
 use kvass::error::{Code, Error};
 use kvass::stamp::Stamp;
 use kvass::value::{self, Arithmetic};
+use std::collections::BTreeMap;
 
 /// Why a run failed: which check, and what it saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,41 @@ pub enum Sent {
     Set { key: Key, value: Vec<u8>, live_ms: Option<u64> },
     Delete { key: Key },
     Sum { key: Key, value: Vec<u8> },
+    DeleteRange { key: Key, end: Key },
+}
+
+impl Sent {
+    /// Where it begins.
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Sent::Set { key, .. }
+            | Sent::Delete { key }
+            | Sent::Sum { key, .. }
+            | Sent::DeleteRange { key, .. } => key,
+        }
+    }
+
+    /// Whether it deletes, by its range, all that an earlier mutation of the commit did.
+    fn undoes(&self, earlier: &Sent) -> bool {
+        match (self, earlier) {
+            (_, Sent::DeleteRange { .. }) => false,
+            (Sent::DeleteRange { key, end }, other) => {
+                **key <= *other.key() && *other.key() < **end
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether this is what was told of it: that a key, from then on, holds `value`.
+    fn is_told(&self, told: &ChangeRecord, value: Option<&[u8]>) -> bool {
+        let right = match (self, &told.change) {
+            (Sent::DeleteRange { end, .. }, ChangeKind::DeleteRange(past)) => **past == **end,
+            (Sent::DeleteRange { .. }, _) | (_, ChangeKind::DeleteRange(_)) => false,
+            (_, ChangeKind::Set(told)) => value == Some(&told.to_vec()),
+            (_, ChangeKind::Delete | ChangeKind::Expire) => value.is_none(),
+        };
+        right && *told.key == *self.key()
+    }
 }
 
 /// What is known of a commit that was handed in.
@@ -44,12 +80,17 @@ pub enum Fate {
 #[derive(Clone, Debug)]
 pub struct Submission {
     pub number: u64,
+    /// Commits of one line keep their order; frames of different pages are in different ones.
+    pub line: u64,
     pub strict: bool,
     pub checks: Vec<(Key, Option<Stamp>)>,
     pub mutations: Vec<Sent>,
     /// Engine time when it was handed in.
     pub since_ms: u64,
     pub fate: Fate,
+    /// It was refused by a fault, its client never heard of that and sent it again, after a later
+    /// one had been applied.
+    pub late: bool,
 }
 
 /// A commit that was published.
@@ -76,13 +117,15 @@ pub fn marker_of(key: &[u8], value: &[u8]) -> Option<u64> {
     (key == marker_key(number)).then_some(number)
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Oracle {
     pub model: Model,
     /// In the order of their stamps.
     pub history: Vec<Published>,
     /// By number, from 1 on.
     pub submissions: Vec<Submission>,
+    /// What observers heard.
+    pub heard: BTreeMap<Stamp, CommitEvent>,
     /// All commits up to here survive a power cut.
     pub durable: Stamp,
     /// The last commit that was acknowledged.
@@ -105,7 +148,17 @@ impl Oracle {
 
     /// The highest number that was published.
     pub fn last_number(&self) -> u64 {
-        self.history.iter().rev().find_map(|published| published.number).unwrap_or(0)
+        self.history.iter().filter_map(|published| published.number).max().unwrap_or(0)
+    }
+
+    /// The highest number in a line that was published.
+    pub fn last_in(&self, line: u64) -> u64 {
+        let numbers = self.history.iter().filter_map(|published| published.number);
+        numbers.filter(|number| self.line_of(*number) == Some(line)).max().unwrap_or(0)
+    }
+
+    fn line_of(&self, number: u64) -> Option<u64> {
+        self.submissions.get(number.checked_sub(1)? as usize).map(|it| it.line)
     }
 
     /// A commit is told to observers.
@@ -124,15 +177,17 @@ impl Oracle {
             None => self.expiry_event(event, now_ms)?,
         }
         self.history.push(Published { stamp: event.stamp, number });
+        self.heard.insert(event.stamp, event.clone());
         Ok(())
     }
 
     fn user_event(&mut self, event: &CommitEvent, number: u64, now_ms: u64) -> Verdict {
-        let last = self.last_number();
         let Some(submission) = self.submission(number).cloned() else {
             return fail("events", format!("commit {number} was never handed in"));
         };
-        if number <= last {
+        let last = self.last_in(submission.line);
+        let again = self.history.iter().any(|it| it.number == Some(number));
+        if again || number <= last && !submission.late {
             return fail("commits keep their order", format!("commit {number} after {last}"));
         }
         if submission.fate == Fate::Failed {
@@ -143,19 +198,21 @@ impl Oracle {
             return fail("checks hold", detail);
         }
         let mut told = event.changes.iter();
-        for mutation in &submission.mutations {
-            let change = told.next();
+        for (place, mutation) in (1..).zip(&submission.mutations) {
+            let later = submission.mutations.iter().skip(place);
+            let undone = later.into_iter().any(|later| later.undoes(mutation));
+            let change = if undone { None } else { told.next() };
             let found = change.and_then(|change| match &change.change {
                 ChangeKind::Set(value) => Some(value.to_vec()),
                 _ => None,
             });
-            let written =
-                self.apply(mutation, event.stamp, submission.since_ms, now_ms, found.as_deref());
-            let Ok((key, value)) = written else {
+            let (stamp, since_ms) = (event.stamp, submission.since_ms);
+            let written = self.apply(mutation, stamp, since_ms, now_ms, found.as_deref());
+            let Ok(value) = written else {
                 return fail("sums add up", format!("commit {number} in event {}", event.stamp));
             };
-            let same = change.is_some_and(|change| *change.key == *key) && found == value;
-            if !same {
+            let told = |change| mutation.is_told(change, value.as_deref());
+            if !undone && !change.is_some_and(told) {
                 let detail = format!("commit {number}: {mutation:?} is told as {change:?}");
                 return fail("events tell what was written", detail);
             }
@@ -166,8 +223,8 @@ impl Oracle {
         }
     }
 
-    /// Applies a mutation; returns the key and what it holds now. Where there are two values it
-    /// may hold, `found` decides.
+    /// Applies a mutation; returns what its key holds now. Where there are two values it may hold,
+    /// `found` decides.
     pub fn apply(
         &mut self,
         mutation: &Sent,
@@ -175,10 +232,14 @@ impl Oracle {
         since_ms: u64,
         now_ms: u64,
         found: Option<&[u8]>,
-    ) -> Result<(Key, Option<Vec<u8>>), ()> {
+    ) -> Result<Option<Vec<u8>>, ()> {
         let (key, value, live_ms) = match mutation {
             Sent::Set { key, value, live_ms } => (key, Some(value.clone()), *live_ms),
             Sent::Delete { key } => (key, None, None),
+            Sent::DeleteRange { key, end } => {
+                self.model.delete_range(key, end, stamp);
+                return Ok(None);
+            }
             Sent::Sum { key, value } => {
                 let sums = self.sums(key, value, since_ms, now_ms);
                 let fitting = sums.iter().find(|sum| found == Some(sum)).or(sums.first());
@@ -188,7 +249,7 @@ impl Oracle {
         let expires = live_ms.map(|live| ((since_ms + live).max(1), (now_ms + live).max(1)));
         let entry = value.clone().map(|value| Entry { stamp, value, expires });
         self.model.write(key, stamp, entry);
-        Ok((key.clone(), value))
+        Ok(value)
     }
 
     /// What adding to a key may come to.
@@ -261,8 +322,8 @@ impl Oracle {
                 }
             }
             Ok(Outcome::CheckFailed(place)) => {
-                let before = self.before(number);
-                match self.can_fail(&submission, *place as usize, before, now_ms) {
+                let fails = |before| self.can_fail(&submission, *place as usize, before, now_ms);
+                match self.moments(&submission).into_iter().any(fails) {
                     true if published.is_none() => Ok(()),
                     _ => fail(
                         "only a broken check fails",
@@ -308,9 +369,20 @@ impl Oracle {
         }
     }
 
-    /// The last commit published before the one with this number.
-    fn before(&self, number: u64) -> Stamp {
-        let earlier = |it: &&Published| it.number.is_none_or(|other| other < number);
-        self.history.iter().take_while(earlier).last().map_or(Stamp::ZERO, |it| it.stamp)
+    /// The commits behind any of which this one, which was not published, may have been decided:
+    /// the last before it in its line, or what is no part of that since. One that came late may
+    /// come behind any.
+    fn moments(&self, submission: &Submission) -> Vec<Stamp> {
+        let mut moments = vec![Stamp::ZERO];
+        for it in &self.history {
+            let in_line = |other: &u64| self.line_of(*other) == Some(submission.line);
+            match it.number.filter(in_line) {
+                Some(other) if !submission.late && other > submission.number => break,
+                Some(_) if !submission.late => moments.clear(),
+                _ => {}
+            }
+            moments.push(it.stamp);
+        }
+        moments
     }
 }

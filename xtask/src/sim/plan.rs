@@ -1,7 +1,9 @@
 //! What a run does, drawn from its seed before it begins: a list of steps, so that a run that
 //! fails can be shrunk by leaving steps out.
 
+use super::additions;
 use kvass::error::Code;
+use kvass::history::Retention;
 use kvass::limits::Budgets;
 use kvass::rng::Rng;
 use kvass::storage::simulated::{Call, Fault};
@@ -30,6 +32,10 @@ pub struct Config {
     pub turn_polls: u32,
     /// Whether compaction yields after every stretch of work.
     pub slices: bool,
+    /// How much of the change log is kept.
+    pub history: Retention,
+    /// Whether clients send frames to a host.
+    pub hosted: bool,
 }
 
 /// One action, with the seed of all that is random while it lasts: leaving out other steps leaves
@@ -53,6 +59,24 @@ pub enum Action {
         reverse: bool,
         limit: usize,
     },
+    /// Counts a range.
+    Count {
+        from: Place,
+        to: Place,
+    },
+    /// Reads the changes since a commit, drawn when it is done.
+    Changes,
+    /// A page watches keys.
+    Watch(Vec<Place>),
+    /// A page subscribes to the changes of a range.
+    Subscribe {
+        from: Place,
+        to: Place,
+    },
+    /// A page ends a subscription.
+    Unsubscribe,
+    /// The host does what is due.
+    Tick,
     /// Takes a lease on a snapshot.
     Lease,
     /// Lists everything at a leased snapshot.
@@ -129,14 +153,59 @@ pub enum Expectation {
 
 #[derive(Clone, Copy, Debug)]
 pub enum Change {
-    Set { place: Place, bytes: u64, live_ms: Option<u64> },
+    Set {
+        place: Place,
+        bytes: u64,
+        live_ms: Option<u64>,
+    },
     Delete(Place),
-    Sum { place: Place, by: u64 },
+    Sum {
+        place: Place,
+        by: u64,
+    },
+    /// Deletes the keys between two places; where they are the same, all keys of that kind.
+    DeleteRange {
+        from: Place,
+        to: Place,
+    },
+}
+
+/// Up to which addition a seed is drawn. Each draws for itself, so that what was drawn before it
+/// stays as it was, and seeds that failed once go on doing what they did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Drawn {
+    /// Nothing is added.
+    Basic,
+    /// Ranges are deleted and counted, and changes read since a commit.
+    Ranges,
+    /// Clients send frames to a host, and subscribe.
+    Pages,
+    /// Values are large already when they have some bytes.
+    Large,
 }
 
 impl Plan {
     /// The run of a seed.
     pub fn of(seed: u64) -> Plan {
+        Plan::drawn(seed, Drawn::Large)
+    }
+
+    /// The run of a seed as it was before later additions.
+    pub fn drawn(seed: u64, through: Drawn) -> Plan {
+        let mut plan = Plan::basic(seed);
+        if through >= Drawn::Ranges {
+            additions::ranges(&mut plan, &Rng::new(seed ^ 0x7a6e_9e5d));
+        }
+        if through >= Drawn::Pages {
+            additions::pages(&mut plan, &Rng::new(seed ^ 0x9a9e_5005));
+        }
+        if through >= Drawn::Large {
+            additions::large(&mut plan, &Rng::new(seed ^ 0xb10b_f11e));
+        }
+        plan
+    }
+
+    fn basic(seed: u64) -> Plan {
         let rng = Rng::new(seed);
         let config = Config::draw(&rng);
         let faulty = rng.one_in(2);
@@ -158,13 +227,13 @@ impl Config {
                 level1_bytes: [800, 3_000][rng.below(2) as usize],
                 level_growth: 2 + rng.below(3),
                 filter_bits: [1, 10][rng.below(2) as usize],
-                large_value_bytes: [30, 100, 32_768][rng.below(3) as usize],
-                blob_bytes: [200, 2_000][rng.below(2) as usize],
                 ..Budgets::default()
             },
             polls_max: rng.below(4) as u32,
             turn_polls: rng.below(3) as u32,
             slices: rng.one_in(2),
+            history: Retention::default(),
+            hosted: false,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Ends of an open, and what must be there at the next one.
 
-use super::model::{Entry, Row};
+use super::model::{Entry, Row, Seen};
 use super::oracle::{Failure, Fate, Published, Sent, Verdict, fail, marker_of};
 use super::plan::{End, How};
-use super::world::{Disk, Done, World, rows, storage_error};
+use super::reads::rows;
+use super::world::{Disk, Done, World, storage_error};
 use kvass::db::Db;
 use kvass::env::manual::block_on;
 use kvass::error::{Code, Error};
@@ -12,7 +13,7 @@ use kvass::rng::Rng;
 use kvass::stamp::Stamp;
 use kvass::storage::MANIFEST_SLOTS;
 use kvass::storage::simulated::Fault;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How often a commit may be refused once all faults are over: for the failure that nobody was
 /// told of, and for one that the first repair met.
@@ -54,14 +55,15 @@ impl World {
         self.tasks.clear();
         let now_ms = self.db()?.now_ms();
         self.oracle.model.doubtful_ms = self.oracle.model.doubtful_ms.max(now_ms);
-        self.db = None;
+        (self.db, self.pages) = (None, None);
         // A flush that fails gives up what it could not write, the cache of the system included.
         let cached = kept && end.cuts.is_empty() && !gave_up;
         if cached || self.closed_well {
             self.oracle.durable = self.oracle.durable.max(self.oracle.last());
         }
         let rows = self.cut_opens(&end.cuts, rng)?;
-        self.reconcile(rows)
+        self.reconcile(&rows)?;
+        self.resend()
     }
 
     fn close(&mut self, rng: &Rng) -> Verdict {
@@ -72,7 +74,7 @@ impl World {
     }
 
     /// Opens the database, with a power cut in the middle of some attempts; returns all there is.
-    fn cut_opens(&mut self, cuts: &[u64], rng: &Rng) -> Result<Vec<Row>, Failure> {
+    pub fn cut_opens(&mut self, cuts: &[u64], rng: &Rng) -> Result<Vec<Row>, Failure> {
         for after in cuts {
             self.disk.inject(None, *after, Fault::PowerCut);
             let (env, options) = self.environment();
@@ -92,7 +94,7 @@ impl World {
             let detail = format!("epoch {} after {last_epoch}", db.epoch());
             return Err(Failure { check: "epochs rise", detail });
         }
-        self.attend(db.clone());
+        self.attend(db.clone())?;
         self.check_files()?;
         let snapshot = db.snapshot();
         let all = block_on(rows(&db, (&[1], &[0xff]), false, usize::MAX, snapshot));
@@ -117,52 +119,61 @@ impl World {
 
     /// Finds out which commits survived, whether those that must have did, and whether the
     /// database holds just what they wrote.
-    fn reconcile(&mut self, found: Vec<Row>) -> Verdict {
+    pub fn reconcile(&mut self, found: &[Row]) -> Verdict {
         let db = self.db()?;
         let mut markers = BTreeMap::new();
-        for (key, stamp, value) in &found {
+        for (key, stamp, value) in found {
             if let Some(number) = marker_of(key, value) {
                 markers.insert(number, *stamp);
             }
         }
-        let last = markers.keys().next_back().copied().unwrap_or(0);
-        self.cut_history(last)?;
-        self.revive(&markers, &found)?;
+        self.cut_history(markers.values().max().copied().unwrap_or_default())?;
+        self.revive(&markers, found)?;
         let now_ms = db.now_ms();
         let snapshot = db.snapshot();
         let everything: (&[u8], &[u8]) = (&[1], &[0xff]);
-        self.check_list(everything, false, usize::MAX, snapshot, &found)
+        self.check_list(everything, false, usize::MAX, snapshot.into(), found)
             .or_else(|detail| fail("what survives is a prefix of the commits", detail))?;
-        self.forget_expired(&found, now_ms);
+        self.forget_expired(found, now_ms);
         // What an open has found is durable from then on.
         self.oracle.durable = self.oracle.last();
         self.oracle.disturbed = false;
         Ok(())
     }
 
-    /// Keeps the published commits up to the last that survived.
-    fn cut_history(&mut self, last: u64) -> Verdict {
-        let oracle = &mut self.oracle;
-        let end = match last > oracle.last_number() {
-            true => oracle.history.len(),
-            false => {
-                let after = |it: &Published| it.number.is_some_and(|number| number > last);
-                oracle.history.iter().position(after).unwrap_or(oracle.history.len())
+    /// Clients send again what was not answered: it is applied now or was before, and once.
+    fn resend(&mut self) -> Verdict {
+        let since_ms = self.db()?.now_ms();
+        for batch in self.clients.take_unanswered() {
+            for number in batch.first..batch.first + batch.strict.len() as u64 {
+                let Some(submission) = self.oracle.submission(number).cloned() else { continue };
+                let last = self.oracle.last_in(submission.line);
+                let Some(submission) = self.oracle.submission(number) else { continue };
+                submission.fate = Fate::UnderWay;
+                submission.late = number < last;
+                submission.since_ms = submission.since_ms.min(since_ms);
             }
-        };
-        // Expiries leave no mark: behind the last commit they count where they had to survive.
-        let durable = oracle.durable;
-        let revived = last > oracle.last_number();
-        let lost = oracle.history.split_off(end);
-        let by_expiry = |it: &Published| it.number.is_none() && it.stamp > durable;
-        while !revived && oracle.history.last().is_some_and(by_expiry) {
-            oracle.history.pop();
+            self.counts.resent += batch.strict.len() as u64;
+            let epoch = batch.epoch;
+            self.send(batch, epoch)?;
         }
+        Ok(())
+    }
+
+    /// Keeps the published commits up to the last that survived.
+    fn cut_history(&mut self, last: Stamp) -> Verdict {
+        let oracle = &mut self.oracle;
+        // Expiries leave no mark: behind the last commit they count where they had to survive.
+        let (durable, revived) = (oracle.durable, last > oracle.last());
+        let survives = |it: &Published| {
+            it.stamp <= last || revived || it.number.is_none() && it.stamp <= durable
+        };
+        let end = oracle.history.iter().position(|it| !survives(it));
+        let lost = oracle.history.split_off(end.unwrap_or(oracle.history.len()));
         let survivors = oracle.last();
-        let missed = lost.iter().find(|it| it.stamp <= durable);
         oracle.model.cut(survivors);
         self.counts.lost += lost.len() as u64;
-        match missed {
+        match lost.iter().find(|it| it.stamp <= durable) {
             Some(it) => fail(
                 "what was promised survives",
                 format!("{it:?} is lost, all through {durable} was promised; {survivors} is left"),
@@ -173,30 +184,42 @@ impl World {
 
     /// Takes up the commits that survived although nobody heard of them.
     fn revive(&mut self, markers: &BTreeMap<u64, Stamp>, found: &[Row]) -> Verdict {
-        let first = self.oracle.last_number() + 1;
-        let mut missing = None;
-        for number in first..=self.oracle.submissions.len() as u64 {
+        let published = self.oracle.last();
+        let mut revived: Vec<(Stamp, u64)> =
+            markers.iter().map(|(number, stamp)| (*stamp, *number)).collect();
+        revived.retain(|(stamp, _)| *stamp > published);
+        revived.sort_unstable();
+        let highest = revived.iter().map(|(_, number)| *number).max().unwrap_or(0);
+        let mut lasts: BTreeMap<u64, u64> = BTreeMap::new();
+        for (_, number) in &revived {
+            let line = self.oracle.submission(*number).map_or(0, |it| it.line);
+            let last = lasts.entry(line).or_default();
+            *last = (*last).max(*number);
+        }
+        for number in 1..highest {
             let Some(submission) = self.oracle.submission(number).cloned() else { continue };
-            let Some(stamp) = markers.get(&number).copied() else {
-                let sums = submission.mutations.iter().any(|it| matches!(it, Sent::Sum { .. }));
-                let sure = submission.checks.is_empty() && !sums && !self.oracle.disturbed;
-                if submission.fate == Fate::UnderWay && sure {
-                    missing = missing.or(Some(number));
-                }
+            let last = lasts.get(&submission.line).copied().unwrap_or(0);
+            if number <= self.oracle.last_in(submission.line) || last < number {
                 continue;
-            };
-            if let Some(missing) = missing {
-                let detail = format!("commit {number} survived, {missing} did not");
+            }
+            let sums = submission.mutations.iter().any(|it| matches!(it, Sent::Sum { .. }));
+            let sure = submission.checks.is_empty() && !sums && !self.oracle.disturbed;
+            if submission.fate == Fate::UnderWay && sure && !markers.contains_key(&number) {
+                let detail = format!("commit {last} survived, {number} did not");
                 return fail("what survives is a prefix of the commits", detail);
             }
-            if stamp <= self.oracle.last() {
-                let detail = format!("commit {number} has {stamp}");
-                return fail("stamps rise", detail);
+        }
+        for (stamp, number) in revived {
+            let Some(submission) = self.oracle.submission(number).cloned() else { continue };
+            let first = self.oracle.last_in(submission.line) + 1;
+            if number < first && !submission.late {
+                let detail = format!("commit {number} has {stamp}, and {first} was the next");
+                return fail("commits keep their order", detail);
             }
             self.counts.revived += 1;
             let now_ms = self.oracle.model.doubtful_ms;
             for mutation in &submission.mutations {
-                let value = found.iter().find(|row| row.1 == stamp && row.0 == *key_of(mutation));
+                let value = found.iter().find(|row| row.1 == stamp && row.0 == *mutation.key());
                 let value = value.map(|row| row.2.as_slice());
                 let since_ms = submission.since_ms;
                 let applied = self.oracle.apply(mutation, stamp, since_ms, now_ms, value);
@@ -208,9 +231,10 @@ impl World {
             self.oracle.history.push(Published { stamp, number: Some(number) });
         }
         // Those that did not survive are never to come back.
-        let last = self.oracle.last_number();
+        let survivors: BTreeSet<u64> =
+            self.oracle.history.iter().filter_map(|it| it.number).collect();
         for submission in &mut self.oracle.submissions {
-            if submission.number > last || submission.fate == Fate::Abandoned {
+            if !survivors.contains(&submission.number) {
                 submission.fate = Fate::Failed;
             }
         }
@@ -335,7 +359,8 @@ impl World {
             let found = found.map(|(stamp, value)| (stamp, value.to_vec()));
             let found = found.as_ref().map(|(stamp, value)| (*stamp, &**value));
             // Stamps of an earlier open: the model's newest.
-            let read = self.oracle.model.check(key, Stamp::MAX, snapshot.time_ms, found);
+            let seen = Seen { stamp: Stamp::MAX, ..snapshot.into() };
+            let read = self.oracle.model.check(key, seen, found);
             read.or_else(|detail| fail(CHECK, format!("file {file}: {detail}")))?;
         }
         Ok(())
@@ -343,12 +368,6 @@ impl World {
 
     fn probe(&mut self) -> Verdict {
         self.commit(&[super::plan::probe()], &Rng::new(0))
-    }
-}
-
-fn key_of(mutation: &Sent) -> &[u8] {
-    match mutation {
-        Sent::Set { key, .. } | Sent::Delete { key } | Sent::Sum { key, .. } => key,
     }
 }
 

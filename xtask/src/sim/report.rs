@@ -19,6 +19,7 @@ pub struct Counts {
     pub power_cuts: u64,
     pub lost: u64,
     pub revived: u64,
+    pub resent: u64,
     pub failed_calls: u64,
     pub short_calls: u64,
     pub quotas: u64,
@@ -29,6 +30,11 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// How many faults may have led to a repair.
+    pub fn faults(&self) -> u64 {
+        self.failed_calls + self.short_calls + self.quotas + self.abandoned
+    }
+
     pub fn fault(&mut self, fault: Fault) {
         match fault {
             Fault::Fail(_) => self.failed_calls += 1,
@@ -50,7 +56,7 @@ impl Counts {
         pairs.for_each(|(sum, count)| *sum += count);
     }
 
-    fn fields_mut(&mut self) -> [&mut u64; 18] {
+    fn fields_mut(&mut self) -> [&mut u64; 19] {
         [
             &mut self.runs,
             &mut self.commits,
@@ -63,6 +69,7 @@ impl Counts {
             &mut self.power_cuts,
             &mut self.lost,
             &mut self.revived,
+            &mut self.resent,
             &mut self.failed_calls,
             &mut self.short_calls,
             &mut self.quotas,
@@ -83,7 +90,7 @@ impl fmt::Display for Counts {
             "commits        {:>10}   {} published, {} refused by a fault, {} by a check",
             it.commits, it.published, it.refused, it.checks_failed
         )?;
-        writeln!(f, "reads          {:>10}   gets and lists", it.reads)?;
+        writeln!(f, "reads          {:>10}   gets, lists, counts, readings of changes", it.reads)?;
         writeln!(
             f,
             "ends           {:>10}   {} power cuts, {} killed, {} closed",
@@ -94,8 +101,8 @@ impl fmt::Display for Counts {
         )?;
         writeln!(
             f,
-            "lost           {:>10}   relaxed, gone with the power; {} unanswered came back",
-            it.lost, it.revived
+            "lost           {:>10}   gone with the power; {} unanswered came back, {} sent again",
+            it.lost, it.revived, it.resent
         )?;
         let faults = [
             ("failed calls", it.failed_calls),

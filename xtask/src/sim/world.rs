@@ -1,22 +1,26 @@
 //! One run: a database on a simulated disk, the tasks that use it, and the oracle that judges
 //! what they see.
 
+use super::changes::Heard;
+use super::clients::{Batch, Clients};
 use super::model::{Key, Row};
 use super::oracle::{
     Failure, Fate, Oracle, Sent, Submission, Verdict, fail, marker_key, marker_value,
 };
-use super::plan::{Action, Change, CommitPlan, Expectation, Place, Plan, Step};
+use super::pages::Pages;
+use super::plan::{Action, CommitPlan, Expectation, Plan, Step};
 use super::report::Counts;
+use super::sent::{key_of, range_of, sent, wire};
 use super::tasks::{Polled, Tasks};
 use kvass::commit::Outcome;
-use kvass::db::{CommitEvent, Db, Options, Range};
+use kvass::db::{CommitEvent, Db, Options};
 use kvass::env::manual::ManualEnv;
 use kvass::error::{Code, Error, Result};
 use kvass::rng::Rng;
 use kvass::snapshot::Snapshot;
 use kvass::stamp::Stamp;
-use kvass::storage::{Durability, SimulatedStorage};
-use kvass::wire::{Blob, Check, Commit, Mutation};
+use kvass::storage::SimulatedStorage;
+use kvass::wire::{Commit, Request};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -28,23 +32,25 @@ pub const START_MS: u64 = 1_700_000_000_000;
 /// A run whose tasks take more polls than this to end goes round in circles.
 const POLLS_MAX: u32 = 2_000_000;
 /// The least and the greatest key there can be, the engine's own included.
-const EVERYTHING: (&[u8], &[u8]) = (&[0], &[0xff]);
+pub const EVERYTHING: (&[u8], &[u8]) = (&[0], &[0xff]);
 
 /// What a task ended with.
 pub enum Done {
     Commit { first: u64, answers: Vec<Result<Outcome>> },
     Read { key: Key, snapshot: Snapshot, found: Result<Option<(Stamp, Vec<u8>)>> },
     List { from: Key, to: Key, reverse: bool, limit: usize, snapshot: Snapshot, listed: Listed },
+    Count { range: (Key, Key), snapshot: Snapshot, count: Result<u64> },
+    Changes(Heard),
     Flush { covers: Stamp, result: Result<()> },
     Close { result: Result<()> },
     Other { what: &'static str, result: Result<()> },
 }
 
-type Listed = Result<Vec<Row>>;
+pub type Listed = Result<Vec<Row>>;
 
-struct Lease {
-    id: u64,
-    renewed_ms: u64,
+pub struct Lease {
+    pub id: u64,
+    pub renewed_ms: u64,
 }
 
 pub struct World {
@@ -59,8 +65,11 @@ pub struct World {
     pub clock_ms: u64,
     pub opens: u64,
     pub closed_well: bool,
+    pub clients: Clients,
+    /// Clients of a host, where there is one.
+    pub pages: Option<Pages>,
     events: Rc<RefCell<Vec<CommitEvent>>>,
-    leases: Vec<Lease>,
+    pub leases: Vec<Lease>,
 }
 
 impl World {
@@ -77,8 +86,21 @@ impl World {
             clock_ms: START_MS,
             opens: 0,
             closed_well: false,
+            clients: Clients::default(),
+            pages: None,
             events: Rc::default(),
             leases: Vec::new(),
+        }
+    }
+
+    /// The same run on another disk, with no database open.
+    pub fn fork(&self, disk: Disk) -> World {
+        World {
+            disk,
+            oracle: self.oracle.clone(),
+            clock_ms: self.clock_ms,
+            opens: self.opens,
+            ..World::new(self.plan.clone(), false)
         }
     }
 
@@ -110,30 +132,50 @@ impl World {
         let env = ManualEnv::new(Rc::new(self.disk.clone()), self.clock_ms, seed);
         env.set_turn_polls(config.turn_polls);
         env.set_slice_used_up(config.slices);
-        (env, Options { budgets: config.budgets.clone(), ..Options::default() })
+        let (budgets, history) = (config.budgets.clone(), config.history);
+        (env, Options { budgets, history, ..Options::default() })
     }
 
     /// Listens to a database that has been opened.
-    pub fn attend(&mut self, db: Rc<Database>) {
+    pub fn attend(&mut self, db: Rc<Database>) -> Verdict {
         let events = self.events.clone();
         self.events.borrow_mut().clear();
-        db.observe(Some(Rc::new(move |event| events.borrow_mut().push(event))));
         self.leases.clear();
         self.oracle.acknowledged = Stamp::ZERO;
-        self.db = Some(db);
+        self.db = Some(db.clone());
+        if self.plan.config.hosted {
+            return self.connect_pages(db);
+        }
+        db.observe(Some(Rc::new(move |event| events.borrow_mut().push(event))));
+        Ok(())
     }
 
-    fn step(&mut self, step: &Step) -> Verdict {
+    pub fn step(&mut self, step: &Step) -> Verdict {
         let rng = Rng::new(step.seed);
         self.say(|| format!("{:?}", step.action));
         match &step.action {
             Action::Commit(commits) => self.commit(commits, &rng),
+            Action::Get(place) if self.pages.is_some() => self.ask_get(key_of(*place), &rng),
             Action::Get(place) => self.get(key_of(*place)),
             Action::List { from, to, reverse, limit } => {
                 let (a, b) = (key_of(*from), key_of(*to));
-                let snapshot = None;
-                self.list(a.clone().min(b.clone()), a.max(b), *reverse, *limit, snapshot)
+                let (from, to) = (a.clone().min(b.clone()), a.max(b));
+                match self.pages {
+                    Some(_) => self.ask_list((from, to), *reverse, *limit, &rng),
+                    None => self.list(from, to, *reverse, *limit, None),
+                }
             }
+            Action::Count { from, to } => {
+                let range = range_of(*from, *to);
+                if self.pages.is_some() { self.ask_count(range, &rng) } else { self.count(range) }
+            }
+            Action::Changes => self.read_changes(&rng),
+            Action::Watch(places) => {
+                self.ask_watch(places.iter().map(|place| key_of(*place)).collect(), &rng)
+            }
+            Action::Subscribe { from, to } => self.ask_changes(range_of(*from, *to), None, &rng),
+            Action::Unsubscribe => self.unsubscribe(&rng),
+            Action::Tick => self.tick(),
             Action::Lease => self.lease(),
             Action::ReadLease => self.read_lease(&rng),
             Action::Flush => self.flush(),
@@ -175,14 +217,40 @@ impl World {
             let submission = self.submission(plan, number, since_ms, rng);
             self.oracle.submissions.push(submission);
         }
-        let sent: Vec<Submission> = self.oracle.submissions[first as usize - 1..].to_vec();
-        let durabilities: Vec<_> = commits.iter().map(|commit| commit.strict).collect();
-        self.counts.commits += sent.len() as u64;
+        self.counts.commits += commits.len() as u64;
+        let strict = commits.iter().map(|commit| commit.strict).collect();
+        let batch = self.clients.batch(rng, first, strict, db.epoch());
+        if self.pages.is_some() {
+            let sent = self.oracle.submissions.iter_mut().skip(first as usize - 1);
+            sent.for_each(|submission| submission.line = batch.line());
+        }
+        self.send(batch, 0)
+    }
+
+    /// Sends a batch of commits; `resend_of` is the epoch in which it was sent before.
+    pub fn send(&mut self, batch: Batch, resend_of: u32) -> Verdict {
+        let db = self.db()?;
+        let Batch { first, strict, .. } = batch.clone();
+        let submissions = &self.oracle.submissions[first as usize - 1..];
+        let sent: Vec<Submission> = submissions[..strict.len()].to_vec();
+        let origin = self.clients.origin(&batch, resend_of);
+        self.clients.unanswered.push(batch);
         let label = first << 8 | sent.len() as u64;
+        if let (Some(origin), true) = (&origin, self.pages.is_some()) {
+            let commits = sent.iter().zip(strict);
+            let commits = commits.map(|(it, strict)| wire(&it.checks, &it.mutations, strict));
+            return self.send_frame(origin, first, commits.map(Request::Commit).collect(), label);
+        }
         let polled = self.tasks.spawn(label, async move {
-            let commits: Vec<_> = sent.iter().zip(durabilities).map(wire).collect();
+            let commits = sent.iter().zip(strict);
+            let commits: Vec<_> =
+                commits.map(|(it, strict)| wire(&it.checks, &it.mutations, strict)).collect();
             let commits: Vec<&Commit<'_>> = commits.iter().collect();
-            Done::Commit { first, answers: db.commit(&commits).await }
+            let answers = match &origin {
+                Some(origin) => db.commit_from(Some(origin), &commits).await,
+                None => db.commit(&commits).await,
+            };
+            Done::Commit { first, answers }
         });
         self.polled(polled).map(|_| ())
     }
@@ -202,68 +270,24 @@ impl World {
         let mutations = plan.mutations.iter().map(|change| sent(change, number, rng));
         Submission {
             number,
+            line: 0,
             strict: plan.strict == Some(true),
             checks: checks.collect(),
             mutations: std::iter::once(marker).chain(mutations).collect(),
             since_ms,
             fate: Fate::UnderWay,
+            late: false,
         }
     }
 
-    pub fn get(&mut self, key: Key) -> Verdict {
-        let db = self.db()?;
-        let polled = self.tasks.spawn(0, async move {
-            let snapshot = db.snapshot();
-            let found = db.get(&key, snapshot).await;
-            let found = found.map(|found| found.map(|(stamp, value)| (stamp, value.to_vec())));
-            Done::Read { key, snapshot, found }
-        });
-        self.polled(polled).map(|_| ())
-    }
-
-    fn list(
-        &mut self,
-        from: Key,
-        to: Key,
-        reverse: bool,
-        limit: usize,
-        snapshot: Option<Snapshot>,
-    ) -> Verdict {
-        let db = self.db()?;
-        let polled = self.tasks.spawn(0, async move {
-            let snapshot = snapshot.unwrap_or_else(|| db.snapshot());
-            let listed = rows(&db, (&from, &to), reverse, limit, snapshot).await;
-            Done::List { from, to, reverse, limit, snapshot, listed }
-        });
-        self.polled(polled).map(|_| ())
-    }
-
-    fn lease(&mut self) -> Verdict {
-        let db = self.db()?;
-        let now_ms = db.now_ms();
-        let id = db.snapshots().lease(1, db.snapshot(), now_ms);
-        self.leases.push(Lease { id, renewed_ms: now_ms });
-        Ok(())
-    }
-
-    /// A leased snapshot goes on answering as it did, whatever was written since.
-    fn read_lease(&mut self, rng: &Rng) -> Verdict {
-        let db = self.db()?;
-        let chosen = rng.below(self.leases.len() as u64) as usize;
-        let Some(lease) = self.leases.get_mut(chosen) else { return Ok(()) };
-        let now_ms = db.now_ms();
-        match db.snapshots().renew(1, lease.id, now_ms) {
-            Ok(snapshot) => {
-                lease.renewed_ms = now_ms;
-                let (from, to) = (vec![1], EVERYTHING.1.to_vec());
-                self.list(from, to, rng.one_in(2), usize::MAX, Some(snapshot))
-            }
-            Err(_) if now_ms - lease.renewed_ms >= kvass::limits::SNAPSHOT_LEASE_MS => {
-                self.leases.swap_remove(chosen);
-                Ok(())
-            }
-            Err(error) => fail("a lease lasts as long as it says", format!("{error:?}")),
-        }
+    /// What a worker does from time to time.
+    fn tick(&mut self) -> Verdict {
+        let Some(pages) = &self.pages else { return Ok(()) };
+        let host = pages.host.clone();
+        self.other("a tick", |_| async move {
+            host.tick().await;
+            Ok(())
+        })
     }
 
     fn flush(&mut self) -> Verdict {
@@ -289,6 +313,7 @@ impl World {
             self.counts.abandoned += 1;
             self.oracle.disturbed = true;
             let first = label >> 8;
+            self.clients.unanswered.retain(|batch| batch.first != first);
             for number in first..first + (label & 0xff) {
                 if let Some(submission) = self.oracle.submission(number) {
                     submission.fate = Fate::Abandoned;
@@ -340,39 +365,51 @@ impl World {
 
     /// Takes in what was published.
     fn drain(&mut self) -> Verdict {
-        let Some(db) = self.db.clone() else { return Ok(()) };
-        for event in self.events.take() {
-            self.say(|| format!("    published {}, {} changes", event.stamp, event.changes.len()));
-            self.counts.published += 1;
-            self.oracle.event(&event, db.now_ms())?;
+        if self.pages.is_some() {
+            return self.read_mail();
         }
-        Ok(())
+        self.events.take().iter().try_for_each(|event| self.published(event))
+    }
+
+    /// An observer hears of a commit.
+    pub fn published(&mut self, event: &CommitEvent) -> Verdict {
+        self.say(|| format!("    published {}, {} changes", event.stamp, event.changes.len()));
+        self.counts.published += 1;
+        self.oracle.event(event, self.db()?.now_ms())
+    }
+
+    /// A commit is answered; of those that were sent together it may be the last.
+    pub fn answered(&mut self, number: u64, last: u64, answer: &Result<Outcome>) -> Verdict {
+        if number == last {
+            self.clients.unanswered.retain(|batch| !batch.has(number));
+        }
+        self.say(|| format!("    commit {number} is answered {answer:?}"));
+        self.counts.answer(answer);
+        self.oracle.answer(number, answer, self.db()?.now_ms())
     }
 
     fn done(&mut self, done: Done) -> Verdict {
-        let now_ms = self.db()?.now_ms();
         match done {
             Done::Commit { first, answers } => {
-                for (number, answer) in (first..).zip(&answers) {
-                    self.say(|| format!("    commit {number} is answered {answer:?}"));
-                    self.counts.answer(answer);
-                    self.oracle.answer(number, answer, now_ms)?;
-                }
-                Ok(())
+                let last = first + answers.len() as u64 - 1;
+                let mut answers = (first..).zip(&answers);
+                answers.try_for_each(|(number, answer)| self.answered(number, last, answer))
             }
             Done::Read { key, snapshot, found } => {
                 let Some(found) = self.readable("a read", found)? else { return Ok(()) };
                 let found = found.as_ref().map(|(stamp, value)| (*stamp, value.as_slice()));
-                let read = self.oracle.model.check(&key, snapshot.stamp, snapshot.time_ms, found);
+                let read = self.oracle.model.check(&key, snapshot.into(), found);
                 self.counts.reads += 1;
                 read.or_else(|detail| fail("reads answer as the model does", detail))
             }
             Done::List { from, to, reverse, limit, snapshot, listed } => {
                 let Some(rows) = self.readable("a list", listed)? else { return Ok(()) };
                 self.counts.reads += 1;
-                let listed = self.check_list((&from, &to), reverse, limit, snapshot, &rows);
+                let listed = self.check_list((&from, &to), reverse, limit, snapshot.into(), &rows);
                 listed.or_else(|detail| fail("lists answer as the model does", detail))
             }
+            Done::Count { range, snapshot, count } => self.counted(&range, snapshot.into(), count),
+            Done::Changes(heard) => self.heard_changes(heard),
             Done::Flush { covers, result } => {
                 if self.readable("a flush", result)?.is_some() {
                     self.oracle.durable = self.oracle.durable.max(covers);
@@ -388,7 +425,7 @@ impl World {
     }
 
     /// None for an error that a fault may have caused.
-    fn readable<T>(
+    pub fn readable<T>(
         &mut self,
         what: &'static str,
         result: Result<T>,
@@ -404,126 +441,9 @@ impl World {
             }
         }
     }
-
-    pub fn check_list(
-        &self,
-        (from, to): (&[u8], &[u8]),
-        reverse: bool,
-        limit: usize,
-        snapshot: Snapshot,
-        rows: &[Row],
-    ) -> std::result::Result<(), String> {
-        let rising = rows.windows(2).all(|pair| (pair[0].0 < pair[1].0) != reverse);
-        if !rising || rows.len() > limit {
-            return Err(format!("{} rows of {limit}, out of order", rows.len()));
-        }
-        let model = &self.oracle.model;
-        let inside = |key: &[u8]| from <= key && key < to;
-        for (key, stamp, value) in rows {
-            if !inside(key) {
-                return Err(format!("{key:?} is outside {from:?}..{to:?}"));
-            }
-            let found = Some((*stamp, value.as_slice()));
-            model.check(key, snapshot.stamp, snapshot.time_ms, found)?;
-        }
-        // What was not listed, of the stretch that was.
-        let last = rows.last().filter(|_| rows.len() == limit).map(|row| row.0.as_slice());
-        let passed = |key: &[u8]| match last {
-            Some(last) if reverse => key > last,
-            Some(last) => key < last,
-            None => true,
-        };
-        let mut listed: Vec<&[u8]> = rows.iter().map(|row| row.0.as_slice()).collect();
-        listed.sort_unstable();
-        for key in model.keys().filter(|key| inside(key) && passed(key)) {
-            if listed.binary_search(&key.as_slice()).is_err() {
-                model.check(key, snapshot.stamp, snapshot.time_ms, None)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Errors that a fault of the storage may lead to.
 pub fn storage_error(error: &Error) -> bool {
     matches!(error.code(), Code::Io | Code::QuotaExceeded | Code::OutcomeUnknown)
-}
-
-/// Lists a range of user keys.
-pub async fn rows(
-    db: &Database,
-    (start, end): (&[u8], &[u8]),
-    reverse: bool,
-    limit: usize,
-    snapshot: Snapshot,
-) -> Listed {
-    let (mut rows, mut large) = (Vec::new(), Vec::new());
-    db.list(Range { start, end, reverse }, snapshot, |record| {
-        if let kvass::record::Op::Set { value, .. } = record.op {
-            rows.push((record.key.to_vec(), record.stamp, value.to_vec()));
-            large.push(db.locate(record.op));
-        }
-        rows.len() < limit
-    })
-    .await?;
-    for ((_, _, value), large) in rows.iter_mut().zip(large) {
-        if let Some(large) = large? {
-            *value = db.read_large(&large).await?.to_vec();
-        }
-    }
-    Ok(rows)
-}
-
-pub fn key_of(place: Place) -> Key {
-    match place {
-        // Some keys are prefixes of others, and some are long.
-        Place::Key(n) => {
-            [&[0x02, b'k'][..], &b"abcdefgh"[..n as usize % 9], &[b'0' + n as u8, 0]].concat()
-        }
-        Place::Counter(n) => vec![0x02, b'n', b'0' + n as u8, 0],
-    }
-}
-
-fn u64_value(n: u64) -> Vec<u8> {
-    [&[2][..], &n.to_le_bytes()].concat()
-}
-
-fn sent(change: &Change, number: u64, rng: &Rng) -> Sent {
-    match change {
-        Change::Set { place: place @ Place::Counter(_), bytes, live_ms } => {
-            Sent::Set { key: key_of(*place), value: u64_value(*bytes), live_ms: *live_ms }
-        }
-        Change::Set { place, bytes, live_ms } => {
-            let text = match rng.one_in(2) {
-                true => rng.bytes(*bytes as usize),
-                false => vec![b'v'; *bytes as usize],
-            };
-            let value = [&[3][..], &number.to_le_bytes(), &text].concat();
-            Sent::Set { key: key_of(*place), value, live_ms: *live_ms }
-        }
-        Change::Delete(place) => Sent::Delete { key: key_of(*place) },
-        Change::Sum { place, by } => Sent::Sum { key: key_of(*place), value: u64_value(*by) },
-    }
-}
-
-fn wire((submission, strict): (&Submission, Option<bool>)) -> Commit<'_> {
-    let mutations = submission.mutations.iter().map(|mutation| match mutation {
-        Sent::Set { key, value, live_ms } => Mutation::Set {
-            key: Blob(key),
-            value: Blob(value),
-            expire_in_ms: *live_ms,
-            stamp_key: false,
-        },
-        Sent::Delete { key } => Mutation::Delete { key: Blob(key) },
-        Sent::Sum { key, value } => Mutation::Sum { key: Blob(key), value: Blob(value) },
-    });
-    let checks = submission
-        .checks
-        .iter()
-        .map(|(key, stamp)| Check { key: Blob(key), versionstamp: stamp.map(Stamp::to_bytes) });
-    let durability = strict.map(|strict| match strict {
-        true => Durability::Strict,
-        false => Durability::Relaxed,
-    });
-    Commit { checks: checks.collect(), mutations: mutations.collect(), durability }
 }

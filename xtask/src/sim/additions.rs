@@ -1,0 +1,115 @@
+//! What was added to the plans of seeds later, each addition drawn for itself.
+
+use super::plan::{Action, COUNTERS, Change, CommitPlan, KEYS, Place, Plan, Step};
+use kvass::history::Retention;
+use kvass::rng::Rng;
+
+/// Some runs write so many keys.
+const MANY_KEYS: u64 = 79;
+
+/// Has ranges deleted and counted, and changes read.
+pub fn ranges(plan: &mut Plan, rng: &Rng) {
+    plan.config.history = match rng.below(4) {
+        0 => Retention { bytes: 0, ..Retention::default() },
+        1 => Retention { bytes: 2_000, ms: 100_000 },
+        _ => Retention::default(),
+    };
+    let (deletes_often, many) = (rng.one_in(2), rng.one_in(3));
+    for step in std::mem::take(&mut plan.steps) {
+        match rng.below(24) {
+            0 => {
+                let (from, to) = places(rng);
+                add(plan, rng, Action::Count { from, to });
+            }
+            1 => add(plan, rng, Action::Changes),
+            _ => {}
+        }
+        plan.steps.push(step);
+        if many && rng.one_in(24) {
+            add(plan, rng, Action::Commit(vec![many_sets(rng)]));
+            delete_many_and_list(plan, rng);
+        }
+        let added = plan.steps.last_mut().map(|step| &mut step.action);
+        let Some(Action::Commit(commits)) = added else { continue };
+        for commit in commits {
+            if rng.one_in(if deletes_often { 4 } else { 20 }) {
+                delete_range(commit, rng);
+            }
+        }
+    }
+    add(plan, rng, Action::Changes);
+}
+
+/// Has clients send frames to a host, and subscribe.
+pub fn pages(plan: &mut Plan, rng: &Rng) {
+    plan.config.hosted = rng.one_in(2);
+    if !plan.config.hosted {
+        return;
+    }
+    for step in std::mem::take(&mut plan.steps) {
+        plan.steps.push(step);
+        let (from, to) = places(rng);
+        match rng.below(40) {
+            0..2 => {
+                let keys = (0..1 + rng.below(4)).map(|_| places(rng).0).collect();
+                add(plan, rng, Action::Watch(keys));
+            }
+            2..4 => add(plan, rng, Action::Subscribe { from, to }),
+            4 => add(plan, rng, Action::Unsubscribe),
+            5 => add(plan, rng, Action::Tick),
+            _ => {}
+        }
+    }
+}
+
+/// Has values written to blob files that have some bytes.
+pub fn large(plan: &mut Plan, rng: &Rng) {
+    let budgets = &mut plan.config.budgets;
+    budgets.large_value_bytes = [30, 100, 32_768][rng.below(3) as usize];
+    budgets.blob_bytes = [200, 2_000][rng.below(2) as usize];
+}
+
+fn add(plan: &mut Plan, rng: &Rng, action: Action) {
+    plan.steps.push(Step { seed: rng.next(), action });
+}
+
+fn delete_range(commit: &mut CommitPlan, rng: &Rng) {
+    let (from, to) = places(rng);
+    let at = rng.below(commit.mutations.len() as u64 + 1) as usize;
+    commit.mutations.insert(at, Change::DeleteRange { from, to });
+}
+
+/// More keys than a scan passes by one, before it skips the rest of what is deleted.
+fn many_sets(rng: &Rng) -> CommitPlan {
+    let first = rng.below(KEYS);
+    let keys = first..(first + 40 + rng.below(40)).min(MANY_KEYS);
+    let set = |key| Change::Set { place: Place::Key(key), bytes: 5, live_ms: None };
+    CommitPlan { strict: None, checks: Vec::new(), mutations: keys.map(set).collect() }
+}
+
+/// All of them are deleted but for those that are written after that, and listed.
+fn delete_many_and_list(plan: &mut Plan, rng: &Rng) {
+    let (first, last) = (Place::Key(0), Place::Key(71));
+    add(plan, rng, Action::Upkeep);
+    add(plan, rng, Action::Run(200));
+    let set = |rng: &Rng| Change::Set {
+        place: Place::Key(rng.below(MANY_KEYS)),
+        bytes: 5,
+        live_ms: None,
+    };
+    let deleted = Change::DeleteRange { from: first, to: last };
+    let count = 3 + rng.below(40);
+    let mutations = [deleted].into_iter().chain((0..count).map(|_| set(rng))).collect();
+    let delete = CommitPlan { strict: None, checks: Vec::new(), mutations };
+    add(plan, rng, Action::Commit(vec![delete]));
+    add(plan, rng, Action::List { from: first, to: last, reverse: true, limit: 200 });
+}
+
+/// Two keys of one kind: between the kinds lie the marks of the commits.
+fn places(rng: &Rng) -> (Place, Place) {
+    match rng.below(6) {
+        0 => (Place::Counter(rng.below(COUNTERS)), Place::Counter(rng.below(COUNTERS))),
+        1 => (Place::Key(rng.below(MANY_KEYS)), Place::Key(rng.below(MANY_KEYS))),
+        _ => (Place::Key(rng.below(KEYS)), Place::Key(rng.below(KEYS))),
+    }
+}
