@@ -8,14 +8,18 @@ use std::process::ExitCode;
 
 /// Seeds that find what others find rarely.
 #[cfg(test)]
-pub const HINTS: [(Bug, u64); 7] = [
+pub const HINTS: [(Bug, u64); 11] = [
+    (Bug::PoisonIgnored, 69),
     (Bug::SnapshotIgnored, 98),
     (Bug::SnapshotIgnoredInMemory, 299),
     (Bug::ExpiryNotFinal, 259),
-    (Bug::OutcomesNotCarried, 33),
+    (Bug::OutcomesNotCarried, 100),
     (Bug::RangeIgnoresSnapshot, 98),
     (Bug::RangeEndsWithTable, 76),
     (Bug::SkipDropsNewer, 958),
+    (Bug::UpkeepForEver, 590),
+    (Bug::PagesOfDifferentSnapshots, 38),
+    (Bug::BlobFileNotFlushed, 696),
 ];
 
 /// Runs seeds with a bug switched on until one fails; returns it and why.

@@ -30,7 +30,7 @@ pub type Database = Db<ManualEnv<Disk>>;
 /// When simulations begin, in milliseconds since the Unix epoch.
 pub const START_MS: u64 = 1_700_000_000_000;
 /// A run whose tasks take more polls than this to end goes round in circles.
-const POLLS_MAX: u32 = 2_000_000;
+const POLLS_MAX: u32 = 200_000;
 /// The least and the greatest key there can be, the engine's own included.
 pub const EVERYTHING: (&[u8], &[u8]) = (&[0], &[0xff]);
 
