@@ -83,8 +83,8 @@ impl<'a, S: Storage> Survivors<'a, S> {
             op => op,
         };
         self.settled = record.stamp <= self.retained.stamp;
-        let hides = self.lies_deeper() && !planted(Bug::TombstoneDroppedEarly);
-        if self.settled && op == Op::Delete && !hides {
+        let is_settled = self.settled && op == Op::Delete;
+        if is_settled && (planted(Bug::TombstoneDroppedEarly) || !self.lies_deeper()) {
             return None;
         }
         Some(Record { op, ..record })
