@@ -115,6 +115,8 @@ fn a_database_of_every_format_is_read_whole() {
                 golden.name
             );
         }
+        let verified = block_on(db.verify()).expect("only damage is found");
+        assert_eq!(verified.damage, [], "{}", golden.name);
     }
 }
 

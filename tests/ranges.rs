@@ -200,6 +200,22 @@ fn ten_thousand_deleted_ranges_are_read_past_from_memory_and_tables() {
 }
 
 #[test]
+fn a_deleted_range_is_cut_between_tables_that_share_no_key() {
+    let mut store = filled(2_000);
+    let snapshot = store.db.snapshot();
+    let lease = store.db.snapshots().lease(1, snapshot, store.db.now_ms());
+    one(&mut store, delete_range(&place(0), &place(2_000)));
+    for index in 100..1_900 {
+        one(&mut store, set(&place(index), &number(0.5)));
+        block_on(store.db.upkeep());
+    }
+    let verified = block_on(store.db.verify()).expect("only damage is found");
+    assert_eq!(verified.damage, []);
+    assert_eq!(store.count(), 1_800);
+    store.db.snapshots().release(1, lease);
+}
+
+#[test]
 fn a_long_list_holds_neither_blocks_nor_replaced_tables_between_its_pages() {
     let mut store = filled(5_000);
     let snapshot = store.db.snapshot();

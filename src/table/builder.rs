@@ -6,6 +6,7 @@ use super::block::{DATA_INTERVAL, Handle, INDEX_INTERVAL, PLAIN, Part, seal};
 use super::block_builder::{BlockBuilder, Compressor};
 use super::filter::{self, hash};
 use super::footer::{self, Footer};
+use super::ranges;
 use crate::blob::{self, Pointer};
 use crate::bytes::common_prefix;
 use crate::error::{Error, Result};
@@ -243,16 +244,16 @@ impl<S: Storage> TableBuilder<S> {
         if self.data.open_bytes() > 0 {
             self.close_block(None);
         }
-        let ranges = core::mem::replace(&mut self.ranges, BlockBuilder::new(INDEX_INTERVAL));
-        let ranges = match ranges.open_bytes() {
+        let deleted = core::mem::replace(&mut self.ranges, BlockBuilder::new(INDEX_INTERVAL));
+        let deleted = match deleted.open_bytes() {
             0 => Handle::default(),
-            _ => self.append_block(ranges),
+            _ => self.append_block(deleted),
         };
         let top = core::mem::replace(&mut self.top, BlockBuilder::new(INDEX_INTERVAL));
         let top = self.append_block(top);
         let footer = Footer {
             top,
-            ranges,
+            ranges: deleted,
             sets: self.meta.sets,
             deletes: self.meta.deletes,
             id: self.meta.id,
@@ -262,8 +263,8 @@ impl<S: Storage> TableBuilder<S> {
         let footer = footer.encode(self.meta.salt, self.offset());
         self.data.append(&footer);
         self.meta.bytes = self.offset();
-        self.meta.largest =
-            core::mem::take(&mut self.last.0).into_boxed_slice().max(self.range_end);
+        let last = core::mem::take(&mut self.last.0);
+        self.meta.largest = (&*last).max(ranges::bound(&self.range_end)).into();
         let rest = self.data.closed();
         let durability = match planted(Bug::TableNotFlushed) {
             true => Durability::Relaxed,

@@ -58,7 +58,8 @@ pub struct TableMeta {
     pub deletes: u64,
     /// The first key that it holds or deletes.
     pub smallest: Box<[u8]>,
-    /// The last key that it holds, or a later one where a range ends that it deletes.
+    /// The last key that it holds, or a later one where a range ends that it deletes; see
+    /// [`ranges::bound`].
     pub largest: Box<[u8]>,
     /// The least stamp.
     pub oldest: Stamp,
