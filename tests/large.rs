@@ -211,6 +211,30 @@ fn a_value_that_was_located_is_read_also_when_its_file_has_gone_from_the_manifes
 }
 
 #[test]
+fn a_list_that_began_in_memory_reads_large_values_whose_file_is_emptied_meanwhile() {
+    let budgets = Budgets { large_value_bytes: 100, blob_bytes: 20_000, ..tiny() };
+    let options = Options { budgets, history: FORGETFUL, ..Options::default() };
+    let mut store = Store::open_in_memory(options, 1);
+    for n in 0..40 {
+        put(&mut store, n / 39, &value(n, 500));
+    }
+    let (db, mut located) = (store.db.clone(), Vec::new());
+    let list = db.list(ALL, db.snapshot(), |record| {
+        for n in 100..400 * u64::from(located.is_empty()) {
+            put(&mut store, n, &value(n, 150));
+            settle(&mut store);
+        }
+        located.push(db.locate(record.op).map(|large| large.expect("a large value")));
+        true
+    });
+    assert_eq!(block_on(list), Ok(true));
+    for (large, n) in located.into_iter().zip([38, 39]) {
+        let found = block_on(db.read_large(&large.expect("it is there"))).expect("it reads");
+        assert_eq!(found.to_vec(), value(n, 500));
+    }
+}
+
+#[test]
 fn a_full_disk_in_the_middle_of_a_large_value_changes_nothing_and_gives_its_space_back() {
     let disk = SimulatedStorage::new(1);
     let env = ManualEnv::new(Rc::new(disk.clone()), START_MS, 1);

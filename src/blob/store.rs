@@ -205,6 +205,11 @@ impl Blobs {
         self.files.borrow().iter().find(|file| file.meta.id == id).cloned()
     }
 
+    /// All files: what is held stays, and so do the values in it.
+    pub fn hold(&self) -> Vec<Rc<BlobFile>> {
+        self.files.borrow().clone()
+    }
+
     /// The sizes of the files that the manifest names, in bytes.
     pub fn sizes(&self) -> Vec<u64> {
         let files = self.files.borrow();

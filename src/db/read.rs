@@ -79,6 +79,8 @@ impl<E: Env> Db<E> {
         self.check_open()?;
         let _turn = self.turn_of_scanned().await;
         let _pin = self.snapshots.pin(snapshot.stamp);
+        // A table holds the files that it points into, a memtable that was flushed does not.
+        let _files = self.tables.blobs.hold();
         Ok(!self.scan(range, snapshot).fill(sink).await?)
     }
 
