@@ -15,12 +15,15 @@ use crate::record::{Op, Record};
 use crate::snapshot::Snapshot;
 use crate::stamp::Stamp;
 use crate::storage::Storage;
-use crate::table::{Table, TableMeta};
+use crate::table::{RangeCursor, Table, TableMeta};
 use crate::version::Version;
 use std::rc::Rc;
+use std::slice::Iter;
 
 /// This many keys of a memtable are taken at once.
 const PAGE_KEYS: usize = 256;
+/// What a deleted range costs beside its bytes, in bytes that could be copied meanwhile.
+const RANGE_COST: usize = 128;
 
 /// Merges the tables of `choice` into tables for its target; returns those, in order.
 ///
@@ -79,20 +82,50 @@ pub async fn run<E: Env>(
     writer.finish(written).await
 }
 
-/// What is deleted in these tables, without what no reader needs.
+/// What is deleted in these tables, without what no reader needs. It is put together in the order
+/// of keys, so that what is added lies at the end and moves nothing.
 async fn deleted_ranges<S: Storage>(
     runs: &[Vec<Rc<Table<S>>>],
     retained: Stamp,
     employer: &impl Employer,
 ) -> Result<Ranges> {
-    let mut all = Ranges::default();
-    for table in runs.iter().flatten() {
-        if let Some(ranges) = table.ranges().await? {
-            ranges.add_to(&mut all, retained)?;
-            employer.breathe(STRIDE_BYTES).await?;
+    let (mut all, mut open, mut work) = (Ranges::default(), Vec::new(), 0);
+    for run in runs {
+        let mut tables = run.iter();
+        if let Some(cursor) = next_ranges(&mut tables).await? {
+            open.push((cursor, tables));
         }
     }
-    Ok(all)
+    loop {
+        let places = open.iter().enumerate();
+        let first = places.min_by(|(_, (a, _)), (_, (b, _))| a.start().cmp(b.start()));
+        let Some(place) = first.map(|(place, _)| place) else { return Ok(all) };
+        let Some((cursor, tables)) = open.get_mut(place) else { return Ok(all) };
+        work += cursor.start().len() + RANGE_COST;
+        if !cursor.add_to(&mut all, retained)? {
+            match next_ranges(tables).await? {
+                Some(next) => *cursor = next,
+                None => drop(open.swap_remove(place)),
+            }
+        }
+        if work >= STRIDE_BYTES {
+            employer.breathe(std::mem::take(&mut work)).await?;
+        }
+    }
+}
+
+/// The deleted ranges of the first of these tables that has any.
+async fn next_ranges<S: Storage>(
+    tables: &mut Iter<'_, Rc<Table<S>>>,
+) -> Result<Option<RangeCursor>> {
+    for table in tables {
+        if let Some(ranges) = table.ranges().await?
+            && let Some(cursor) = ranges.cursor()?
+        {
+            return Ok(Some(cursor));
+        }
+    }
+    Ok(None)
 }
 
 /// The encoded pointer of a version whose value is in one of the blob files `stale`.

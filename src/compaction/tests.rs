@@ -6,6 +6,7 @@ use crate::env::Env;
 use crate::env::manual::{ManualEnv, block_on};
 use crate::error::Code;
 use crate::limits::Budgets;
+use crate::memtable::Memtable;
 use crate::merge::{Merge, Scan};
 use crate::model::{self, Model, Said, at, entry, memtable, part, place, shared};
 use crate::record::alive;
@@ -18,7 +19,7 @@ use proptest::prelude::*;
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 const TOP: [u8; 2] = [0xff; 2];
 
@@ -270,6 +271,41 @@ fn a_compaction_lets_requests_run_whenever_its_slice_is_used_up() {
         turns += 1;
     }
     assert!(turns >= 10, "{turns} turns in 400 KB of work");
+}
+
+#[test]
+fn deleted_ranges_of_all_tables_are_put_together_in_slices() {
+    let mut store = Store::new();
+    let key = |n: u32| Rc::from(n.to_be_bytes());
+    for first in 0..2 {
+        let memtable = Memtable::default();
+        for n in (first..20_000).step_by(2) {
+            store.counter += 1;
+            memtable.delete_range(&key(n), &key(n + 1), at(store.counter), Stamp::ZERO);
+        }
+        let (budgets, staff) = (budgets(), store.staff());
+        let table = flush(&store.env, &budgets, &memtable, &store.version, &staff);
+        let table = Table::new(store.shared.clone(), block_on(table).unwrap().unwrap());
+        store.version = store.version.apply(vec![(0, table)], &[]);
+    }
+    store.env.set_slice_used_up(true);
+    store.env.set_turn_polls(1);
+    let upper = store.version.levels()[0].iter().map(|table| table.meta().id).collect();
+    let choice = Choice { level: 0, target: 1, upper, lower: vec![] };
+    let (budgets, retained, staff) = (budgets(), store.retained, store.staff());
+    let blobs = Blobs::default();
+    let job = run(&store.env, &budgets, &store.version, &choice, retained, &blobs, &staff);
+    let mut job = pin!(job);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut turns = 0;
+    let output = loop {
+        match job.as_mut().poll(&mut context) {
+            Poll::Ready(output) => break output.unwrap(),
+            Poll::Pending => turns += 1,
+        }
+    };
+    assert!(turns >= 20_000 / 512, "{turns} turns");
+    assert_eq!(output.tables.iter().map(|table| table.ranges).sum::<u64>(), 20_000);
 }
 
 #[test]

@@ -87,7 +87,10 @@ pub fn table(data: &[u8]) {
         match block_on(table.ranges()) {
             Ok(Some(ranges)) => {
                 let _ = ranges.newest();
-                let _ = ranges.add_to(&mut Ranges::default(), Stamp::MAX);
+                let mut all = Ranges::default();
+                if let Ok(Some(mut cursor)) = ranges.cursor() {
+                    while cursor.add_to(&mut all, Stamp::MAX) == Ok(true) {}
+                }
             }
             Ok(None) => {}
             Err(error) => is_typed(&error),

@@ -33,7 +33,7 @@ mod window;
 pub use builder::TableBuilder;
 pub use cursor::TableCursor;
 pub use filter::hash;
-pub use ranges::RangeBlock;
+pub use ranges::{RangeBlock, RangeCursor};
 pub use verify::Verifier;
 
 /// Opening a table reads this much of its end: the footer, and the top of the index with it.

@@ -115,20 +115,34 @@ impl RangeBlock {
         Ok(count == meta.ranges)
     }
 
-    /// Adds all fragments to `ranges`.
+    /// A cursor at the first tombstone; None where there is none.
     ///
     /// # Errors
     /// As [`RangeBlock::cover`].
-    pub fn add_to(&self, ranges: &mut Ranges, visible: Stamp) -> Result<()> {
+    pub fn cursor(self) -> Result<Option<RangeCursor>> {
         let mut cursor = BlockCursor::new(false);
-        let mut found = cursor.enter(self.0.clone())?;
-        while found {
-            let record = cursor.record();
-            let (start, end) = (Rc::from(record.key), Rc::from(end_of(&record)));
-            ranges.insert(&start, &end, record.stamp, visible);
-            found = cursor.step()?;
-        }
-        Ok(())
+        Ok(cursor.enter(self.0)?.then_some(RangeCursor(cursor)))
+    }
+}
+
+/// A place among the deleted ranges of a table, in the order of their starts.
+pub struct RangeCursor(BlockCursor);
+
+impl RangeCursor {
+    /// Where the current one starts.
+    pub fn start(&self) -> &[u8] {
+        self.0.key()
+    }
+
+    /// Adds the current one to `ranges` and goes to the next; false at the end.
+    ///
+    /// # Errors
+    /// As [`RangeBlock::cover`].
+    pub fn add_to(&mut self, ranges: &mut Ranges, visible: Stamp) -> Result<bool> {
+        let record = self.0.record();
+        let (start, end) = (Rc::from(record.key), Rc::from(end_of(&record)));
+        ranges.insert(&start, &end, record.stamp, visible);
+        self.0.step()
     }
 }
 
