@@ -260,6 +260,37 @@ fn a_full_disk_in_the_middle_of_a_large_value_changes_nothing_and_gives_its_spac
 }
 
 #[test]
+fn a_commit_that_finds_the_disk_full_gives_back_the_space_of_all_its_large_values() {
+    for written in [vec![], vec![1]] {
+        let disk = SimulatedStorage::new(1);
+        let env = ManualEnv::new(Rc::new(disk.clone()), START_MS, 1);
+        let budgets = Budgets { blob_bytes: 1 << 20, ..options().budgets };
+        let options = Options { budgets, ..options() };
+        let db = block_on(Db::open(env, options)).expect("a new database opens");
+        let write = |numbers: &[u64]| {
+            let pairs: Vec<_> = numbers.iter().map(|n| (name(*n), value(*n, 5_000))).collect();
+            let all = pairs.iter().map(|(k, v)| set(k, v)).collect();
+            block_on(db.commit(&[&commit(vec![], all)])).pop().expect("an answer")
+        };
+        write(&written).expect("there is room");
+        let before = block_on(disk.usage()).expect("it is known");
+        for _ in 0..5 {
+            // The third write is that of the last value, where the file is there already.
+            disk.inject(Some(Call::Write), 2, Fault::Fail(Code::QuotaExceeded));
+            let refused = write(&[2, 3, 4]).expect_err("the disk is full");
+            assert_eq!(refused.code(), Code::QuotaExceeded);
+        }
+        let after = block_on(disk.usage()).expect("it is known");
+        assert!(after < before + 1_000, "{before} bytes before, {after} after");
+        write(&[2, 3, 4]).expect("there is room");
+        for n in [2, 3, 4] {
+            let found = block_on(db.get(&name(n), db.snapshot())).expect("it reads");
+            assert_eq!(found.expect("it is there").1.to_vec(), value(n, 5_000));
+        }
+    }
+}
+
+#[test]
 fn a_damaged_or_missing_large_value_is_corruption_at_its_place_and_the_rest_is_readable() {
     for seed in 0..20 {
         let rng = Rng::new(seed);

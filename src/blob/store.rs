@@ -58,6 +58,11 @@ impl BlobFile {
         self.damaged.set(true);
     }
 
+    /// Takes back values at its end that nothing points at.
+    pub fn shrink(&self, len: u64) {
+        self.len.set(len.min(self.size()));
+    }
+
     pub(super) fn grow(&self, len: u64) {
         self.len.set(len);
     }

@@ -2,7 +2,7 @@
 //! them. Called by tasks inside the entrance, so one value is written at a time.
 
 use super::Db;
-use crate::blob::{Append, BlobFile, BlobMeta, Large, Pieces, Pointer, Value};
+use crate::blob::{Append, BlobFile, BlobMeta, HEADER_BYTES, Large, Pieces, Pointer, Value};
 use crate::commit::{Staged, StagedOp, StagedValue};
 use crate::env::Env;
 use crate::error::{Code, Result};
@@ -19,6 +19,23 @@ impl<E: Env> Db<E> {
     /// # Errors
     /// Those of the storage; nothing has changed then.
     pub(super) async fn store_large(&self, staged: &mut [Staged<'_>]) -> Result<()> {
+        let before = self.tables.blobs.active().map(|file| (file.size(), file));
+        let stored = self.append_all(staged).await;
+        // What came before the value that failed is given back too.
+        if stored.is_err()
+            && let Some(active) = self.tables.blobs.active()
+        {
+            let size = match before {
+                Some((size, file)) if Rc::ptr_eq(&file, &active) => size,
+                _ => active.size().min(HEADER_BYTES as u64),
+            };
+            active.shrink(size);
+            self.cut_blob(&active).await;
+        }
+        stored
+    }
+
+    async fn append_all(&self, staged: &mut [Staged<'_>]) -> Result<()> {
         let threshold = self.options.budgets.large_value_bytes;
         for one in staged {
             let StagedOp::Set { value, pointer, .. } = &mut one.op else { continue };
@@ -63,14 +80,18 @@ impl<E: Env> Db<E> {
         match &appended {
             Ok(pointer) => self.tables.blobs.wrote(&file, pointer.len),
             Err(error) => {
-                // Gives back the space of what got there; where that fails too it is dead space.
-                let _ = self.env.storage().truncate(file.meta().file, file.size()).await;
+                self.cut_blob(&file).await;
                 if error.code() != Code::QuotaExceeded {
                     self.end_blob();
                 }
             }
         }
         appended
+    }
+
+    /// Gives back the space behind the last value of a file; where that fails it is dead space.
+    async fn cut_blob(&self, file: &BlobFile) {
+        let _ = self.env.storage().truncate(file.meta().file, file.size()).await;
     }
 
     /// The blob file to write to: a new one, named by the manifest first, where there is none or
