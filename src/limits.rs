@@ -130,7 +130,7 @@ impl Default for Budgets {
             filter_bits: 10,
             compression: true,
             large_value_bytes: LARGE_VALUE_BYTES,
-            blob_bytes: 32 * 1024 * 1024,
+            blob_bytes: 8 * 1024 * 1024,
         }
     }
 }

@@ -81,8 +81,7 @@ impl<S: Storage> Version<S> {
                 let begins = *start <= *meta.smallest;
                 let ends = *meta.largest < *end;
                 let whole = *piece.0 <= *meta.smallest && *meta.largest < *piece.1;
-                let all =
-                    meta.blobs.iter().fold(meta.bytes, |sum, one| sum.saturating_add(one.bytes));
+                let all = meta.held_bytes();
                 let bytes = match (meta.overlaps(piece.0, Some(piece.1)), begins || ends) {
                     (true, true) if whole => all,
                     (true, true) => all / 2,

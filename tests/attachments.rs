@@ -167,6 +167,23 @@ fn a_page_ends_once_its_large_values_are_much_and_always_has_one() {
 }
 
 #[test]
+fn a_list_of_keys_and_a_count_bring_no_large_value_along() {
+    let mut harness = Harness::new();
+    for n in 1..4 {
+        harness.set(n, 40_000);
+    }
+    let (start, end) = (Blob(&[1]), Blob(&[0xff]));
+    let Request::List(list) = list(None, &[1]) else { panic!("it is a list") };
+    let keys = Request::List(List { keys_only: true, ..list });
+    let frame = harness.send(vec![keys, Request::Count(start, end)], vec![]);
+    assert_eq!(frame.attachments, []);
+    let frame = decode(&frame);
+    let replies: Vec<_> = frame.replies.iter().map(|reply| &reply.response).collect();
+    let [Response::Page(page), Response::Counted(3)] = &replies[..] else { panic!("{frame:?}") };
+    assert_eq!((page.count, page.done), (3, true));
+}
+
+#[test]
 fn those_who_watch_get_large_values_beside_the_event() {
     let mut harness = Harness::new();
     let k = name(1);

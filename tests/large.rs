@@ -4,21 +4,24 @@
 
 mod common;
 
-use common::{START_MS, Store, commit, delete, key, number, set, sum, tiny};
+use common::{START_MS, Store, commit, delete, delete_range, key, number, set, sum, tiny};
 use kvass::commit::Outcome;
-use kvass::db::{Db, Options, Range};
+use kvass::db::{ChangeKind, Db, Options, Range};
 use kvass::env::manual::{ManualEnv, block_on};
 use kvass::error::Code;
 use kvass::history::Retention;
 use kvass::limits::Budgets;
 use kvass::rng::Rng;
+use kvass::stamp::Stamp;
 use kvass::storage::simulated::{Call, Fault, SimulatedStorage};
-use kvass::storage::{FileNo, MemoryStorage, Storage};
-use kvass::wire::FileKind;
+use kvass::storage::{Durability, FileNo, MemoryStorage, Storage};
+use kvass::wire::{Commit, FileKind};
 use std::rc::Rc;
+use std::task::{Context, Waker};
 
 const ALL: Range<'static> = Range { start: &[1], end: &[0xff], reverse: false };
 
+const ALL_OF_IT: Retention = Retention { bytes: u64::MAX, ms: u64::MAX };
 /// No history: it would keep the values that its commits have set.
 const FORGETFUL: Retention = Retention { bytes: 0, ms: u64::MAX };
 
@@ -149,6 +152,110 @@ fn space_of_large_values_comes_back_once_they_are_overwritten_and_deleted() {
 }
 
 #[test]
+fn a_large_value_that_is_deleted_gives_its_space_back_with_no_other_write() {
+    for reopens in [false, true] {
+        let options = Options { history: FORGETFUL, ..Options::default() };
+        let mut store = Store::open_in_memory(options, 1);
+        put(&mut store, 1, &value(1, 100));
+        for seed in [2, 3] {
+            put(&mut store, 2, &value(seed, 9 << 20));
+            block_on(store.db.upkeep());
+        }
+        if reopens {
+            store.reopen();
+        }
+        store.commit_one(commit(vec![], vec![delete(&name(2))])).expect("it commits");
+        block_on(store.db.upkeep());
+        assert!(usage(&store) < 10_000, "{} bytes, reopened: {reopens}", usage(&store));
+        assert_eq!(store.get(&name(1)), Some(value(1, 100)));
+    }
+}
+
+#[test]
+fn large_values_in_a_deleted_range_go_with_the_compaction_that_drops_them() {
+    let budgets = Budgets { large_value_bytes: 1_000, blob_bytes: 10_000, ..tiny() };
+    let options = Options { budgets, history: FORGETFUL, ..Options::default() };
+    let mut store = Store::open_in_memory(options, 1);
+    for n in 0..40 {
+        put(&mut store, n, &value(n, 3_000));
+    }
+    settle(&mut store);
+    let full = usage(&store);
+    let (start, end) = (name(0), name(39));
+    store.commit_one(commit(vec![], vec![delete_range(&start, &end)])).expect("it commits");
+    // Small ones over the same keys, until compaction has met all of them.
+    for n in (0..39).cycle().take(400) {
+        put(&mut store, n, &value(n, 50));
+    }
+    settle(&mut store);
+    assert!(full > 120_000 && usage(&store) < 40_000, "{} of {full} bytes", usage(&store));
+    assert_eq!(store.get(&name(39)), Some(value(39, 3_000)));
+    assert_eq!(store.get(&name(0)), Some(value(0, 50)));
+}
+
+#[test]
+fn a_large_value_that_was_overwritten_stays_as_long_as_the_change_log_tells_of_it() {
+    let large = |seed| value(seed, 5_000);
+    let mut store = Store::open_in_memory(Options { history: ALL_OF_IT, ..options() }, 1);
+    for seed in 0..10 {
+        put(&mut store, 1, &large(seed));
+        settle(&mut store);
+    }
+    let told = |store: &Store<MemoryStorage>| {
+        let reader = store.db.read_changes(Stamp::ZERO)?;
+        let mut values = Vec::new();
+        while !block_on(store.db.next_changes(&reader, |event| {
+            for change in &event.changes {
+                if let ChangeKind::Set(value) = &change.change {
+                    values.push(value.to_vec());
+                }
+            }
+        }))? {}
+        Ok::<_, kvass::error::Error>(values)
+    };
+    let all: Vec<_> = (0..10).map(large).collect();
+    assert_eq!(told(&store).expect("all is kept"), all);
+    store.reopen();
+    assert_eq!(told(&store).expect("all is kept"), all);
+
+    // With less of the past to be kept they go with the logs that told of them.
+    let (storage, history) = (store.storage.clone(), Retention { bytes: 12_000, ms: u64::MAX });
+    drop(store);
+    let mut store = Store::open(storage, Options { history, ..options() }, 2).expect("it opens");
+    put(&mut store, 1, &large(10));
+    settle(&mut store);
+    put(&mut store, 2, &large(11));
+    settle(&mut store);
+    assert!(usage(&store) < 40_000, "{} bytes are kept", usage(&store));
+    assert_eq!(told(&store).expect_err("it is gone").code(), Code::HistoryGone);
+    assert_eq!(store.get(&name(1)), Some(large(10)));
+}
+
+#[test]
+fn counts_and_lists_without_values_read_no_blob_file() {
+    let disk = SimulatedStorage::new(1);
+    let env = ManualEnv::new(Rc::new(disk.clone()), START_MS, 1);
+    let db = block_on(Db::open(env, options())).expect("a new database opens");
+    for n in 0..10 {
+        let (k, v) = (name(n), value(n, 5_000));
+        let set = commit(vec![], vec![set(&k, &v)]);
+        block_on(db.commit(&[&set])).pop().expect("an answer").expect("it commits");
+    }
+    for file in blob_files(&disk) {
+        block_on(disk.remove(file)).expect("it is there");
+    }
+    assert_eq!(block_on(db.count(ALL, db.snapshot())), Ok(10));
+    let mut keys = 0;
+    let listed = block_on(db.list(ALL, db.snapshot(), |_| {
+        keys += 1;
+        true
+    }));
+    assert_eq!((listed, keys), (Ok(true), 10));
+    let missing = block_on(db.get(&name(1), db.snapshot())).expect_err("its file is missing");
+    assert_eq!(missing.code(), Code::Corruption);
+}
+
+#[test]
 fn what_lives_in_a_file_that_is_mostly_dead_moves_and_the_file_goes() {
     let budgets = Budgets { large_value_bytes: 100, blob_bytes: 20_000, ..tiny() };
     let options = Options { budgets, history: FORGETFUL, ..Options::default() };
@@ -232,6 +339,56 @@ fn a_list_that_began_in_memory_reads_large_values_whose_file_is_emptied_meanwhil
         let found = block_on(db.read_large(&large.expect("it is there"))).expect("it reads");
         assert_eq!(found.to_vec(), value(n, 500));
     }
+}
+
+#[test]
+fn a_crash_anywhere_in_a_large_value_loses_nothing_and_leaves_no_space_behind() {
+    let large = |n: u64| value(n, 100_000);
+    let mut stored = Vec::new();
+    for polls in 0..40 {
+        let disk = SimulatedStorage::new(polls);
+        disk.set_polls_max(1);
+        let open = |disk: &SimulatedStorage| {
+            let env = ManualEnv::new(Rc::new(disk.clone()), START_MS, polls);
+            let budgets = Budgets { memtable_bytes: 64 * 1024, ..options().budgets };
+            block_on(Db::open(env, Options { budgets, ..options() })).expect("it opens")
+        };
+        let db = open(&disk);
+        let (a, b) = (name(1), name(2));
+        let (first, second) = (large(1), large(2));
+        let first = Commit {
+            durability: Some(Durability::Strict),
+            ..commit(vec![], vec![set(&a, &first)])
+        };
+        block_on(db.commit(&[&first])).pop().expect("an answer").expect("it commits");
+        let second = commit(vec![], vec![set(&b, &second)]);
+        let commits = [&second];
+        let mut writing = Box::pin(db.commit(&commits));
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..polls {
+            if writing.as_mut().poll(&mut context).is_ready() {
+                break;
+            }
+        }
+        let disk = disk.restart();
+        drop(writing);
+        let db = open(&disk);
+        let get = |key| block_on(db.get(key, db.snapshot())).expect("it reads");
+        assert_eq!(get(&a).map(|(_, value)| value.to_vec()), Some(large(1)), "{polls} polls");
+        let found = get(&b).map(|(_, value)| value.to_vec());
+        assert!(found.as_ref().is_none_or(|found| *found == large(2)), "{polls} polls");
+        stored.push(found.is_some());
+        let deletes = commit(vec![], vec![delete(&a), delete(&b)]);
+        block_on(db.commit(&[&deletes])).pop().expect("an answer").expect("it commits");
+        block_on(db.flush()).expect("it flushes");
+        block_on(db.upkeep());
+        drop(db);
+        let db = open(&disk.restart());
+        block_on(db.upkeep());
+        let left = block_on(db.stats()).expect("it is known").disk_bytes;
+        assert!(left < 10_000, "{left} bytes after {polls} polls");
+    }
+    assert!(stored.contains(&true) && stored.contains(&false), "{stored:?}");
 }
 
 #[test]

@@ -259,6 +259,11 @@ impl Blobs {
         self.recent_bytes.get()
     }
 
+    /// Notes that the logs that an open has read point at so many bytes.
+    pub fn recall_recent(&self, bytes: u64) {
+        self.recent_bytes.set(bytes);
+    }
+
     /// See [`Blobs::recent_bytes`].
     pub fn forget_recent(&self) {
         self.recent_bytes.set(0);
@@ -297,6 +302,8 @@ impl Blobs {
             }
             !goes
         });
+        // A commit that failed may have left values to be flushed that nothing points at.
+        self.unflushed.borrow_mut().retain(|file| !garbage.contains(file));
         garbage
     }
 

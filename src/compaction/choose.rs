@@ -134,12 +134,19 @@ fn rewrite(level: usize, table: &TableMeta) -> Choice {
     Choice { level, target: level, upper: vec![table.id], lower: Vec::new() }
 }
 
-/// Whether tombstones make up enough of these tables to look at them. One of a range may hide any
+/// Whether tombstones make up enough of these tables to look at them: fewer are enough where what
+/// they may hide is larger than its place in a table, in a blob file. One of a range may hide any
 /// number of entries.
 fn is_sparse(tables: &[&TableMeta]) -> bool {
     let (versions, deletes) = (versions_of(tables), deletes_of(tables));
-    let deletes_much = deletes > 0 && deletes.saturating_mul(TOMBSTONES_SHARE) >= versions;
+    let weight = TOMBSTONES_SHARE.saturating_mul(held_by(tables) / bytes_of(tables).max(1));
+    let deletes_much = deletes > 0 && deletes.saturating_mul(weight) >= versions;
     deletes_much || tables.iter().any(|table| table.ranges > 0)
+}
+
+/// The bytes of these tables and of the large values that they point to.
+fn held_by(tables: &[&TableMeta]) -> u64 {
+    tables.iter().fold(0, |sum, table| sum.saturating_add(table.held_bytes()))
 }
 
 fn deletes_of(tables: &[&TableMeta]) -> u64 {
@@ -168,17 +175,18 @@ fn gain_permille(levels: &Levels<'_>, level: usize, upper: &[&TableMeta]) -> u64
     let deletes = deletes_of(upper);
     let hidden = |deep: usize| {
         let met = levels.meeting(deep, smallest, largest);
-        let entry_bytes = bytes_of(met) / versions_of(met).max(1);
-        deletes.saturating_mul(entry_bytes).min(bytes_of(met))
+        let entry_bytes = held_by(met) / versions_of(met).max(1);
+        deletes.saturating_mul(entry_bytes).min(held_by(met))
     };
     let (own, lower) = (bytes_of(upper), bytes_of(levels.meeting(level + 1, smallest, largest)));
     let deeper = || level + 1..levels.tables.len();
-    let met = |deep| bytes_of(levels.meeting(deep, smallest, largest));
-    let all = deeper().map(met).fold(own, u64::saturating_add);
+    let met = |deep| held_by(levels.meeting(deep, smallest, largest));
+    let all = deeper().map(met).fold(held_by(upper), u64::saturating_add);
     let by_ranges = upper.iter().fold(0u64, |sum, table| sum.saturating_add(table.hidden));
     let mut gain = deeper().map(hidden).fold(by_ranges.min(all), u64::saturating_add);
     if !levels.lies_deeper(level + 1, smallest, largest) {
-        gain = gain.saturating_add(own.saturating_mul(deletes) / versions_of(upper).max(1));
+        let dropped = held_by(upper).saturating_mul(deletes) / versions_of(upper).max(1);
+        gain = gain.saturating_add(dropped);
     }
     gain.saturating_mul(1000) / own.saturating_add(lower).max(1)
 }

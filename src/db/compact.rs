@@ -33,7 +33,7 @@ impl<E: Env> Db<E> {
         if self.held_up.get() && self.snapshots.is_unused() {
             self.appraise();
         }
-        self.upkeep_due.get() || self.hides_much()
+        self.upkeep_due.get() || self.holds_much()
     }
 
     /// Writes the frozen memtable to a table and compacts, until there is nothing left to do or
@@ -41,7 +41,7 @@ impl<E: Env> Db<E> {
     pub async fn upkeep(&self) {
         while self.wants_upkeep() {
             self.repair_soon().await;
-            if self.hides_much() && self.freeze_for_space().await.is_err() {
+            if self.holds_much() && self.freeze_for_space().await.is_err() {
                 return;
             }
             let _working = self.pace.work();
@@ -99,7 +99,7 @@ impl<E: Env> Db<E> {
     /// before the memtable is full: as much as a memtable, or half of all that there is.
     fn appraise_deletes(&self, shape: &[Vec<&TableMeta>]) {
         let tables = || shape.iter().flatten();
-        let bytes: u64 = tables().map(|table| table.bytes).sum();
+        let bytes: u64 = tables().map(|table| table.held_bytes()).sum();
         let sets: u64 = tables().map(|table| table.sets).sum();
         let memtable = self.options.budgets.memtable_bytes as u64;
         let worth = (bytes / 2).clamp(memtable / HIDDEN_SHARE, memtable);
@@ -121,18 +121,23 @@ impl<E: Env> Db<E> {
         self.hidden_bytes.set(hidden);
     }
 
-    /// Whether the tombstones of the active memtable hide much.
-    fn hides_much(&self) -> bool {
+    /// Whether the tombstones of the active memtable hide much, or the large values that it points
+    /// at are much: those that are dead by now go with the log only.
+    fn holds_much(&self) -> bool {
         let view = self.view.borrow();
-        let deletes_much = view.active.counts().1 >= self.deletes_due.get();
-        view.frozen.is_none() && (deletes_much || self.hidden_bytes.get() >= self.hidden_due.get())
+        let many_values =
+            self.tables.blobs.recent_bytes() >= self.options.budgets.memtable_bytes as u64;
+        let many = view.active.counts().1 >= self.deletes_due.get()
+            || self.hidden_bytes.get() >= self.hidden_due.get()
+            || many_values;
+        many && view.frozen.is_none() && !view.active.is_empty()
     }
 
-    /// Freezes the active memtable, so that its tombstones get to what they hide.
+    /// Freezes the active memtable, so that space comes back.
     async fn freeze_for_space(&self) -> Result<()> {
         let _turn = self.entrance.enter().await;
         self.check_open()?;
-        match self.hides_much() && !self.poisoned.get() {
+        match self.holds_much() && !self.poisoned.get() {
             true => self.freeze(self.generation()).await,
             false => Ok(()),
         }

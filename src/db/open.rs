@@ -110,6 +110,7 @@ impl<E: Env> Db<E> {
         let budgets = &options.budgets;
         let next_id = manifest.next_id;
         let blobs = Blobs::open(&*storage, &manifest.blobs, next_id, budgets.blob_bytes).await?;
+        blobs.recall_recent(replay.logs.iter().map(|held| held.large_bytes).sum());
         blobs.follow(&manifest.blobs, live::stale(&manifest));
         let tables = Tables::new(storage, budgets.cache_bytes, blobs, None);
         Ok(Rc::new(Db::assemble(env, options, manifest, replay, (log, tables))))

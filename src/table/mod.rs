@@ -123,6 +123,11 @@ impl TableMeta {
         self.sets + self.deletes == 0
     }
 
+    /// Its length in bytes, with the large values that it points to.
+    pub fn held_bytes(&self) -> u64 {
+        self.blobs.iter().fold(self.bytes, |sum, used| sum.saturating_add(used.bytes))
+    }
+
     /// Whether any version points into a blob file.
     pub fn points_into(&self, blob: u64) -> bool {
         self.blobs.iter().any(|used| used.id == blob)

@@ -236,7 +236,12 @@ export class Files {
       this.#isSurveyed = true;
     }
     const lens = new Map<number, number>();
-    for (const [file, { len }] of this.#files) lens.set(file, len ?? (await this.#askLen(file)));
+    for (const [file, entry] of this.#files) {
+      const len = entry.len ?? (await this.#survey(file, file + 1)).get(file) ?? 0;
+      entry.learn(len);
+      // It may have been removed meanwhile.
+      if (this.#files.get(file) === entry) lens.set(file, entry.len ?? len);
+    }
     return lens;
   }
 

@@ -6,6 +6,7 @@ import * as burst_ from "./burst.ts";
 import * as crowd_ from "./crowd.ts";
 import * as files_ from "./files.ts";
 import * as golden_ from "./golden.ts";
+import * as large_ from "./large.ts";
 
 declare global {
   /** The package. */
@@ -20,6 +21,8 @@ declare global {
   var burst: typeof burst_;
   /** Entries that expire at once. */
   var crowd: typeof crowd_;
+  /** Large values. */
+  var large: typeof large_;
   /** Runs a case of the conformance suite. */
   var runCase: (storage: package_.KvStorage, chapter: string, title: string) => Promise<void>;
 }
@@ -29,6 +32,7 @@ globalThis.files = files_;
 globalThis.golden = golden_;
 globalThis.burst = burst_;
 globalThis.crowd = crowd_;
+globalThis.large = large_;
 
 globalThis.runCase = async (storage, chapter, title) => {
   const name = `${chapter}: ${title}`;
