@@ -7,25 +7,22 @@
 //! - a table that it names, or a log of its history, is gone or cut short, or a blob file is gone
 //!   that its tables point into;
 //! - there is a log that it does not name, later than all it names: those are made by a manifest;
-//! - its logs point into a blob file that it does not name: those too are made by a manifest;
-//! - its logs are empty, and there is a table that it does not name, with a commit that its tables
-//!   don't hold: logs go once their commits are in a table that the manifest names. While they are
-//!   there such a table says nothing: a repair writes one of commits that no log may hold.
+//! - its logs point into a blob file that it does not name: those too are made by a manifest.
+//!
+//! A log of its own that is gone is no sign, for it may never have held anything; it goes only once
+//! both slots hold a manifest that names the table its commits are in.
 
 use crate::error::Result;
 use crate::manifest::Manifest;
-use crate::stamp::Stamp;
 use crate::storage::{FileNo, Storage};
-use crate::table::{Table, TableCursor, TableMeta, Tables};
 use crate::wal::{HEADER_BYTES, LogRef};
 use std::rc::Rc;
 
-/// Whether nothing shows that `manifest` is out of date; `last` is the last commit in its logs,
-/// with the counter 0 where they are empty, and `blobs` are the blob files that they point into.
+/// Whether nothing shows that `manifest` is out of date; `blobs` are the blob files that its logs
+/// point into.
 pub(super) async fn is_current<S: Storage>(
     storage: &Rc<S>,
     manifest: &Manifest,
-    last: Stamp,
     blobs: &[u64],
 ) -> Result<bool> {
     if !blobs.iter().all(|id| manifest.blobs.iter().any(|blob| blob.id == *id)) {
@@ -33,10 +30,6 @@ pub(super) async fn is_current<S: Storage>(
     }
     let there = storage.list().await?;
     let tables = manifest.levels.iter().flatten();
-    let newest = match last.counter {
-        0 => tables.clone().fold(last, |newest, table| newest.max(table.newest)),
-        _ => Stamp::MAX,
-    };
     let tables = tables.map(|table| (table.file, table.bytes));
     let history = manifest.history.iter().map(|history| (history.log.file, history.bytes));
     for (file, bytes) in tables.chain(history) {
@@ -52,53 +45,21 @@ pub(super) async fn is_current<S: Storage>(
     }
     let named = manifest.files();
     for file in there.into_iter().filter(|file| !named.contains(file)) {
-        if is_later(storage, file, manifest, newest).await? {
+        if is_later_log(storage, file, manifest).await? {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// Whether a file that `manifest` does not name is a later log, or a table with a commit past
-/// `newest`.
-async fn is_later<S: Storage>(
+/// Whether a file holds a log that is later than all that `manifest` names.
+async fn is_later_log<S: Storage>(
     storage: &Rc<S>,
     file: FileNo,
     manifest: &Manifest,
-    newest: Stamp,
 ) -> Result<bool> {
     let mut header = [0; HEADER_BYTES];
     let read = storage.read(file, 0, &mut header).await?;
-    let header = header.get(..read).unwrap_or_default();
-    if let Some(log) = LogRef::identify(header, file)? {
-        return Ok(manifest.logs.iter().all(|named| named.id < log.id));
-    }
-    if newest == Stamp::MAX {
-        return Ok(false);
-    }
-    match newest_of(storage, header, file).await {
-        Ok(stamp) => Ok(stamp > newest),
-        // Not written to its end, so that no manifest names it.
-        Err(error) if error.is_damage() => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// The greatest stamp in the table that a file holds; `Stamp::ZERO` where it holds none.
-async fn newest_of<S: Storage>(storage: &Rc<S>, header: &[u8], file: FileNo) -> Result<Stamp> {
-    let Some(meta) = TableMeta::identify(storage, header, file).await? else {
-        return Ok(Stamp::ZERO);
-    };
-    let table = Table::new(Tables::new(storage.clone(), 0, <_>::default(), None), meta);
-    let mut newest = match table.ranges().await? {
-        Some(ranges) => ranges.newest()?,
-        None => Stamp::ZERO,
-    };
-    let mut cursor = TableCursor::new(table, false, true);
-    let mut found = cursor.enter().await?;
-    while found {
-        newest = newest.max(cursor.stamp());
-        found = cursor.step()? || cursor.next_block().await?;
-    }
-    Ok(newest)
+    let log = LogRef::identify(header.get(..read).unwrap_or_default(), file)?;
+    Ok(log.is_some_and(|log| manifest.logs.iter().all(|named| named.id < log.id)))
 }

@@ -274,14 +274,25 @@ impl<E: Env> Db<E> {
         manifest::store(&**self.env.storage(), &manifest).await?;
         self.tables.blobs.follow(&manifest.blobs, live::stale(&manifest));
         *self.manifest.borrow_mut() = manifest;
+        self.stored_twice.set(false);
         Ok(())
     }
 
     /// Removes the files that nothing names or reads any more. One that can't be removed is
     /// left for the next open, which finds that no manifest names it.
+    ///
+    /// Before that, both slots have a manifest that does without them: whichever of the two is
+    /// damaged later, the other one finds all its files.
     pub(super) async fn collect_garbage(&self) {
         let blobs = self.tables.blobs.take_garbage();
         self.tables.garbage.borrow_mut().extend(blobs);
+        if self.tables.garbage.borrow().is_empty() {
+            return;
+        }
+        if !self.stored_twice.get() {
+            // Where there is no room for it, removing the files is what makes some.
+            self.stored_twice.set(self.edit(|_| {}).await.is_ok());
+        }
         loop {
             let Some(file) = self.tables.garbage.borrow_mut().pop() else { return };
             let removed = self.env.storage().remove(file).await;

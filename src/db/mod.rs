@@ -135,6 +135,8 @@ pub struct Db<E: Env> {
     upkeep_due: Cell<bool>,
     /// A write has failed since upkeep last tried to repair.
     repair_due: Cell<bool>,
+    /// Both slots hold what the manifest says.
+    stored_twice: Cell<bool>,
     /// A reader keeps tombstones from being dropped: whether upkeep is due is asked again once it
     /// is gone.
     held_up: Cell<bool>,

@@ -76,7 +76,7 @@ impl<E: Env> Db<E> {
         .await?;
         let mut replay = replay.into_inner();
         if let Some(damage) = damaged_slot
-            && !is_current(&storage, &manifest, replay.last, &replay.blobs).await?
+            && !is_current(&storage, &manifest, &replay.blobs).await?
         {
             return Err(damage);
         }
@@ -136,6 +136,7 @@ impl<E: Env> Db<E> {
             tables,
             upkeep_due: Cell::new(false),
             repair_due: Cell::new(false),
+            stored_twice: Cell::new(false),
             held_up: Cell::new(false),
             deletes_due: Cell::new(u64::MAX),
             hidden_bytes: Cell::new(0),

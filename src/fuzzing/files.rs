@@ -86,7 +86,6 @@ pub fn table(data: &[u8]) {
         let table = Table::new(Tables::new(storage, 4096, <_>::default(), None), meta);
         match block_on(table.ranges()) {
             Ok(Some(ranges)) => {
-                let _ = ranges.newest();
                 let mut all = Ranges::default();
                 if let Ok(Some(mut cursor)) = ranges.cursor() {
                     while cursor.add_to(&mut all, Stamp::MAX) == Ok(true) {}

@@ -80,21 +80,6 @@ impl RangeBlock {
         Ok(cover)
     }
 
-    /// The newest tombstone.
-    ///
-    /// # Errors
-    /// As [`RangeBlock::cover`].
-    pub fn newest(&self) -> Result<Stamp> {
-        let mut newest = Stamp::ZERO;
-        let mut cursor = BlockCursor::new(false);
-        let mut found = cursor.enter(self.0.clone())?;
-        while found {
-            newest = newest.max(cursor.stamp());
-            found = cursor.step()?;
-        }
-        Ok(newest)
-    }
-
     /// Whether these are the deleted ranges of a table that `meta` describes.
     ///
     /// # Errors

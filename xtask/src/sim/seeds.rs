@@ -5,7 +5,7 @@ use Drawn::{Basic, Large, Pages};
 
 /// They are run by every `npm test`. A seed means what it did for as long as [`super::plan`] draws
 /// as it did up to that addition; one that no longer reaches what it found costs nothing.
-pub const SEEDS: [(u64, Drawn, &str); 9] = [
+pub const SEEDS: [(u64, Drawn, &str); 11] = [
     (786, Basic, "a damaged manifest fell back to an older one, and lost what a newer log held"),
     (100639, Basic, "a commit that waited for its pace joined a group that had failed meanwhile"),
     (107570, Basic, "an expiry that was undone was not tried again"),
@@ -14,5 +14,11 @@ pub const SEEDS: [(u64, Drawn, &str); 9] = [
     (1010314, Basic, "none: a check that failed was judged by an expiry that came after it"),
     (2, Pages, "upkeep went on for ever on a full disk, once a write had failed and was repaired"),
     (1543, Pages, "a reader of changes missed a log that was let go of once it had its commits"),
+    (
+        5481,
+        Large,
+        "what a repair on a full disk had left was taken for a newer state, after a power cut",
+    ),
+    (5034781, Large, "the same, over frames"),
     (817, Large, "a blob file was to be flushed that went with the commit that wrote to it"),
 ];
