@@ -15,8 +15,8 @@ use kvass::rng::Rng;
 use kvass::signal::join_all;
 use kvass::storage::Durability;
 use kvass::storage::simulated::{Call, Fault, SimulatedStorage};
-use kvass::wire::{Blob, Changes, Commit, Event, Request, RequestFrame, Response, ResponseFrame};
-use kvass::wire::{PROTOCOL, Watch};
+use kvass::wire::{Blob, Changes, Commit, Event, List, PROTOCOL, Page, Request, RequestFrame};
+use kvass::wire::{Response, ResponseFrame, Watch};
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -118,6 +118,42 @@ fn a_watch_that_begins_while_a_commit_is_on_its_way_misses_nothing() {
         }
         assert_eq!(states.last(), Some(&Some(two)), "seed {seed}");
         assert!(!states.contains(&None), "seed {seed}: the first write came first");
+    }
+}
+
+#[test]
+fn a_list_whose_large_values_are_still_read_keeps_its_snapshot_for_the_next_page() {
+    for seed in 0..40 {
+        let mut harness = Harness::new(seed);
+        let (large_key, k) = (key(&["a"]), key(&["b"]));
+        let (large, one, two) = (vec![3; 40_000], number(1.0), number(2.0));
+        let written = harness.begin(vec![put(&large_key, &large), put(&k, &one)]);
+        harness.finish(vec![written]);
+        let page = |lease, start| {
+            let (start, end) = (Blob(start), Blob(&[0xff][..]));
+            let (limit, reverse, keep, keys_only) = (1, false, true, false);
+            vec![Request::List(List { start, end, reverse, limit, lease, keep, keys_only })]
+        };
+        let first = harness.begin(page(None, &large_key));
+        // The second of them lets go of what nobody needs any more.
+        for _ in 0..2 {
+            let over = harness.begin(vec![put(&k, &two)]);
+            harness.finish(vec![over]);
+        }
+        harness.finish(vec![first]);
+        let replies: Vec<_> = harness.frames.take();
+        let mut replies = replies.iter().flat_map(|frame| decode(frame).replies);
+        let lease = replies.find_map(|reply| match reply.response {
+            Response::Page(Page { lease, .. }) => lease,
+            _ => None,
+        });
+        let next = harness.begin(page(lease, &k));
+        harness.finish(vec![next]);
+        let replies = harness.frames.take();
+        let Response::Page(page) = &decode(&replies[0]).replies[0].response else {
+            panic!("{replies:?}")
+        };
+        assert_eq!((page.count, page.entries.ends_with(&one)), (1, true), "seed {seed}");
     }
 }
 

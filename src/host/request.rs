@@ -220,6 +220,8 @@ impl<E: Env> Requests<'_, E> {
             }
             _ => db.snapshot(),
         };
+        // Until the lease holds it, also while large values are read.
+        let _pin = db.snapshots().pin(snapshot.stamp);
         let start = list.start.0.max(&[USER_KEYS_START]);
         let range = Range { start, end: &list.end, reverse: list.reverse };
         let exhausted = self.entries(list, range, snapshot, out).await?;
