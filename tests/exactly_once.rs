@@ -20,7 +20,7 @@ use kvass::wire::{Blob, Check, Commit};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 type Disk = SimulatedStorage;
 type Store = Rc<Db<ManualEnv<Disk>>>;
@@ -109,6 +109,45 @@ fn fill(db: &Store) {
         block_on(db.commit(&[&commit])).pop().expect("an answer").expect("it commits");
         block_on(db.upkeep());
     }
+}
+
+#[test]
+fn a_repeat_is_answered_as_the_commit_was_also_after_a_write_that_failed() {
+    let disk = Disk::new(1);
+    let db = open(&disk, 1);
+    let (n, other) = (counter(1), counter(2));
+    let (relaxed, strict) = (None, Some(Durability::Strict));
+    let repeat = |durability| {
+        let add = Commit { durability, ..commit(vec![], vec![sum(&n, ONE)]) };
+        send(&db, origin(1, 0, 1), add)
+    };
+    let change = commit(vec![], vec![sum(&other, ONE)]);
+    let write = || {
+        let answer = block_on(db.commit(&[&change])).pop().expect("an answer");
+        answer.map_err(|error| error.code())
+    };
+    let first = repeat(relaxed);
+    assert!(matches!(first, Ok(Outcome::Committed(_))));
+    disk.inject(Some(Call::Write), 0, Fault::Fail(Code::Io));
+    assert_eq!(write(), Err(Code::Io));
+    // The repair fails as well.
+    for durability in [relaxed, strict] {
+        disk.inject(None, 0, Fault::Fail(Code::Io));
+        let again = repeat(durability);
+        assert!(again == first || durability == strict && is_unknown(&again), "{again:?}");
+    }
+    assert_eq!(repeat(strict), first);
+    // A failure that nobody was there to hear of is told to the next who writes, and no other.
+    disk.set_polls_max(100);
+    let (commits, mut context) = ([&change], Context::from_waker(Waker::noop()));
+    let mut given_up = Box::pin(db.commit(&commits));
+    assert!(given_up.as_mut().poll(&mut context).is_pending());
+    drop(given_up);
+    assert!(db.failure().is_some(), "it was given up in the middle of its write");
+    assert_eq!(repeat(relaxed), first);
+    assert_eq!(write(), Err(Code::Io));
+    assert!(write().is_ok());
+    assert_eq!((applied(&db, 1).0, applied(&db, 2).0), (1, 1));
 }
 
 #[test]

@@ -44,8 +44,9 @@ impl<E: Env> Db<E> {
     /// are not remembered.
     ///
     /// # Errors
-    /// Per commit: those of [`Db::commit`], and `OutcomeUnknown` for one that was sent before and
-    /// of which nothing is known any more; it is not applied.
+    /// Per commit: those of [`Db::commit`], but not those of the storage for one that was published
+    /// before; and `OutcomeUnknown` for one that was sent before and of which nothing is known any
+    /// more, which is not applied, or that is to be strict, was applied, and may not be flushed.
     pub async fn commit_from(
         &self,
         origin: Option<&Origin>,
@@ -53,20 +54,25 @@ impl<E: Env> Db<E> {
     ) -> Vec<Result<Outcome>> {
         let mut outcomes = Vec::with_capacity(commits.len());
         let turn = self.entrance.enter().await;
-        if let Err(error) = self.ready_to_write().await {
-            return commits.iter().map(|_| Err(error.clone())).collect();
-        }
+        let unfit = self.repair_if_needed().await.err();
         let generation = self.generation();
-        let mut strict = false;
+        let (mut refusal, mut strict) = (unfit.clone(), false);
         for (place, commit) in (0..).zip(commits) {
             let sequence = origin.map_or(0, |origin| origin.first.saturating_add(place));
             let known = origin.and_then(|origin| self.sessions.answer(origin, sequence));
-            let outcome = match (self.undone_since(generation), known) {
-                (Some(error), _) => Err(error),
-                (None, Some(answer)) => answer,
-                (None, None) => {
-                    let sender = origin.map(|origin| origin.sender(sequence));
-                    self.evaluate(sender, commit).await
+            let outcome = match known {
+                Some(answer) => answer,
+                None => {
+                    // A failure is told to those who need the log; what is known stays true.
+                    refusal = refusal.or_else(|| self.undone_since(generation));
+                    refusal = refusal.or_else(|| self.unreported());
+                    match &refusal {
+                        Some(error) => Err(error.clone()),
+                        None => {
+                            let sender = origin.map(|origin| origin.sender(sequence));
+                            self.evaluate(sender, commit).await
+                        }
+                    }
                 }
             };
             let durability = commit.durability.unwrap_or(self.options.durability);
@@ -75,13 +81,17 @@ impl<E: Env> Db<E> {
         }
         let through = self.assigned.get();
         drop(turn);
-        let settled = self.settle(generation, through, strict).await;
+        let settled = match unfit {
+            Some(error) => Err(error),
+            None if !outcomes.iter().any(is_logged) => Ok(()),
+            None => self.settle(generation, through, strict).await,
+        };
         if let Err(error) = settled.or_else(acknowledged_all_the_same) {
             let published = self.published_in(generation);
             for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
                 match outcome {
                     Ok(Outcome::Committed(stamp)) if *stamp <= published => {
-                        if strict {
+                        if strict && *stamp > self.durable.get() {
                             *outcome = Err(Error::new(Code::OutcomeUnknown, UNFLUSHED));
                         }
                     }
@@ -148,11 +158,6 @@ impl<E: Env> Db<E> {
         if let Some(poisoning) = self.poisonings.borrow().get(generation) {
             poisoning.reported.set(false);
         }
-    }
-
-    async fn ready_to_write(&self) -> Result<()> {
-        self.repair_if_needed().await?;
-        self.unreported().map_or(Ok(()), Err)
     }
 
     /// The failure that nobody has heard of, which the caller is to tell of.
