@@ -139,9 +139,9 @@ pub fn validate(commit: &Commit<'_>) -> Result<()> {
     if ranges.count() > limits::RANGES_MAX {
         return too_large(format!("Too many ranges (max {})", limits::RANGES_MAX));
     }
-    let mut bytes = 0;
+    let mut bytes = 0usize;
     for mutation in &commit.mutations {
-        bytes += validate_mutation(mutation)?;
+        bytes = bytes.saturating_add(validate_mutation(mutation)?);
     }
     if bytes > limits::COMMIT_BYTES_MAX {
         let max = limits::COMMIT_BYTES_MAX;

@@ -238,6 +238,8 @@ impl<E: Env> Db<E> {
         })
         .await?;
         self.tables.garbage.borrow_mut().extend(gone.iter().map(|gone| gone.log.file));
+        // Blob files may be stale now that only the history pointed into.
+        self.appraise();
         self.collect_garbage().await;
         Ok(true)
     }
