@@ -287,6 +287,7 @@ mod tests {
     use crate::sessions::{Sessions, Verdict};
     use crate::storage::simulated::{Call, Fault};
     use crate::storage::{MemoryStorage, SimulatedStorage};
+    use crate::wal::payload::{Client, Sender};
     use proptest::prelude::*;
     use xxhash_rust::xxh3::xxh3_64;
 
@@ -310,9 +311,12 @@ mod tests {
 
     fn sessions() -> Vec<Session> {
         let (sessions, stamp) = (Sessions::default(), Stamp { epoch: 6, counter: 1 });
-        sessions.record(&[7; 16], 300, stamp, Verdict::CheckFailed(2), 1_700_000_000_000);
-        sessions.record(&[7; 16], 301, stamp.next(), Verdict::Mismatch("no".into()), 0);
-        sessions.record(&[8; 16], 9, stamp, Verdict::Applied, 1_700_000_000_000);
+        let sender =
+            |sequence, acked_through| Sender { client: Client::Known(1), sequence, acked_through };
+        let (check, mismatch) = (Verdict::CheckFailed(2), Verdict::Mismatch("no".into()));
+        sessions.record(&[7; 16], &sender(300, 299), stamp, check, 1_700_000_000_000);
+        sessions.record(&[7; 16], &sender(301, 299), stamp.next(), mismatch, 0);
+        sessions.record(&[8; 16], &sender(9, 7), stamp, Verdict::Applied, 1_700_000_000_000);
         sessions.through(Stamp::MAX, 0)
     }
 

@@ -5,10 +5,12 @@
 //!   stamps that follow on, are one [`Run`]: a client that only writes has one of them.
 //! - What a client has acknowledged is dropped. `through` is the highest sequence that was dropped
 //!   or never will be asked for: a repeat at or below it is `OutcomeUnknown`.
+//! - Above it, a sequence without an answer was never decided: it was a read, or failed and was
+//!   undone. So it is new, also where an answer to a later one is kept.
 //! - The log brings back what came after the last flush, the manifest what came before.
-//! - Kept by count and age. Where a session that still had answers went for want of room,
-//!   `forgotten` is the last epoch of them: a client that nothing is known of may have been that
-//!   one if it first sent its commit in that epoch or before, and not otherwise.
+//! - Kept by count and age. Where answers went for want of room, `forgotten` is the last epoch of
+//!   them: a client that nothing is known of may have been theirs if it first sent its commit in
+//!   that epoch or before, and not otherwise.
 
 use crate::commit::Outcome;
 use crate::error::{Code, Error, Result};
@@ -201,15 +203,16 @@ impl Sessions {
         (sequence <= through || is_lost).then(unknown)
     }
 
-    /// Keeps what came of the commit `sequence` of a client.
+    /// Keeps what came of a commit of a client.
     pub fn record(
         &self,
         client: &ClientId,
-        sequence: u64,
+        sender: &Sender,
         stamp: Stamp,
         verdict: Verdict,
         now_ms: u64,
     ) {
+        let &Sender { sequence, acked_through, .. } = sender;
         let mut sessions = self.sessions.borrow_mut();
         let has_grown = match sessions.iter_mut().find(|session| session.client == *client) {
             Some(session) => {
@@ -218,7 +221,11 @@ impl Sessions {
             }
             None => {
                 let runs = vec![Run { sequence, count: 1, stamp, verdict }];
-                let through = sequence.saturating_sub(1);
+                // Where answers were forgotten, those of this client may be among them.
+                let through = match self.forgotten.get() {
+                    0 => acked_through,
+                    _ => sequence.saturating_sub(1),
+                };
                 sessions.push(Session { client: *client, through, used_ms: now_ms, runs });
                 true
             }
@@ -291,6 +298,7 @@ impl Sessions {
             if let [session] = sessions.as_mut_slice() {
                 let oldest = session.runs.remove(0);
                 session.through = session.through.max(oldest.end() - 1);
+                self.lose(oldest.stamp.epoch);
                 continue;
             }
             let places = 0..sessions.len();
@@ -310,6 +318,10 @@ mod tests {
 
     fn origin(client: u8, resend_of: u32) -> Origin {
         Origin { client: [client; 16], first: 0, acked_through: 0, resend_of }
+    }
+
+    fn sender(sequence: u64, acked_through: u64) -> Sender {
+        Sender { client: Client::Known(1), sequence, acked_through }
     }
 
     fn stamp(counter: u64) -> Stamp {
@@ -368,7 +380,8 @@ mod tests {
                         next[client] = sequence + 1;
                         counter += 1 + rng.below(3) / 2;
                         let verdict = verdict(&rng);
-                        sessions.record(&id, sequence, stamp(counter), verdict.clone(), NOW);
+                        let sender = sender(sequence, acked[client]);
+                        sessions.record(&id, &sender, stamp(counter), verdict.clone(), NOW);
                         given.insert((client as u8, sequence), (stamp(counter), verdict));
                     }
                 }
@@ -380,8 +393,8 @@ mod tests {
                             Some((stamp, verdict)) if sequence > acked => {
                                 assert_eq!(answer, Some(verdict.answer(*stamp)), "seed {seed}");
                             }
-                            Some(_) => assert!(answer.is_none() || is_unknown(answer)),
-                            None => assert!(answer.is_none() || is_unknown(answer)),
+                            None if sequence > acked => assert_eq!(answer, None, "seed {seed}"),
+                            _ => assert!(answer.is_none() || is_unknown(answer)),
                         }
                         assert!(
                             sequence < next || sessions.answer(&origin(client, 0), next).is_none()
@@ -396,7 +409,8 @@ mod tests {
     fn any_number_of_commits_that_follow_on_take_the_room_of_one() {
         let sessions = Sessions::default();
         for sequence in 1..100_000 {
-            sessions.record(&[1; 16], sequence, stamp(sequence + 5), Verdict::Applied, NOW);
+            let sender = sender(sequence, 0);
+            sessions.record(&[1; 16], &sender, stamp(sequence + 5), Verdict::Applied, NOW);
         }
         assert_eq!(runs(&sessions), 1);
         let answer = sessions.answer(&origin(1, 1), 70_000);
@@ -413,7 +427,8 @@ mod tests {
         for client in 0..=SESSIONS_MAX {
             let mut id = [0; 16];
             id[..8].copy_from_slice(&client.to_le_bytes());
-            sessions.record(&id, 1, stamp(client as u64 + 1), Verdict::Applied, client as u64);
+            let stamp = stamp(client as u64 + 1);
+            sessions.record(&id, &sender(1, 0), stamp, Verdict::Applied, client as u64);
         }
         assert!(is_unknown(sessions.answer(&origin(0, 1), 1)), "it was used longest ago");
         assert!(sessions.answer(&origin(9, 2), 1).is_none(), "first sent after what was forgotten");
@@ -423,14 +438,33 @@ mod tests {
     }
 
     #[test]
+    fn what_was_never_decided_is_new_unless_its_answer_may_have_been_forgotten() {
+        let sessions = Sessions::default();
+        sessions.record(&[1; 16], &sender(5, 2), stamp(1), Verdict::Applied, NOW);
+        assert!(is_unknown(sessions.answer(&origin(1, 1), 2)), "the client has heard of it");
+        assert!(sessions.answer(&origin(1, 1), 3).is_none(), "it failed and was undone");
+        let kept = sessions.through(Stamp::MAX, NOW);
+        assert!(Sessions::new(kept, 0).answer(&origin(1, 1), 3).is_none());
+        let forgetful = Sessions::new(Vec::new(), 1);
+        forgetful.record(&[1; 16], &sender(5, 2), stamp(1), Verdict::Applied, NOW);
+        assert!(is_unknown(forgetful.answer(&origin(1, 1), 3)), "it may have been applied");
+    }
+
+    #[test]
     fn answers_past_the_bound_are_unknown_and_not_new() {
         let sessions = Sessions::default();
         for sequence in 1..=RUNS_MAX as u64 + 10 {
             let verdict = Verdict::CheckFailed(sequence as u32);
-            sessions.record(&[1; 16], sequence, stamp(sequence), verdict, NOW);
+            let sender = sender(sequence, 0);
+            sessions.record(&[1; 16], &sender, stamp(sequence), verdict, NOW);
         }
         assert_eq!(runs(&sessions), RUNS_MAX);
         assert!(is_unknown(sessions.answer(&origin(1, 1), 10)));
         assert!(matches!(sessions.answer(&origin(1, 1), 11), Some(Ok(Outcome::CheckFailed(11)))));
+        // A power cut may take all that came after the flush.
+        let flushed = sessions.through(stamp(10), NOW);
+        let sessions = Sessions::new(flushed, sessions.forgotten());
+        assert!(is_unknown(sessions.answer(&origin(1, 1), 10)));
+        assert!(sessions.answer(&origin(1, 2), 11).is_none(), "first sent after that");
     }
 }

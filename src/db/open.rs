@@ -202,7 +202,7 @@ impl Replay {
             let client = self.client(log.id, sender.client)?;
             self.sessions.acknowledge(&client, sender.acked_through);
             if !planted(Bug::OutcomesNotReplayed) {
-                self.sessions.record(&client, sender.sequence, stamp, verdict, time_ms);
+                self.sessions.record(&client, &sender, stamp, verdict, time_ms);
             }
         }
         match self.logs.last_mut().filter(|held| held.log.id == log.id) {

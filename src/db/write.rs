@@ -224,8 +224,8 @@ impl<E: Env> Db<E> {
         self.log_staged(head, staged)?;
         self.assigned.set(stamp);
         let is_applied = verdict == Verdict::Applied;
-        if let Some(Sender { client: Client::New(client), sequence, .. }) = sender {
-            self.sessions.record(&client, sequence, stamp, verdict, now_ms);
+        if let Some(sender @ Sender { client: Client::New(client), .. }) = &sender {
+            self.sessions.record(client, sender, stamp, verdict, now_ms);
         }
         if !is_applied {
             return Ok(());

@@ -5,7 +5,7 @@ use Drawn::{Basic, Large, Pages};
 
 /// They are run by every `npm test`. A seed means what it did for as long as [`super::plan`] draws
 /// as it did up to that addition; one that no longer reaches what it found costs nothing.
-pub const SEEDS: [(u64, Drawn, &str); 13] = [
+pub const SEEDS: [(u64, Drawn, &str); 17] = [
     (786, Basic, "a damaged manifest fell back to an older one, and lost what a newer log held"),
     (100639, Basic, "a commit that waited for its pace joined a group that had failed meanwhile"),
     (107570, Basic, "an expiry that was undone was not tried again"),
@@ -23,4 +23,8 @@ pub const SEEDS: [(u64, Drawn, &str); 13] = [
     (817, Large, "a blob file was to be flushed that went with the commit that wrote to it"),
     (23986, Large, "a repeat heard of a failed write, and not that its commit was published"),
     (5012937, Large, "nothing held a list's snapshot while the large values of a page were read"),
+    (5006412, Large, "what a short flush undid was unknown when sent again after a later commit"),
+    (5038099, Large, "what a failed write undid was unknown when sent again after a later commit"),
+    (5067560, Large, "what a full disk undid was unknown when sent again after a later commit"),
+    (5098533, Large, "what a failed flush undid was unknown when sent again after a later commit"),
 ];
