@@ -96,8 +96,9 @@ impl<E: Env> Db<E> {
             } else if let Err(error) =
                 self.read_some(reader, &stretch, offset, &mut left, sink).await
             {
-                // It may have been let go of meanwhile: then the reader has all of its commits.
-                if self.stretch_of(reader)?.log.id == stretch.log.id {
+                // It may have been let go of meanwhile: then the reader has all of its commits. And
+                // a repair removes the log that it does without before there is another.
+                if !self.poisoned.get() && self.stretch_of(reader)?.log.id == stretch.log.id {
                     return Err(error);
                 }
             }

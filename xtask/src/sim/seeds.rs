@@ -5,7 +5,7 @@ use Drawn::{Basic, Large, Pages};
 
 /// They are run by every `npm test`. A seed means what it did for as long as [`super::plan`] draws
 /// as it did up to that addition; one that no longer reaches what it found costs nothing.
-pub const SEEDS: [(u64, Drawn, &str); 17] = [
+pub const SEEDS: [(u64, Drawn, &str); 18] = [
     (786, Basic, "a damaged manifest fell back to an older one, and lost what a newer log held"),
     (100639, Basic, "a commit that waited for its pace joined a group that had failed meanwhile"),
     (107570, Basic, "an expiry that was undone was not tried again"),
@@ -27,4 +27,5 @@ pub const SEEDS: [(u64, Drawn, &str); 17] = [
     (5038099, Large, "what a failed write undid was unknown when sent again after a later commit"),
     (5067560, Large, "what a full disk undid was unknown when sent again after a later commit"),
     (5098533, Large, "what a failed flush undid was unknown when sent again after a later commit"),
+    (20044056, Large, "a reader of changes met the log that a repair had just removed"),
 ];
