@@ -159,17 +159,9 @@ impl<E: Env> Db<E> {
             frozen: Some(view.active.clone()),
             version: view.version.clone(),
         });
-        let first = match self.install(&view.active, None).await {
-            Ok(first) => first,
-            Err(error) => {
-                self.replace_view(View {
-                    active: view.active.clone(),
-                    frozen: None,
-                    version: self.view().version.clone(),
-                });
-                return Err(error);
-            }
-        };
+        let thaw = Thaw(self);
+        let first = self.install(&view.active, None).await?;
+        drop(thaw);
         *self.log.borrow_mut() = LogWriter::new(first, None);
         self.durable.set(self.visible.get());
         self.poisoned.set(false);
@@ -337,6 +329,19 @@ impl<E: Env> Employer for Flushing<'_, E> {
     async fn breathe(&self, worked: usize) -> Result<()> {
         self.0.breathe(worked).await;
         Ok(())
+    }
+}
+
+/// Makes the frozen memtable the active one again where a repair fails or is abandoned: no log that
+/// is full holds its commits, so it must not be flushed as if one did.
+struct Thaw<'a, E: Env>(&'a Db<E>);
+
+impl<E: Env> Drop for Thaw<'_, E> {
+    fn drop(&mut self) {
+        let view = self.0.view();
+        if let Some(active) = view.frozen.clone() {
+            self.0.replace_view(View { active, frozen: None, version: view.version.clone() });
+        }
     }
 }
 

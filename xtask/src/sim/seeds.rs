@@ -5,7 +5,7 @@ use Drawn::{Basic, Large, Pages};
 
 /// They are run by every `npm test`. A seed means what it did for as long as [`super::plan`] draws
 /// as it did up to that addition; one that no longer reaches what it found costs nothing.
-pub const SEEDS: [(u64, Drawn, &str); 18] = [
+pub const SEEDS: [(u64, Drawn, &str); 19] = [
     (786, Basic, "a damaged manifest fell back to an older one, and lost what a newer log held"),
     (100639, Basic, "a commit that waited for its pace joined a group that had failed meanwhile"),
     (107570, Basic, "an expiry that was undone was not tried again"),
@@ -28,4 +28,9 @@ pub const SEEDS: [(u64, Drawn, &str); 18] = [
     (5067560, Large, "what a full disk undid was unknown when sent again after a later commit"),
     (5098533, Large, "what a failed flush undid was unknown when sent again after a later commit"),
     (20044056, Large, "a reader of changes met the log that a repair had just removed"),
+    (
+        20099173,
+        Large,
+        "what a repair that was abandoned had frozen was flushed as if a log held it",
+    ),
 ];
