@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{START_MS, commit, key};
+use common::{START_MS, commit, frame, key};
 use kvass::db::{Db, Options};
 use kvass::env::manual::{ManualEnv, block_on};
 use kvass::error::Code;
@@ -15,8 +15,8 @@ use kvass::limits::PAGE_BYTES;
 use kvass::manifest::FORMAT;
 use kvass::storage::memory::MemoryStorage;
 use kvass::wire::{
-    Blob, Entry, Event, Failure, List, Mutation, PROTOCOL, Request, RequestFrame, Response,
-    ResponseFrame, Value, Watch,
+    Blob, Entry, Event, Failure, List, Mutation, PROTOCOL, Request, Response, ResponseFrame, Value,
+    Watch,
 };
 use std::rc::Rc;
 
@@ -41,16 +41,7 @@ impl Harness {
     fn encode(&mut self, requests: Vec<Request<'_>>) -> Vec<u8> {
         let first = self.sequence + 1;
         self.sequence += requests.len() as u64;
-        let frame = RequestFrame {
-            client: CLIENT,
-            epoch: 0,
-            deadline_ms: 0,
-            acked_through: 0,
-            resend_of: 0,
-            first,
-            requests,
-        };
-        postcard::to_allocvec(&frame).expect("it encodes")
+        frame(CLIENT, first, requests)
     }
 
     fn send(&mut self, requests: Vec<Request<'_>>, large: Vec<External>) -> Frame {

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{START_MS, commit, delete, key, number, set};
+use common::{START_MS, commit, delete, frame, key, number, set};
 use kvass::db::{Db, Options};
 use kvass::env::manual::{ManualEnv, block_on};
 use kvass::error::Code;
@@ -63,16 +63,7 @@ impl Harness {
     ) -> Frame {
         let first = self.sequence + 1;
         self.sequence += requests.len() as u64;
-        let frame = RequestFrame {
-            client: CLIENT,
-            epoch: 0,
-            deadline_ms: 0,
-            acked_through: 0,
-            resend_of: 0,
-            first,
-            requests,
-        };
-        let bytes = postcard::to_allocvec(&frame).expect("it encodes");
+        let bytes = frame(CLIENT, first, requests);
         block_on(self.host.clone().frame(id, bytes, attachments)).expect("a well-formed frame");
         self.host.take_outbox(id).expect("every request is answered")
     }
@@ -351,16 +342,7 @@ fn a_clock_that_goes_back_does_not_keep_a_commit_from_its_flush() {
 fn a_malformed_frame_is_a_typed_error_and_changes_nothing() {
     let mut harness = Harness::new();
     let (k, one) = (key(&["k"]), number(1.0));
-    let frame = RequestFrame {
-        client: CLIENT,
-        epoch: 0,
-        deadline_ms: 0,
-        acked_through: 0,
-        resend_of: 0,
-        first: 1,
-        requests: vec![put(&k, &one), put(&k, &one)],
-    };
-    let whole = postcard::to_allocvec(&frame).expect("it encodes");
+    let whole = frame(CLIENT, 1, vec![put(&k, &one), put(&k, &one)]);
     let refused = |host: &Rc<Host<_>>, bytes: Vec<u8>| {
         block_on(host.clone().frame(1, bytes, Vec::new())).err().map(|error| error.code())
     };
@@ -409,16 +391,8 @@ fn random_bytes_and_flipped_frames_never_panic() {
             keep: true,
             keys_only: false,
         };
-        let frame = RequestFrame {
-            client: CLIENT,
-            epoch: 0,
-            deadline_ms: 0,
-            acked_through: 0,
-            resend_of: 0,
-            first: round,
-            requests: vec![put(&k, &one), Request::List(list), Request::Get(Blob(&k))],
-        };
-        let mut bytes = postcard::to_allocvec(&frame).expect("it encodes");
+        let requests = vec![put(&k, &one), Request::List(list), Request::Get(Blob(&k))];
+        let mut bytes = frame(CLIENT, round, requests);
         for _ in 0..1 + rng.below(3) {
             let place = 16 + rng.below(bytes.len() as u64 - 16) as usize;
             bytes[place] ^= 1 << rng.below(8);

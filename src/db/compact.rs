@@ -49,13 +49,9 @@ impl<E: Env> Db<E> {
                 if self.flush_frozen().await.is_err() {
                     return;
                 }
-                let compacted = self.compact().await.map(|_| ());
-                self.note(&compacted);
+                let compacted = self.compact().await;
+                self.note(&compacted.map(|_| ()));
                 self.env.rest().await;
-                if compacted.is_err() {
-                    // What a write has left to be repaired comes first.
-                    break;
-                }
             }
         }
     }

@@ -16,12 +16,11 @@ use crate::error::Result;
 use crate::manifest::Manifest;
 use crate::storage::{FileNo, Storage};
 use crate::wal::{HEADER_BYTES, LogRef};
-use std::rc::Rc;
 
 /// Whether nothing shows that `manifest` is out of date; `blobs` are the blob files that its logs
 /// point into.
 pub(super) async fn is_current<S: Storage>(
-    storage: &Rc<S>,
+    storage: &S,
     manifest: &Manifest,
     blobs: &[u64],
 ) -> Result<bool> {
@@ -53,11 +52,7 @@ pub(super) async fn is_current<S: Storage>(
 }
 
 /// Whether a file holds a log that is later than all that `manifest` names.
-async fn is_later_log<S: Storage>(
-    storage: &Rc<S>,
-    file: FileNo,
-    manifest: &Manifest,
-) -> Result<bool> {
+async fn is_later_log<S: Storage>(storage: &S, file: FileNo, manifest: &Manifest) -> Result<bool> {
     let mut header = [0; HEADER_BYTES];
     let read = storage.read(file, 0, &mut header).await?;
     let log = LogRef::identify(header.get(..read).unwrap_or_default(), file)?;

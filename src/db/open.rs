@@ -61,12 +61,9 @@ impl<E: Env> Db<E> {
         let (manifest, damaged_slot) = load(&env).await?;
         let mut manifest = manifest.successor();
         let replay = Replay {
-            memtable: Memtable::default(),
             last: Stamp { epoch: manifest.epoch, counter: 0 },
             sessions: Sessions::new(manifest.sessions.clone(), manifest.forgotten),
-            clients: Default::default(),
-            logs: Vec::new(),
-            blobs: Vec::new(),
+            ..Replay::default()
         };
         let replay = RefCell::new(replay);
         let storage = env.storage().clone();
@@ -76,7 +73,7 @@ impl<E: Env> Db<E> {
         .await?;
         let mut replay = replay.into_inner();
         if let Some(damage) = damaged_slot
-            && !is_current(&storage, &manifest, &replay.blobs).await?
+            && !is_current(&*storage, &manifest, &replay.blobs).await?
         {
             return Err(damage);
         }

@@ -11,7 +11,7 @@ use kvass::key::{Part, encode};
 use kvass::limits::Budgets;
 use kvass::storage::Storage;
 use kvass::storage::memory::MemoryStorage;
-use kvass::wire::{Blob, Check, Commit, Mutation};
+use kvass::wire::{Blob, Check, Commit, Mutation, Request, RequestFrame};
 use std::rc::Rc;
 
 /// The time at which tests begin, in milliseconds since the Unix epoch.
@@ -128,4 +128,18 @@ pub fn delete_range<'a>(start: &'a [u8], end: &'a [u8]) -> Mutation<'a> {
 
 pub fn sum<'a>(key: &'a [u8], value: &'a [u8]) -> Mutation<'a> {
     Mutation::Sum { key: Blob(key), value: Blob(value) }
+}
+
+/// A frame of a client's requests, encoded; `first` is the sequence number of the first.
+pub fn frame(client: [u8; 16], first: u64, requests: Vec<Request<'_>>) -> Vec<u8> {
+    let frame = RequestFrame {
+        client,
+        epoch: 0,
+        deadline_ms: 0,
+        acked_through: 0,
+        resend_of: 0,
+        first,
+        requests,
+    };
+    postcard::to_allocvec(&frame).expect("it encodes")
 }
