@@ -9,6 +9,8 @@ import type { Response } from "./wire/response.ts";
 export interface Call {
   /** Whether it may change the database: if its answer is lost, its outcome is unknown. */
   readonly isWrite: boolean;
+  /** Whether it is for one host only, and not sent again to another one. */
+  readonly isPassing: boolean;
   /** Takes the answer of the host, which may be an error. */
   answer(response: Response): void;
   /** Takes the reason why there will be no answer. */
@@ -43,6 +45,17 @@ export class Calls {
     this.#ring = ring;
   }
 
+  /** The call of a sequence, if it waits. */
+  get(sequence: number): Call | undefined {
+    if (sequence <= this.ackedThrough || sequence >= this.next) return undefined;
+    return this.#ring[sequence & (this.#ring.length - 1)];
+  }
+
+  /** Whether any call waits. */
+  get isWaiting(): boolean {
+    return this.ackedThrough + 1 < this.next;
+  }
+
   /** Removes a call whose answer is there; undefined if none of this sequence waits. */
   take(sequence: number): Call | undefined {
     if (sequence <= this.ackedThrough || sequence >= this.next) return undefined;
@@ -59,12 +72,14 @@ export class Calls {
     return call;
   }
 
-  /** Removes the calls below `end` that wait, in order. */
-  takeBelow(end: number): Call[] {
-    const taken: Call[] = [];
+  /** Removes the calls below `end` that wait and that `isTaken`, in order. */
+  takeBelow(end: number, isTaken: (call: Call) => boolean = () => true): [number, Call][] {
+    const taken: [number, Call][] = [];
     for (let i = this.ackedThrough + 1; i < end; i++) {
-      const call = this.take(i);
-      if (call !== undefined) taken.push(call);
+      const call = this.get(i);
+      if (call === undefined || !isTaken(call)) continue;
+      this.take(i);
+      taken.push([i, call]);
     }
     return taken;
   }

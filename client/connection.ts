@@ -1,29 +1,39 @@
 /**
- * The connection of a page to the host of one database.
+ * The connection of a tab to the host of one database.
  *
  * - All calls of one microtask travel as one frame, which is posted when the microtasks before it
- *   have run, or earlier once it is large.
- * - Calls made while there is no host wait for the next one; the first of them starts it.
- * - When the host is lost, the calls it was sent fail, those it was not sent are sent to the next
- *   one, and so are the subscriptions.
+ *   have run, or earlier once it is large. A host is sent only so much ahead of its answers.
+ * - Calls made while there is no host wait for the next one.
+ * - When there is another host, it is sent again what is not answered: writes under their old
+ *   sequences, by which a host knows those that were applied, and subscriptions from where they
+ *   are. Only after several hosts have ended on a call is it given up.
  */
 
+import type { TabPlatform } from "../tabs/platform.ts";
 import { Calls } from "./calls.ts";
+import type { HostOptions } from "./candidate.ts";
 import type { ByteWriter } from "./codec/bytes.ts";
 import { errorOf, KvassError } from "./errors.ts";
-import { type HostListener, type HostOptions, HostWorker } from "./host-worker.ts";
+import { type Link, Membership, type MembershipListener } from "./membership.ts";
 import type { KvStorage } from "./types.ts";
-import { type FrameMessage, REQUEST, RequestFrame } from "./wire/request.ts";
+import { type Addressed, type Make, Unanswered } from "./unanswered.ts";
+import {
+  type FrameMessage,
+  messageOf,
+  REQUEST,
+  RequestFrame,
+  type RequestHeader,
+} from "./wire/request.ts";
 import { type RawEvent, type Response, type ResponseSink, readFrame } from "./wire/response.ts";
 
 /** A frame is posted early once it has this many bytes, so that the host begins meanwhile. */
 const FRAME_BYTES = 512 * 1024;
-/** After this many crashes in a row, with no call answered in between, no host is started. */
-const CRASHES_MAX = 3;
-/** But it is tried again after this many milliseconds. */
-const CRASH_ROW_MS = 10_000;
 /** How long the host may take to flush and close, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 10_000;
+/** After so long a host in another tab does not begin with what it was sent, in milliseconds. */
+const DEADLINE_MS = 30_000;
+/** The longest that a timer can wait; one asked for more than that fires at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
 
 /** A request to hear of events, which outlives the host that it was sent to. */
 export interface Subscription {
@@ -40,45 +50,72 @@ export interface Subscription {
 
 /** The connection to one database, shared by the handles of a page. */
 export class Connection {
-  /** Grows whenever a host is lost: what it knew, such as leases, is lost with it. */
+  /** Grows with every host: what the one before knew, such as subscriptions, is lost with it. */
   generation = 0;
   readonly #options: HostOptions;
+  readonly #platform: TabPlatform;
+  readonly #membership: Membership;
   readonly #client: Uint8Array = crypto.getRandomValues(new Uint8Array(16));
   readonly #calls = new Calls();
   readonly #frame = new RequestFrame();
-  /** Frames that were full before there was a host. */
-  #waiting: FrameMessage[] = [];
-  /** Sequences below this one were posted. */
+  readonly #unanswered = new Unanswered();
+  /** Sequences below this one were posted to some host. */
   #posted = 1;
   #isScheduled = false;
-  #host: HostWorker | undefined;
-  #connecting: Promise<void> | undefined;
-  #epoch = 0;
-  #crashes = 0;
-  #crashedAt = Number.NEGATIVE_INFINITY;
-  #lastCrash: KvassError | undefined;
-  /** Ends an attempt to open a host. */
-  #opening: AbortController | undefined;
-  /** Pending while the page is in the back/forward cache: no host is started until then. */
-  #suspension: { over: Promise<void>; end: () => void } | undefined;
-  #isClosed = false;
+  #link: Link | undefined;
+  #connecting: Pending | undefined;
+  /** Whether the page is frozen or in the back/forward cache: there is to be no host then. */
+  #isSuspended = false;
+  /** Why the connection is closed. */
+  #closed: KvassError | undefined;
   readonly #subscriptions = new Map<number, { subscription: Subscription; sequence: number }>();
   #lastSubscription = 0;
 
-  constructor(options: HostOptions) {
+  constructor(options: HostOptions, platform: TabPlatform) {
     this.#options = options;
+    this.#platform = platform;
+    this.#membership = new Membership(options, this.#client, this.#listener, platform);
   }
 
   /** The storage that the host obtained, while there is one. */
   get storage(): KvStorage | undefined {
-    return this.#host?.storage;
+    return this.#link?.storage;
+  }
+
+  /** Whether this tab's own worker is the host. */
+  get role(): "host" | "client" {
+    return this.#link?.role ?? "client";
   }
 
   /** Sees to it that there is a host. @throws KvassError */
   connect(): Promise<void> {
-    if (this.#host !== undefined) return Promise.resolve();
+    if (this.#closed !== undefined) return Promise.reject(this.#closed);
+    if (this.#link !== undefined) return Promise.resolve();
     this.#connecting ??= this.#connect();
-    return this.#connecting;
+    return this.#connecting.promise;
+  }
+
+  #connect(): Pending {
+    const { name, openTimeout } = this.#options;
+    const timer = this.#platform.setTimer(
+      () => {
+        this.#lose(new KvassError("Timeout", `opening "${name}" took over ${openTimeout} ms`));
+      },
+      Math.min(openTimeout, TIMER_MS_MAX),
+    );
+    const pending = new Pending(() => this.#platform.clearTimer(timer));
+    // Who waits for it hears of it, and there may be nobody.
+    pending.promise.catch(() => undefined);
+    this.#join();
+    return pending;
+  }
+
+  #join(): void {
+    if (this.#isSuspended) return;
+    // Its first news come when whoever made the call has got its promise.
+    queueMicrotask(() => {
+      if (!this.#isSuspended && this.#closed === undefined) this.#membership.join();
+    });
   }
 
   /**
@@ -92,7 +129,6 @@ export class Connection {
   ): Promise<T> {
     return new Promise((resolve, reject) => {
       const answer = (response: Response) => {
-        this.#crashes = 0;
         try {
           if (response.type === "error") reject(failureOf(response));
           else resolve(read(response));
@@ -100,15 +136,14 @@ export class Connection {
           reject(error);
         }
       };
-      this.#add(write, { isWrite, answer, fail: reject });
+      this.#add(write, { isWrite, isPassing: false, answer, fail: reject });
     });
   }
 
   /** Sends a request whose answer nobody waits for, unless there is no host to hear it. */
   tell(write: (w: ByteWriter) => void): void {
-    if (this.#host === undefined || this.#isClosed) return;
-    const ignore = () => undefined;
-    this.#add(write, { isWrite: false, answer: ignore, fail: ignore });
+    if (this.#link === undefined || this.#closed !== undefined) return;
+    this.#addPassing(write, () => undefined);
   }
 
   /** Sends a subscription's request and returns its number, for `unsubscribe`. */
@@ -126,17 +161,16 @@ export class Connection {
   /** Asks for the next events of a subscription that catches up. */
   more(id: number): void {
     const subscription = this.#subscriptions.get(id)?.subscription;
-    if (subscription === undefined || this.#host === undefined) return;
+    if (subscription === undefined || this.#link === undefined) return;
     const { generation } = this;
-    const answer = (response: Response) => {
-      // Another host was asked for the whole subscription.
-      if (generation === this.generation) this.#subscribed(id, subscription, response);
-    };
     const write = (w: ByteWriter) => {
       w.u8(REQUEST.more);
       w.varint(id);
     };
-    this.#add(write, { isWrite: false, answer, fail: () => undefined });
+    this.#addPassing(write, (response) => {
+      // Another host was asked for the whole subscription.
+      if (generation === this.generation) this.#subscribed(id, subscription, response);
+    });
   }
 
   #tellUnsubscribed(id: number): void {
@@ -146,79 +180,106 @@ export class Connection {
     });
   }
 
-  /** Posts the current frame now. */
+  /** Posts the current frame now, or has it wait for its turn. */
   flush(): void {
     this.#isScheduled = false;
-    if (this.#frame.count === 0) return;
-    const first = this.#calls.next - this.#frame.count;
-    const { ackedThrough } = this.#calls;
-    const resendOf = 0;
-    const header = { client: this.#client, epoch: this.#epoch, ackedThrough, resendOf, first };
-    if (this.#host !== undefined) {
-      this.#posted = this.#calls.next;
-      this.#host.post(this.#frame.take(header));
+    const { count, size } = this.#frame;
+    if (count === 0) return;
+    const first = this.#calls.next - count;
+    const link = this.#link;
+    if (link === undefined) {
+      // It can take more while there is nobody to send it to.
+      if (size > FRAME_BYTES) this.#unanswered.wait(first, this.#frame.take(this.#header(first)));
+      this.connect().catch(() => undefined);
       return;
     }
-    if (this.#frame.size > FRAME_BYTES) this.#waiting.push(this.#frame.take(header));
-    // The calls fail with the connection if that does.
-    this.connect().catch(() => undefined);
+    const frame = this.#frame.take(this.#header(first));
+    if (this.#unanswered.hasRoom) {
+      this.#unanswered.sent(first, frame, link.epoch);
+      this.#posted = this.#calls.next;
+      link.post(messageOf(frame));
+      this.#membership.watch();
+    } else {
+      this.#unanswered.wait(first, frame);
+    }
   }
 
-  /** Has the host flush its files, because the page is hidden or frozen. */
+  #header(first: number, resendOf = 0): RequestHeader {
+    const { epoch = 0, role } = this.#link ?? {};
+    const { ackedThrough } = this.#calls;
+    const deadline = role === "client" ? this.#platform.now() + DEADLINE_MS : 0;
+    return { client: this.#client, epoch, deadline, ackedThrough, resendOf, first };
+  }
+
+  /** Has the host flush its files, because the page is hidden. */
   hide(): void {
     this.flush();
-    this.#host?.hide();
+    this.#membership.hide();
+  }
+
+  /** The page ends: its worker is the host no more. */
+  leave(): void {
+    this.hide();
+    this.#membership.sayLeaving();
   }
 
   /**
-   * Ends the host because the page goes into the back/forward cache, where it must not hold the
-   * database. A worker that still has writes to read is left to finish them and end by itself.
+   * Ends the worker because the page is frozen or goes into the back/forward cache, where it must
+   * not hold the database. A worker that still has writes to read is left to finish them and end
+   * by itself; what it does not answer is sent again afterwards.
    */
   suspend(): void {
-    const host = this.#host;
-    if (host?.storage === "memory" || this.#suspension !== undefined) return;
-    let end = () => {};
-    const over = new Promise<void>((resolve) => {
-      end = resolve;
-    });
-    this.#suspension = { over, end };
-    this.#opening?.abort();
+    if (this.#link?.storage === "memory" || this.#isSuspended) return;
     this.flush();
-    if (host === undefined) return;
-    const hasWrites = this.#calls.hasWrites;
-    this.#lose(new KvassError("HostLost", "the page went into the back/forward cache"), false);
-    if (hasWrites) host.finish();
-    else host.terminate();
+    this.#isSuspended = true;
+    this.#membership.leave(this.#calls.hasWrites);
+    this.#link = undefined;
   }
 
-  /** Allows a host again after `suspend`; one is started if there are calls or subscriptions. */
+  /** Allows a host again after `suspend`; one is sought if there are calls or subscriptions. */
   resume(): void {
-    this.#suspension?.end();
-    this.#suspension = undefined;
+    if (!this.#isSuspended) return;
+    this.#isSuspended = false;
+    const isNeeded = this.#isWaiting || this.#subscriptions.size > 0;
+    if (this.#closed === undefined && isNeeded) this.connect().catch(() => undefined);
+    this.#connecting && this.#join();
   }
 
-  /** Flushes and closes the database, and ends the host. */
+  /** Flushes and closes the database, and ends the host if it is this tab's. */
   async close(): Promise<void> {
     // Calls that were not sent yet come first; if there is no host for them, they say so.
     if (this.#frame.count > 0) await this.connect().catch(() => undefined);
     try {
-      if (this.#host !== undefined) {
+      if (this.#link !== undefined) {
         const done = this.call(
           (w) => w.u8(REQUEST.close),
           () => undefined,
         );
-        await within(CLOSE_TIMEOUT_MS, done, "closing the database");
+        await this.#within(CLOSE_TIMEOUT_MS, done);
+        await this.#within(CLOSE_TIMEOUT_MS, this.#membership.close());
       }
     } finally {
-      this.#isClosed = true;
-      this.#host?.terminate();
-      this.#host = undefined;
-      this.#failAll(new KvassError("Closed", "the database was closed"));
+      this.#shut(new KvassError("Closed", "the database was closed"));
     }
   }
 
+  #shut(error: KvassError): void {
+    this.#closed ??= error;
+    this.#lose(error);
+  }
+
+  /** There is no host and nothing waits for one; the next call begins anew. */
+  #lose(error: Error): void {
+    this.#membership.leave(false);
+    this.#link = undefined;
+    this.#giveUp(error);
+    const subscriptions = [...this.#subscriptions.values()];
+    this.#subscriptions.clear();
+    for (const { subscription } of subscriptions) subscription.end(error);
+  }
+
   #add(write: (w: ByteWriter) => void, call: Parameters<Calls["add"]>[0]): void {
-    if (this.#isClosed) throw new KvassError("Closed", "the database was closed");
+    if (this.#closed !== undefined) throw this.#closed;
     this.#frame.add(write);
     this.#calls.add(call);
     if (this.#frame.size > FRAME_BYTES) {
@@ -229,11 +290,15 @@ export class Connection {
     }
   }
 
-  #sendSubscription(id: number, subscription: Subscription): void {
-    const answer = (response: Response) => this.#subscribed(id, subscription, response);
-    // If the host is lost it is sent again, and if that fails it is ended with all others.
+  #addPassing(write: (w: ByteWriter) => void, answer: (response: Response) => void): void {
+    // Who cares asks the next host in another way.
     const fail = () => undefined;
-    this.#add((w) => subscription.write(w, id), { isWrite: false, answer, fail });
+    this.#add(write, { isWrite: false, isPassing: true, answer, fail });
+  }
+
+  #sendSubscription(id: number, subscription: Subscription): void {
+    const write = (w: ByteWriter) => subscription.write(w, id);
+    this.#addPassing(write, (response) => this.#subscribed(id, subscription, response));
     this.#subscriptions.set(id, { subscription, sequence: this.#calls.next - 1 });
   }
 
@@ -250,96 +315,139 @@ export class Connection {
     }
   }
 
-  async #connect(): Promise<void> {
-    try {
-      const host = await this.#open();
-      this.#host = host;
-      this.#epoch = host.welcome.epoch;
-    } catch (error) {
-      this.#connecting = undefined;
-      this.#failAll(error);
-      throw error;
-    }
-    this.#connecting = undefined;
-    for (const frame of this.#waiting.splice(0)) this.#host.post(frame);
-    this.#posted = this.#calls.next - this.#frame.count;
-    this.flush();
+  get #isWaiting(): boolean {
+    return this.#calls.isWaiting || this.#connecting !== undefined;
   }
 
-  /** Opens a host, again if it crashes, but not for ever. */
-  async #open(): Promise<HostWorker> {
-    for (;;) {
-      if (this.#crashes >= CRASHES_MAX && performance.now() - this.#crashedAt < CRASH_ROW_MS) {
-        throw new KvassError(
-          "HostLost",
-          `the database's worker crashed ${this.#crashes} times in a row`,
-          { cause: this.#lastCrash },
-        );
-      }
-      if (this.#suspension !== undefined) await this.#suspension.over;
-      const opening = new AbortController();
-      this.#opening = opening;
-      try {
-        return await HostWorker.open(this.#options, this.#client, this.#listener, opening.signal);
-      } catch (error) {
-        if (opening.signal.aborted) continue;
-        if (!(error instanceof KvassError) || error.code !== "HostLost") throw error;
-        this.#countCrash(error);
-      }
-    }
-  }
-
-  readonly #listener: HostListener = {
+  readonly #listener: MembershipListener = {
+    linked: (link) => this.#linked(link),
+    unlinked: () => {
+      this.#link = undefined;
+    },
     frame: (frame) => this.#receive(frame),
-    lost: (error) => this.#lose(error, true),
+    absent: (error) => this.#giveUp(error),
+    failed: (error) => this.#lose(error),
+    closed: (error) => this.#shut(error),
+    isWaiting: () => this.#isWaiting,
   };
 
-  #countCrash(error: KvassError): void {
-    const now = performance.now();
-    this.#crashes = now - this.#crashedAt < CRASH_ROW_MS ? this.#crashes + 1 : 1;
-    this.#crashedAt = now;
-    this.#lastCrash = error;
+  /** There is a host that has heard nothing yet. */
+  #linked(link: Link): void {
+    const isRepeated = this.#posted > 1;
+    this.#link = link;
+    this.generation++;
+    this.#connecting?.resolve();
+    this.#connecting = undefined;
+    if (isRepeated) this.#repeat(link.epoch);
+    this.#pump();
+    this.flush();
+    this.#membership.watch();
   }
+
+  /** Tells a host again what those before were told. */
+  #repeat(epoch: number): void {
+    const posted = this.#posted;
+    for (const [sequence] of this.#calls.takeBelow(posted, ({ isPassing }) => isPassing)) {
+      this.#unanswered.answered(sequence);
+    }
+    this.#unanswered.resend(
+      epoch,
+      (sequence) => this.#calls.get(sequence) !== undefined,
+      (host) => !this.#membership.hasLeft(host),
+      this.#post,
+      (sequence) => this.#fail(sequence, hostsEnded()),
+    );
+    for (const [id, { subscription, sequence }] of this.#subscriptions) {
+      if (sequence < posted) this.#sendSubscription(id, subscription);
+    }
+  }
+
+  /** Posts what waits, as far as the host may have it. */
+  #pump(): void {
+    const link = this.#link;
+    if (link === undefined) return;
+    const next = this.#unanswered.pump(link.epoch, this.#post);
+    this.#posted = next ?? this.#calls.next - this.#frame.count;
+  }
+
+  readonly #post = ({ first, resendOf }: Addressed, make: Make) => {
+    this.#link?.post(make(this.#header(first, resendOf)));
+  };
 
   #receive(frame: FrameMessage): void {
     try {
       readFrame(frame, this.#sink);
     } catch (error) {
       const message = `a frame of the host could not be read: ${(error as Error).message}`;
-      this.#host?.terminate();
-      this.#lose(new KvassError("MalformedFrame", message, { cause: error }), true);
+      this.#lose(new KvassError("MalformedFrame", message, { cause: error }));
     }
+    this.#pump();
   }
 
   readonly #sink: ResponseSink = {
-    epoch: (epoch) => {
-      this.#epoch = epoch;
+    // What a host says that was deposed counts for nothing.
+    epoch: (epoch) => epoch === this.#link?.epoch,
+    reply: (sequence, response) => {
+      this.#unanswered.answered(sequence);
+      this.#calls.take(sequence)?.answer(response);
     },
-    reply: (sequence, response) => this.#calls.take(sequence)?.answer(response),
     event: (event) => this.#subscriptions.get(event.id)?.subscription.event(event),
   };
 
-  /** The host is gone: fails what it was sent, and finds another one if there is more to do. */
-  #lose(error: KvassError, isCrash: boolean): void {
-    if (isCrash) this.#countCrash(error);
-    this.generation++;
-    this.#host = undefined;
-    for (const call of this.#calls.takeBelow(this.#posted)) {
-      call.fail(call.isWrite ? unknownOutcome(error) : error);
-    }
-    for (const [id, { subscription, sequence }] of this.#subscriptions) {
-      if (sequence < this.#posted) this.#sendSubscription(id, subscription);
-    }
+  #fail(sequence: number, error: Error): void {
+    const call = this.#calls.take(sequence);
+    this.#unanswered.answered(sequence);
+    call?.fail(call.isWrite && sequence < this.#posted ? unknownOutcome(error) : error);
   }
 
-  #failAll(error: unknown): void {
+  /** Those who wait are told that they need not. Subscriptions stay. */
+  #giveUp(error: Error): void {
+    const posted = this.#posted;
     this.#frame.clear();
-    this.#waiting = [];
+    this.#unanswered.clear();
+    const calls = this.#calls.takeBelow(this.#calls.next);
+    for (const [sequence, call] of calls) {
+      call.fail(call.isWrite && sequence < posted ? unknownOutcome(error) : error);
+    }
     this.#posted = this.#calls.next;
-    for (const call of this.#calls.takeBelow(this.#calls.next)) call.fail(error);
-    const subscriptions = [...this.#subscriptions.values()];
-    this.#subscriptions.clear();
-    for (const { subscription } of subscriptions) subscription.end(error);
+    const connecting = this.#connecting;
+    this.#connecting = undefined;
+    connecting?.reject(error);
+  }
+
+  /** Waits for a promise, but not for ever. */
+  async #within<T>(ms: number, promise: Promise<T>): Promise<T> {
+    let timer: unknown;
+    const timeout = new Promise<never>((_, reject) => {
+      const message = `closing the database took over ${ms} ms`;
+      const late = () => reject(new KvassError("Timeout", message));
+      timer = this.#platform.setTimer(late, ms);
+    });
+    try {
+      return await Promise.race([promise, timeout]);
+    } finally {
+      this.#platform.clearTimer(timer);
+    }
+  }
+}
+
+/** A promise and what settles it. */
+class Pending {
+  readonly promise: Promise<void>;
+  resolve!: () => void;
+  reject!: (error: Error) => void;
+
+  constructor(settled: () => void) {
+    this.promise = new Promise((resolve, reject) => {
+      this.resolve = () => {
+        settled();
+        resolve();
+      };
+      this.reject = (error) => {
+        settled();
+        reject(error);
+      };
+    });
   }
 }
 
@@ -347,20 +455,11 @@ function failureOf({ failure }: Response & { type: "error" }): Error {
   return errorOf(failure.code, failure.message);
 }
 
-function unknownOutcome(cause: KvassError): KvassError {
+function unknownOutcome(cause: Error): KvassError {
   const message = `the write may or may not have been applied: ${cause.message}`;
   return new KvassError("OutcomeUnknown", message, { cause });
 }
 
-/** Waits for a promise, but not for ever. */
-async function within<T>(ms: number, promise: Promise<T>, what: string): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new KvassError("Timeout", `${what} took over ${ms} ms`)), ms);
-  });
-  try {
-    return await Promise.race([promise, timeout]);
-  } finally {
-    clearTimeout(timer);
-  }
+function hostsEnded(): KvassError {
+  return new KvassError("HostLost", "several workers ended while they were at it");
 }

@@ -18,12 +18,13 @@ const CODES = [
   "HostLost",
   "Timeout",
   "HistoryGone",
+  "NoHost",
 ] as const;
 
 /**
  * What kind of failure it is.
  *
- * - `Busy`: another tab or worker holds the database.
+ * - `Busy`: another tab or worker holds the database, and does not share it.
  * - `Closed`: the database or handle was closed.
  * - `Corruption`: a file is damaged; what is undamaged stays readable. Where it keeps the database
  *   from being opened, `openKv(name, { salvage: true })` reads what is left.
@@ -41,6 +42,8 @@ const CODES = [
  * - `Timeout`: it took too long.
  * - `HistoryGone`: the commits after a versionstamp are not kept any more, or it is of another
  *   database. List what there is, then go on with the changes since the highest versionstamp.
+ * - `NoHost`: no page has the database open, and this is a place that can't open it itself, such
+ *   as a service worker.
  */
 export type KvassErrorCode = (typeof CODES)[number];
 

@@ -241,7 +241,7 @@ export class Handle implements Kv {
     return {
       ...status,
       storage: status.storage as KvStorage,
-      role: "host",
+      role: this.#connection.role,
       ...browser,
       failure: failure && { code: codeOf(failure.code), message: failure.message },
     };

@@ -3,6 +3,8 @@
  * last one to be closed closes both.
  */
 
+import { tabPlatform } from "./browser.ts";
+import type { HostOptions } from "./candidate.ts";
 import { Connection } from "./connection.ts";
 import { KvassError } from "./errors.ts";
 import { Handle } from "./kv.ts";
@@ -31,19 +33,26 @@ class Shared {
   constructor(name: string, options: OpenOptions) {
     const { storage = "auto", durability = "relaxed", salvage = false } = options;
     const { worker, wasm, openTimeout } = options;
+    const platform = tabPlatform(worker);
+    if (platform.startWorker === undefined && platform.locks === undefined) {
+      throw new KvassError(
+        "Unsupported",
+        "kvass opens databases in browsers: there is no Worker here, so it can only be imported",
+      );
+    }
     this.durability = durability;
     this.history = historyOf(options);
     this.salvage = salvage;
-    this.connection = new Connection({
+    const host: HostOptions = {
       name,
       storage,
       durability,
       history: this.history,
       salvage,
-      worker,
       wasm: wasm === undefined ? undefined : new URL(wasm, globalThis.location?.href).href,
       openTimeout: openTimeout ?? OPEN_TIMEOUT_MS,
-    });
+    };
+    this.connection = new Connection(host, platform);
     this.#unfollow = followPage(this.connection);
   }
 

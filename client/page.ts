@@ -1,13 +1,14 @@
 /**
- * What happens to the page: databases are flushed when it is hidden or frozen, given up when it
- * goes into the back/forward cache, which it could not enter otherwise, and taken up again when it
- * comes back. A page that goes for good is left to the browser, so that the worker can still read
- * what it was sent.
+ * What happens to the page: databases are flushed when it is hidden, given up when it is frozen or
+ * goes into the back/forward cache, where its worker would stand still with the database in its
+ * hands, and taken up again when it comes back. A page that goes for good is left to the browser,
+ * so that the worker can still read what it was sent.
  */
 
 /** What follows the page. */
 export interface Follower {
   hide(): void;
+  leave(): void;
   suspend(): void;
   resume(): void;
 }
@@ -19,7 +20,8 @@ export function followPage(follower: Follower): () => void {
   const off = new AbortController();
   const { signal } = off;
   const hide = () => follower.hide();
-  document.addEventListener("freeze", hide, { signal });
+  document.addEventListener("freeze", () => follower.suspend(), { signal });
+  document.addEventListener("resume", () => follower.resume(), { signal });
   document.addEventListener(
     "visibilitychange",
     () => {
@@ -27,9 +29,11 @@ export function followPage(follower: Follower): () => void {
     },
     { signal },
   );
-  addEventListener("pagehide", (event) => (event.persisted ? follower.suspend() : hide()), {
-    signal,
-  });
+  addEventListener(
+    "pagehide",
+    (event) => (event.persisted ? follower.suspend() : follower.leave()),
+    { signal },
+  );
   addEventListener("pageshow", (event) => event.persisted && follower.resume(), { signal });
   return () => off.abort();
 }

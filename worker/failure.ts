@@ -7,6 +7,7 @@ export const CORRUPTION = 3;
 export const QUOTA_EXCEEDED = 4;
 export const IO = 5;
 export const NEWER_FORMAT = 6;
+export const TOO_LARGE = 8;
 export const UNSUPPORTED = 12;
 export const HOST_LOST = 14;
 

@@ -32,6 +32,8 @@ export class Host {
   readonly storage: string;
   /** Takes a client's hello and returns the welcome; throws `{ code, message }`. */
   connect(connection: number, hello: Uint8Array): Uint8Array;
+  /** Leaves out events for a client that does not keep up, until it does again. */
+  stall(connection: number, isStalled: boolean): void;
   /** Forgets a client. */
   disconnect(connection: number): void;
   /**

@@ -53,6 +53,8 @@ export interface RequestHeader {
   resendOf: number;
   /** The sequence of the first request. */
   first: number;
+  /** Milliseconds since the Unix epoch after which nobody waits any more; 0 for never. */
+  deadline: number;
 }
 
 /** A client id, and six varints of at most 8 bytes. */
@@ -61,18 +63,36 @@ const HEADER_BYTES_MAX = 16 + 6 * 8;
 /** A message: a frame, alone or followed by the large values that it speaks of, in order. */
 export type FrameMessage = ArrayBuffer | readonly [ArrayBuffer, ...ArrayBuffer[]];
 
+/** A frame that was put together, kept so that its requests can be sent again. */
+export interface Frame {
+  /** The header and the requests. */
+  readonly bytes: ArrayBuffer;
+  /** Where the requests begin, and last where they end. */
+  readonly starts: readonly number[];
+  /** The large values, in order. */
+  readonly attachments: readonly ArrayBuffer[];
+  /** How many of them come before each request, and last in all; empty where there are none. */
+  readonly attached: readonly number[];
+}
+
 /** The frame that is being put together. */
 export class RequestFrame {
-  /** How many requests are in it. */
-  count = 0;
   readonly #w = new ByteWriter();
   readonly #header = new ByteWriter(HEADER_BYTES_MAX);
+  /** Where the requests begin. */
+  #starts: number[] = [];
+  #attached: number[] = [];
   #isBusy = false;
   /** Bytes of the large values. */
   #attachedBytes = 0;
 
   constructor() {
     this.#w.position = HEADER_BYTES_MAX;
+  }
+
+  /** How many requests are in it. */
+  get count(): number {
+    return this.#starts.length;
   }
 
   /** Bytes written so far, with the room for the header and the large values beside it. */
@@ -100,30 +120,27 @@ export class RequestFrame {
     } finally {
       this.#isBusy = false;
     }
-    this.count++;
+    this.#starts.push(start);
+    this.#attached.push(attached);
     for (let i = attached; i < w.attachments.length; i++) {
       this.#attachedBytes += (w.attachments[i] as ArrayBuffer).byteLength;
     }
   }
 
-  /** The frame in buffers of its own, to be transferred; begins the next one. */
-  take({ client, epoch, ackedThrough, resendOf, first }: RequestHeader): FrameMessage {
-    const header = this.#header;
-    header.raw(client);
-    header.varint(epoch);
-    header.varint(0); // No deadline.
-    header.varint(ackedThrough);
-    header.varint(resendOf);
-    header.varint(first);
-    header.varint(this.count);
-    const start = HEADER_BYTES_MAX - header.position;
-    const bytes = this.#w.bytes;
-    bytes.set(header.bytes.subarray(0, header.position), start);
-    const frame = bytes.buffer.slice(start, this.#w.position);
-    const { attachments } = this.#w;
-    const message: FrameMessage = attachments.length === 0 ? frame : [frame, ...attachments];
+  /** The frame, in a buffer of its own; begins the next one. */
+  take(header: RequestHeader): Frame {
+    const { attachments, position, bytes } = this.#w;
+    const begin = HEADER_BYTES_MAX - writeHeader(this.#header, header, this.count);
+    bytes.set(this.#header.bytes.subarray(0, HEADER_BYTES_MAX - begin), begin);
+    const starts = this.#starts;
+    starts.push(position);
+    for (let i = 0; i < starts.length; i++) (starts[i] as number) -= begin;
+    const isPlain = attachments.length === 0;
+    const attached = isPlain ? [] : [...this.#attached, attachments.length];
+    const buffer = bytes.buffer.slice(begin, position) as ArrayBuffer;
+    const frame = { bytes: buffer, starts, attachments: isPlain ? [] : [...attachments], attached };
     this.clear();
-    return message;
+    return frame;
   }
 
   /** Drops what was added. */
@@ -131,9 +148,46 @@ export class RequestFrame {
     this.#header.reset();
     this.#w.reset();
     this.#w.position = HEADER_BYTES_MAX;
-    this.count = 0;
+    this.#starts = [];
+    this.#attached = [];
     this.#attachedBytes = 0;
   }
+}
+
+/** The message of a whole frame. */
+export function messageOf({ bytes, attachments }: Frame): FrameMessage {
+  return attachments.length === 0 ? bytes : [bytes, ...attachments];
+}
+
+/** A message of the requests of a frame from place `from` to before `to`, under another header. */
+export function reframed(
+  frame: Frame,
+  header: RequestHeader,
+  from: number,
+  to: number,
+): FrameMessage {
+  const { bytes, starts, attachments, attached } = frame;
+  const start = starts[from] as number;
+  const end = starts[to] as number;
+  const w = new ByteWriter(HEADER_BYTES_MAX + end - start);
+  writeHeader(w, header, to - from);
+  w.raw(new Uint8Array(bytes, start, end - start));
+  const buffer = w.bytes.buffer.slice(0, w.position) as ArrayBuffer;
+  const large = attachments.slice(attached[from], attached[to]);
+  return large.length === 0 ? buffer : [buffer, ...large];
+}
+
+/** Writes a header; returns its length. */
+function writeHeader(w: ByteWriter, header: RequestHeader, count: number): number {
+  const start = w.position;
+  w.raw(header.client);
+  w.varint(header.epoch);
+  w.varint(header.deadline);
+  w.varint(header.ackedThrough);
+  w.varint(header.resendOf);
+  w.varint(header.first);
+  w.varint(count);
+  return w.position - start;
 }
 
 /** Writes an Option of a durability. */

@@ -118,7 +118,8 @@ export type RawEvent =
 
 /** Takes what a frame holds, one by one, in its order. */
 export interface ResponseSink {
-  epoch(epoch: number): void;
+  /** The epoch of the host. Returns whether to read on. */
+  epoch(epoch: number): boolean;
   reply(sequence: number, response: Response): void;
   event(event: RawEvent): void;
 }
@@ -150,7 +151,7 @@ class FrameReader extends ByteReader {
 /** Reads a whole frame. @throws DecodeError, with all before the damage handed over */
 export function readFrame(message: FrameMessage, sink: ResponseSink): void {
   const r = new FrameReader(message);
-  sink.epoch(r.varint());
+  if (!sink.epoch(r.varint())) return;
   for (let count = r.varint(); count > 0; count--) {
     const sequence = r.varint();
     sink.reply(sequence, readResponse(r));

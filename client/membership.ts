@@ -1,0 +1,488 @@
+/**
+ * A tab's place among the tabs that have a database open: it has a candidate for being the host,
+ * finds the host, which may be that one, and notices when it does not answer any more.
+ *
+ * What is known of a host is its epoch. A later one is announced in the lobby, answers a hello, or
+ * is the own candidate; whatever was said to the one before counts for nothing then, and is said
+ * again (connection.ts).
+ */
+
+import {
+  type ClientMessage,
+  clientLockOf,
+  costOf,
+  type HostMessage,
+  type LobbyMessage,
+  lobbyOf,
+  type WorkerMessage,
+} from "../tabs/messages.ts";
+import type { Channel, TabPlatform, WorkerLike } from "../tabs/platform.ts";
+import { Candidate, type HostOptions } from "./candidate.ts";
+import { errorOf, KvassError } from "./errors.ts";
+import { Line } from "./line.ts";
+import type { KvStorage } from "./types.ts";
+import { decodeWelcome, encodeHello } from "./wire/hello.ts";
+import type { FrameMessage } from "./wire/request.ts";
+
+/** While something is waited for, this often it is seen to. */
+const TICK_MS = 250;
+/** A host that is silent for so long is asked whether it is there, or greeted anew. */
+const PATIENCE_MS = 1_000;
+/** One that is silent for so long is to be deposed. */
+const SILENCE_MS = 2_000;
+/** After so long without a host, those who wait are told. */
+const ABSENCE_MS = 4_000;
+/** After this many crashes in a row no candidate is started. */
+const CRASHES_MAX = 3;
+/** But it is tried again after this many milliseconds. */
+const CRASH_ROW_MS = 10_000;
+/** What is heard is told to the host when it is this many bytes. */
+const HEARD_BYTES = 256 * 1024;
+
+/** The host that serves this tab. */
+export interface Link {
+  /** Whether it is this tab's own worker. */
+  readonly role: "host" | "client";
+  readonly storage: KvStorage;
+  readonly epoch: number;
+  /** Posts a frame; large values beside it are copied, so that it can be posted again. */
+  post(frame: FrameMessage): void;
+}
+
+/** What a tab's membership tells. */
+export interface MembershipListener {
+  /** There is a host, another one or the same again: it has heard nothing yet. */
+  linked(link: Link): void;
+  /** The host is gone. */
+  unlinked(): void;
+  frame(frame: FrameMessage): void;
+  /** There is no host, and who waits is to wait no longer; but one may turn up. */
+  absent(error: Error): void;
+  /** There will be no host unless it is tried anew. */
+  failed(error: Error): void;
+  /** The database is closed for good. */
+  closed(error: KvassError): void;
+  /** Whether an answer is waited for. */
+  isWaiting(): boolean;
+}
+
+/** Where messages come from. */
+type Source = Candidate | Line;
+
+export class Membership {
+  readonly #platform: TabPlatform;
+  readonly #options: HostOptions;
+  readonly #listener: MembershipListener;
+  readonly #client: Uint8Array;
+  readonly #id: string;
+  #candidate: Candidate | undefined;
+  /** Whether the candidate has the engine, and can only be waiting for its turn. */
+  #candidateWaits = false;
+  #lobby: Channel | undefined;
+  #line: Line | undefined;
+  #lines = 0;
+  #link: (Link & { readonly source: Source }) | undefined;
+  /** The highest epoch heard of. */
+  #epoch = 0;
+  /** Hosts that said that they end of their own accord. */
+  #left = 0;
+  #releaseLock: (() => void) | undefined;
+  #broker: Channel | undefined;
+  /** The last epoch for which the broker was told where the host is. */
+  #attended = 0;
+  #isMember = false;
+  /** Counts the times of membership, so that what belongs to an earlier one is known. */
+  #term = 0;
+  #heardBytes = 0;
+  #toldBytes = 0;
+  // What the watch knows.
+  #timer: unknown;
+  #tickedAt = 0;
+  #hasHeard = false;
+  #silentMs = 0;
+  #pings = 0;
+  // Crashes of the own worker.
+  #crashes = 0;
+  #crashedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(
+    options: HostOptions,
+    client: Uint8Array,
+    listener: MembershipListener,
+    platform: TabPlatform,
+  ) {
+    this.#options = options;
+    this.#client = client;
+    this.#id = Array.from(client, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    this.#listener = listener;
+    this.#platform = platform;
+  }
+
+  get link(): Link | undefined {
+    return this.#link;
+  }
+
+  /** Whether the host of an epoch ended of its own accord. */
+  hasLeft(epoch: number): boolean {
+    return epoch <= this.#left;
+  }
+
+  /** Looks for a host, and has a candidate. */
+  join(): void {
+    if (!this.#isMember) {
+      this.#isMember = true;
+      this.#term++;
+      this.#silentMs = 0;
+      this.#candidateWaits = false;
+      if (this.#options.storage !== "memory" && this.#platform.locks !== undefined) {
+        this.#enterLobby(this.#term);
+      }
+    }
+    this.#startCandidate();
+    this.watch();
+  }
+
+  /**
+   * Leaves: releases all that other tabs could wait for. A candidate that has writes to read is
+   * left to finish them, and ends by itself then.
+   */
+  leave(hasWrites: boolean): void {
+    if (!this.#isMember) return;
+    this.#isMember = false;
+    this.#term++;
+    const candidate = this.#candidate;
+    if (this.#link?.source === candidate) this.sayLeaving();
+    this.#unlink();
+    this.#exitLobby();
+    this.#candidate = undefined;
+    if (candidate === undefined) return;
+    if (hasWrites) candidate.end().catch(() => undefined);
+    else candidate.terminate();
+  }
+
+  /** Ends the own worker once it has closed the database, and leaves. @throws KvassError */
+  async close(): Promise<void> {
+    const candidate = this.#candidate;
+    const isHost = candidate !== undefined && this.#link?.source === candidate;
+    if (isHost) this.sayLeaving();
+    try {
+      if (isHost) await candidate.end();
+    } finally {
+      this.leave(false);
+    }
+  }
+
+  /** Has the own worker, if it is the host, flush its files. */
+  hide(): void {
+    this.#candidate?.say({ hide: true });
+  }
+
+  /** Tells the others that this tab's host ends, and that nothing they asked for is the cause. */
+  sayLeaving(): void {
+    const link = this.#link;
+    if (link?.role === "host") this.#say({ leaving: link.epoch });
+  }
+
+  /** The tab waits for an answer: sees to it that the wait has an end. */
+  watch(): void {
+    if (this.#timer !== undefined || !this.#isMember) return;
+    this.#tickedAt = this.#platform.now();
+    this.#hasHeard = true;
+    this.#timer = this.#platform.setTimer(() => this.#tick(), TICK_MS);
+  }
+
+  // The lobby, and the lines to other tabs.
+
+  #enterLobby(term: number): void {
+    const { locks } = this.#platform;
+    this.#lobby = this.#platform.openChannel(lobbyOf(this.#options.name));
+    this.#lobby.onmessage = ({ data }) => this.#overhear((data ?? {}) as LobbyMessage);
+    // The host takes a client whose lock is free for gone: it has to be held before the hello.
+    const hold = () =>
+      new Promise<void>((resolve) => {
+        if (term !== this.#term) return resolve();
+        this.#releaseLock = resolve;
+        if (this.#link === undefined) this.#greet();
+      });
+    locks?.request(clientLockOf(this.#id), {}, hold).catch(() => undefined);
+  }
+
+  #exitLobby(): void {
+    this.#line?.say({ bye: true } satisfies ClientMessage);
+    this.#dropLine();
+    this.#lobby?.close();
+    this.#lobby = undefined;
+    this.#releaseLock?.();
+    this.#releaseLock = undefined;
+    this.#broker?.close();
+    this.#broker = undefined;
+  }
+
+  #say(message: LobbyMessage): void {
+    this.#lobby?.postMessage(message);
+  }
+
+  #overhear(message: LobbyMessage): void {
+    if ("host" in message) {
+      this.#hasHeard = true;
+      const isKnown = message.host <= (this.#link?.epoch ?? 0);
+      if (!isKnown && message.host >= this.#epoch) this.#greet();
+    } else if ("opening" in message) {
+      if (message.opening) this.#hasHeard = true;
+    } else if ("leaving" in message) {
+      this.#left = Math.max(this.#left, message.leaving);
+    } else if ("silent" in message) {
+      if (this.#link?.role === "host" && this.#link.epoch === message.silent) this.#probe();
+    } else if ("deleting" in message) {
+      this.leave(false);
+      this.#listener.closed(new KvassError("Closed", "the database was deleted"));
+    }
+  }
+
+  /** Says hello on a new line. What was said on the one before counts for nothing. */
+  #greet(): void {
+    if (this.#lobby === undefined || this.#releaseLock === undefined) return;
+    this.#dropLine();
+    const name = String(++this.#lines);
+    const line: Line = new Line(this.#platform, this.#id, name, (said) => this.#said(line, said));
+    this.#line = line;
+    line.greet(this.#lobby, this.#id, encodeHello(this.#client));
+  }
+
+  #dropLine(): void {
+    if (this.#line !== undefined && this.#link?.source === this.#line) {
+      this.#unlink();
+      this.#listener.unlinked();
+    }
+    this.#line?.close();
+    this.#line = undefined;
+  }
+
+  // The own worker.
+
+  #startCandidate(): void {
+    const { startWorker } = this.#platform;
+    if (this.#candidate !== undefined || startWorker === undefined) return;
+    const since = this.#platform.now() - this.#crashedAt;
+    if (this.#crashes >= CRASHES_MAX && since >= 0 && since < CRASH_ROW_MS) {
+      if (this.#link === undefined) this.#listener.failed(this.#crashError());
+      return;
+    }
+    let worker: WorkerLike;
+    try {
+      worker = startWorker();
+    } catch (error) {
+      this.#candidateFailed(error as Error);
+      return;
+    }
+    const hello = encodeHello(this.#client);
+    const candidate: Candidate = new Candidate(worker, this.#options, this.#id, hello, {
+      said: (message) => this.#said(candidate, message),
+      ended: (error, isCrash) => this.#candidateEnded(error, isCrash),
+      failed: (error) => this.#candidateFailed(error),
+    });
+    this.#candidate = candidate;
+  }
+
+  #candidateEnded(error: KvassError, isCrash: boolean): void {
+    const wasHost = this.#link?.role === "host";
+    this.#forgetCandidate();
+    if (wasHost && this.#options.storage === "memory") {
+      this.#listener.closed(error);
+      return;
+    }
+    if (isCrash) {
+      const now = this.#platform.now();
+      const isInRow = now - this.#crashedAt < CRASH_ROW_MS;
+      this.#crashes = isInRow ? this.#crashes + 1 : 1;
+      this.#crashedAt = now;
+      this.#lastCrash = error;
+    }
+    if (this.#isMember) this.#startCandidate();
+  }
+
+  #lastCrash: KvassError | undefined;
+
+  #crashError(): KvassError {
+    return new KvassError(
+      "HostLost",
+      `the database's worker crashed ${this.#crashes} times in a row`,
+      { cause: this.#lastCrash },
+    );
+  }
+
+  #candidateFailed(error: Error): void {
+    this.#forgetCandidate();
+    if (this.#link === undefined) this.#listener.failed(error);
+  }
+
+  #forgetCandidate(): void {
+    const candidate = this.#candidate;
+    this.#candidate = undefined;
+    this.#candidateWaits = false;
+    if (candidate === undefined || this.#link?.source !== candidate) return;
+    this.#unlink();
+    this.#listener.unlinked();
+  }
+
+  // What hosts say.
+
+  #said(source: Source, data: unknown): void {
+    this.#hasHeard = true;
+    if (data instanceof ArrayBuffer || Array.isArray(data)) {
+      if (this.#link?.source === source) this.#frame(source, data as FrameMessage);
+      return;
+    }
+    const message = (data ?? {}) as HostMessage | WorkerMessage;
+    if ("welcome" in message) this.#welcomed(source, message);
+    else if ("failed" in message) this.#refused(source, message.failed);
+    else if ("waiting" in message) this.#candidateWaits = true;
+    else if ("portWanted" in message) this.#attendBroker();
+  }
+
+  #frame(source: Source, frame: FrameMessage): void {
+    this.#heardBytes += costOf(frame instanceof ArrayBuffer ? [frame] : frame);
+    if (this.#heardBytes - this.#toldBytes > HEARD_BYTES) {
+      this.#toldBytes = this.#heardBytes;
+      source.say({ heard: this.#heardBytes } satisfies ClientMessage);
+    }
+    this.#listener.frame(frame);
+  }
+
+  #welcomed(source: Source, message: Extract<HostMessage, { welcome: ArrayBuffer }>): void {
+    let epoch: number;
+    try {
+      const welcome = decodeWelcome(message.welcome);
+      if (welcome.protocol === 0) throw versionMismatch();
+      if (message.salvage !== this.#options.salvage) throw salvageMismatch(message.salvage);
+      epoch = welcome.epoch;
+    } catch (error) {
+      this.#listener.failed(error as Error);
+      return;
+    }
+    // A former host that does not know yet that it is one.
+    if (epoch < this.#epoch) return;
+    const isOwn = source === this.#candidate;
+    this.#epoch = epoch;
+    if (isOwn) this.#dropLine();
+    this.#silentMs = 0;
+    this.#heardBytes = this.#toldBytes = 0;
+    const post = (frame: FrameMessage) => source.say(frame);
+    const { storage } = message;
+    this.#link = { role: isOwn ? "host" : "client", storage, epoch, post, source };
+    this.#listener.linked(this.#link);
+    if (!isOwn) this.#askForPort(epoch);
+  }
+
+  #refused(source: Source, { code, message }: { code: number; message: string }): void {
+    const error = errorOf(code, message);
+    if (this.#link?.source === source) this.#unlink();
+    this.#listener.failed(error);
+  }
+
+  #unlink(): void {
+    this.#link = undefined;
+    this.#silentMs = 0;
+  }
+
+  // Ports.
+
+  /** Has clients in other tabs send their ports to the own worker, the host. */
+  #attendBroker(): void {
+    const link = this.#link;
+    if (link?.role !== "host" || this.#attended === link.epoch) return;
+    this.#attended = link.epoch;
+    this.#broker ??= this.#platform.openBroker();
+    if (this.#broker === undefined) return;
+    const [port1, port2] = this.#platform.openPorts();
+    const message = { host: this.#options.name, epoch: link.epoch, port: port1 };
+    this.#broker.postMessage(message, [port1 as MessagePort]);
+    this.#candidate?.say({ broker: port2 }, [port2 as MessagePort]);
+  }
+
+  #askForPort(epoch: number): void {
+    const line = this.#line;
+    this.#broker ??= this.#platform.openBroker();
+    if (line === undefined || this.#broker === undefined) return;
+    const [port1, port2] = this.#platform.openPorts();
+    line.offer(port1);
+    const { name: to } = this.#options;
+    const message = { to, epoch, client: this.#id, line: line.name, port: port2 };
+    this.#broker.postMessage(message, [port2 as MessagePort]);
+  }
+
+  // The watch. Time counts only while this tab is awake, tick by tick.
+
+  #tick(): void {
+    this.#timer = undefined;
+    if (!this.#isMember || !(this.#listener.isWaiting() || this.#pings > 0)) return;
+    const now = this.#platform.now();
+    const elapsed = Math.max(0, Math.min(now - this.#tickedAt, 2 * TICK_MS));
+    const before = this.#silentMs;
+    this.#silentMs = this.#hasHeard || this.#isLoading ? 0 : before + elapsed;
+    this.#hasHeard = false;
+    if (this.#silentMs === 0) this.#pings = 0;
+    const passes = (ms: number) => before < ms && this.#silentMs >= ms;
+    if (passes(PATIENCE_MS)) this.#ask();
+    if (passes(SILENCE_MS)) this.#depose();
+    if (this.#silentMs >= ABSENCE_MS) {
+      this.#pings = 0;
+      this.#listener.absent(this.#absence());
+    }
+    this.#tickedAt = now;
+    this.#timer = this.#platform.setTimer(() => this.#tick(), TICK_MS);
+  }
+
+  /** Whether the own worker may become the host as soon as it has the engine. */
+  get #isLoading(): boolean {
+    return this.#link === undefined && this.#candidate !== undefined && !this.#candidateWaits;
+  }
+
+  #ask(): void {
+    if (this.#link === undefined) {
+      this.#greet();
+      return;
+    }
+    this.#pings++;
+    this.#link.source.say({ ping: this.#pings } satisfies ClientMessage);
+  }
+
+  /** Somebody said that the own worker does not answer. */
+  #probe(): void {
+    if (this.#pings > 0) return;
+    this.#ask();
+    this.watch();
+  }
+
+  #depose(): void {
+    const link = this.#link;
+    if (link?.role === "host") {
+      // It does not even say that it is there: nothing it does can be waited for.
+      this.#candidate?.terminate();
+      this.#candidateEnded(new KvassError("HostLost", "the database's worker hangs"), true);
+      return;
+    }
+    if (link !== undefined) this.#say({ silent: link.epoch });
+    this.#candidate?.say({ seize: true });
+  }
+
+  #absence(): KvassError {
+    if (this.#platform.startWorker === undefined) {
+      return new KvassError("NoHost", "no page has the database open, and here it can't be opened");
+    }
+    const message = "the tab that has the database open does not answer: it may be frozen";
+    return new KvassError(this.#epoch === 0 ? "Busy" : "Timeout", message);
+  }
+}
+
+function versionMismatch(): KvassError {
+  return new KvassError(
+    "VersionMismatch",
+    "this page and its database worker are of versions too far apart: reload",
+  );
+}
+
+function salvageMismatch(salvage: boolean): KvassError {
+  const how = salvage ? "with salvage: true" : "without salvage";
+  return new KvassError("Busy", `another tab has the database open ${how}`);
+}

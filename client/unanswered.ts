@@ -1,0 +1,139 @@
+/**
+ * The frames of a client that are not answered in full: those that a host was sent, in case that it
+ * ends, and those that wait until it has answered enough of the former.
+ */
+
+import { type Frame, type FrameMessage, type RequestHeader, reframed } from "./wire/request.ts";
+
+/** Bytes that a host is sent ahead of its answers. */
+const WINDOW_BYTES = 1024 * 1024;
+/** How many hosts may end on a frame: what it asks for may be the cause. */
+const DEATHS_MAX = 2;
+
+/** A frame and what is known of its answers. */
+class Entry {
+  readonly first: number;
+  readonly frame: Frame;
+  /** Requests that are not answered. */
+  open: number;
+  /** The epochs of the hosts that it was sent to first and last; 0 for none. */
+  firstHost = 0;
+  lastHost = 0;
+  deaths = 0;
+
+  constructor(first: number, frame: Frame) {
+    this.first = first;
+    this.frame = frame;
+    this.open = this.count;
+  }
+
+  get count(): number {
+    return this.frame.starts.length - 1;
+  }
+
+  get size(): number {
+    const { bytes, attachments } = this.frame;
+    return attachments.reduce((sum, { byteLength }) => sum + byteLength, bytes.byteLength);
+  }
+}
+
+/** What of the header of a frame is known when it is sent. */
+export type Addressed = Pick<RequestHeader, "epoch" | "resendOf" | "first">;
+
+export class Unanswered {
+  /** Oldest first. */
+  #sent: Entry[] = [];
+  #waiting: Entry[] = [];
+  #sentBytes = 0;
+
+  /** Whether one more frame may be sent at once. */
+  get hasRoom(): boolean {
+    return this.#waiting.length === 0 && this.#mayFollow();
+  }
+
+  #mayFollow(): boolean {
+    return this.#sent.length === 0 || this.#sentBytes < WINDOW_BYTES;
+  }
+
+  /** Adds a frame that was just sent to the host of `epoch`. */
+  sent(first: number, frame: Frame, epoch: number): void {
+    const entry = new Entry(first, frame);
+    entry.firstHost = entry.lastHost = epoch;
+    this.#sent.push(entry);
+    this.#sentBytes += entry.size;
+  }
+
+  /** Adds a frame that has to wait. */
+  wait(first: number, frame: Frame): void {
+    this.#waiting.push(new Entry(first, frame));
+  }
+
+  /** A request was answered, or is not waited for any more. */
+  answered(sequence: number): void {
+    const place = this.#sent.findIndex(({ first, count }) => sequence < first + count);
+    const entry = this.#sent[place];
+    if (entry === undefined || sequence < entry.first || --entry.open > 0) return;
+    this.#sent.splice(place, 1);
+    this.#sentBytes -= entry.size;
+  }
+
+  /**
+   * Has `post` send what waits, as far as it may follow what is sent.
+   * @returns the sequence of the first request that waits on, or undefined where none does
+   */
+  pump(epoch: number, post: (header: Addressed, make: Make) => void): number | undefined {
+    while (this.#waiting.length > 0 && this.#mayFollow()) {
+      const entry = this.#waiting.shift() as Entry;
+      entry.firstHost = entry.lastHost = epoch;
+      this.#sent.push(entry);
+      this.#sentBytes += entry.size;
+      const { first, frame, count } = entry;
+      post({ epoch, resendOf: 0, first }, (header) => reframed(frame, header, 0, count));
+    }
+    return this.#waiting[0]?.first;
+  }
+
+  /**
+   * Has `post` send everything again that was sent and not answered, to the host of `epoch`. What
+   * several hosts ended on is not sent again but given up.
+   *
+   * @param isOpen whether a request still waits for its answer
+   * @param isDeath whether the host of an epoch ended for a reason that nobody knows
+   */
+  resend(
+    epoch: number,
+    isOpen: (sequence: number) => boolean,
+    isDeath: (epoch: number) => boolean,
+    post: (header: Addressed, make: Make) => void,
+    giveUp: (sequence: number) => void,
+  ): void {
+    for (const entry of [...this.#sent]) {
+      const { first, frame, count, lastHost } = entry;
+      if (lastHost !== epoch && isDeath(lastHost)) entry.deaths++;
+      entry.lastHost = epoch;
+      const isKiller = entry.deaths >= DEATHS_MAX;
+      for (let from = 0; from < count; ) {
+        let to = from;
+        while (to < count && isOpen(first + to)) to++;
+        if (isKiller) for (let i = from; i < to; i++) giveUp(first + i);
+        else if (to > from) {
+          const header = { epoch, resendOf: entry.firstHost, first: first + from };
+          const start = from;
+          const end = to;
+          post(header, (whole) => reframed(frame, whole, start, end));
+        }
+        from = to + 1;
+      }
+    }
+  }
+
+  /** Forgets everything. */
+  clear(): void {
+    this.#sent = [];
+    this.#waiting = [];
+    this.#sentBytes = 0;
+  }
+}
+
+/** Makes the message of a frame under a header. */
+export type Make = (header: RequestHeader) => FrameMessage;

@@ -1,0 +1,252 @@
+/**
+ * A worker that is the host of a database, or waits to be: one for each tab that has it open.
+ *
+ *     loading the engine ─▶ waiting for the lock ─▶ opening the files ─▶ host
+ *
+ * The host is who holds the Web Lock of the database, which is free again when its worker ends,
+ * however it ends. Who holds the lock and does not answer is deposed: one candidate at a time, after
+ * it has asked around, steals the lock, and then waits for the files. On OPFS they are free once
+ * the former host has noticed or ended; on IndexedDB its next write finds another owner.
+ */
+
+import {
+  hostLockOf,
+  type LobbyMessage,
+  lobbyOf,
+  seizeLockOf,
+  type TabMessage,
+  type WorkerMessage,
+} from "../tabs/messages.ts";
+import type { Channel, Platform, Port } from "../tabs/platform.ts";
+import type { Engine, Engines } from "./engine.ts";
+import { BUSY, type Failure, failure, HOST_LOST, isFailure, UNSUPPORTED } from "./failure.ts";
+import { Host } from "./host.ts";
+
+/** Between two attempts to open files that are not free yet. */
+const BUSY_RETRY_MS = 50;
+/** How often others are told that a host is about to be there. */
+const OPENING_MS = 250;
+/** How long a host that is there may take to say so before it is deposed. */
+const ASK_MS = 500;
+
+type Start = Extract<TabMessage, { open: unknown }>;
+
+export class Candidate {
+  readonly #platform: Platform;
+  readonly #engines: Engines;
+  /** The own tab. */
+  readonly #tab: Channel;
+  readonly #start: Start;
+  #lobby: Channel | undefined;
+  #host: Host | undefined;
+  #engine: Engine | undefined;
+  #broker: Port | undefined;
+  /** Ends the wait for the lock. */
+  #waiting: AbortController | undefined;
+  #holdsLock = false;
+  #isOver = false;
+  /** Whether the tab wants the worker to end. */
+  #isEnding = false;
+  #heardOfHost: (() => void) | undefined;
+
+  /** Begins; what happens is told to the tab. */
+  constructor(platform: Platform, engines: Engines, tab: Channel, start: Start) {
+    this.#platform = platform;
+    this.#engines = engines;
+    this.#tab = tab;
+    this.#start = start;
+    tab.onmessage = ({ data }) => this.#receive(data);
+    this.#run().catch((error) => this.die(error));
+  }
+
+  /** Ends, because of an error, so that another candidate can be the host. */
+  die(error: unknown): void {
+    const code = isFailure(error) ? error.code : HOST_LOST;
+    const message = String((error as Partial<Error>)?.message ?? error);
+    this.#end({ fatal: { code, message } });
+  }
+
+  #receive(data: unknown): void {
+    const message = (data ?? {}) as TabMessage | { ping: number };
+    if ("hide" in message) {
+      // The engine tells of a failed flush by status(), and by the next commit.
+      this.#engine?.flush().catch(() => undefined);
+    } else if ("end" in message) {
+      this.#isEnding = true;
+      this.#close().then(
+        (failure) => this.#end({ ended: failure }),
+        (error) => this.die(error),
+      );
+    } else if ("seize" in message) {
+      this.#seize().catch((error) => this.die(error));
+    } else if ("broker" in message) {
+      this.#broker = message.broker as Port;
+      this.#host?.attend(this.#broker);
+    } else if (this.#host !== undefined) {
+      this.#host.receive(data);
+    } else if ("ping" in message) {
+      this.#tab.postMessage({ pong: message.ping });
+    }
+  }
+
+  async #run(): Promise<void> {
+    const { name, storage, wasm } = this.#start.open;
+    if (storage === "memory") {
+      await this.#engines.load(wasm);
+      await this.#open();
+      return;
+    }
+    if (this.#platform.locks === undefined) {
+      throw failure(UNSUPPORTED, "kvass needs a secure context (https or localhost) to store data");
+    }
+    this.#lobby = this.#platform.openChannel(lobbyOf(name));
+    this.#lobby.onmessage = ({ data }) => this.#overhear(data as LobbyMessage);
+    // Once the lock is there, others wait.
+    await this.#engines.load(wasm);
+    this.#tab.postMessage({ waiting: true } satisfies WorkerMessage);
+    await this.#lock(false);
+    await this.#open();
+  }
+
+  #overhear(message: LobbyMessage): void {
+    if ("host" in message || "opening" in message) this.#heardOfHost?.();
+    else if ("who" in message && this.#holdsLock && this.#host === undefined) this.#tellOpening();
+  }
+
+  #say(message: LobbyMessage): void {
+    this.#lobby?.postMessage(message);
+  }
+
+  /** Takes the lock of the host, which it then has until it ends or another one steals it. */
+  #lock(steal: boolean): Promise<void> {
+    const { locks } = this.#platform;
+    const waiting = new AbortController();
+    this.#waiting = waiting;
+    return new Promise((resolve, reject) => {
+      const granted = () => {
+        // It was stolen for, or granted, while the worker was about to end.
+        if (this.#isOver) return undefined;
+        this.#holdsLock = true;
+        resolve();
+        return new Promise<void>(() => undefined);
+      };
+      const options = steal ? { steal } : { signal: waiting.signal };
+      const request = locks?.request(hostLockOf(this.#start.open.name), options, granted);
+      request?.catch((error: unknown) => {
+        if (this.#holdsLock) {
+          const message = "another tab took over, because this one did not answer";
+          this.#end({ ended: { code: HOST_LOST, message } });
+        } else if (!waiting.signal.aborted) {
+          reject(error);
+        }
+      });
+    });
+  }
+
+  /** Deposes a host that does not answer, unless somebody is at it or there is one that does. */
+  async #seize(): Promise<void> {
+    if (this.#holdsLock || this.#waiting === undefined) return;
+    const { name } = this.#start.open;
+    await this.#platform.locks?.request(
+      seizeLockOf(name),
+      { ifAvailable: true },
+      async (lock: unknown) => {
+        if (lock === null || (await this.#hearsOfHost()) || this.#holdsLock || this.#isOver) return;
+        this.#waiting?.abort();
+        await this.#lock(true);
+        await this.#open();
+      },
+    );
+  }
+
+  /** Asks around for a host, or one who is about to be. */
+  #hearsOfHost(): Promise<boolean> {
+    return new Promise((resolve) => {
+      const done = (isThere: boolean) => {
+        this.#heardOfHost = undefined;
+        this.#platform.clearTimer(timer);
+        resolve(isThere);
+      };
+      const timer = this.#platform.setTimer(() => done(false), ASK_MS);
+      this.#heardOfHost = () => done(true);
+      this.#say({ who: true });
+    });
+  }
+
+  /** Whether the files are being opened, and not only waited for. */
+  #isOpening = false;
+  #toldAt = 0;
+
+  #tellOpening(): void {
+    this.#toldAt = this.#platform.now();
+    this.#say({ opening: this.#isOpening });
+  }
+
+  /** Opens the files, whoever has them still, and is the host. */
+  async #open(): Promise<void> {
+    const heartbeat = () => {
+      if (this.#host !== undefined || this.#isOver) return;
+      this.#tellOpening();
+      this.#platform.setTimer(heartbeat, OPENING_MS);
+    };
+    this.#isOpening = true;
+    this.#platform.setTimer(heartbeat, OPENING_MS);
+    const engine = await this.#openFiles();
+    this.#engine = engine;
+    if (this.#isOver || this.#isEnding) {
+      await engine.close();
+      return;
+    }
+    const { open, client, hello } = this.#start;
+    const tab = this.#tab;
+    const line: Channel = {
+      onmessage: null,
+      postMessage: (message, transfer) => tab.postMessage(message, transfer),
+      // It is the way to the candidate, too.
+      close: () => undefined,
+    };
+    const own = { client, hello, line };
+    this.#host = new Host(this.#platform, engine, open, own, (error) => this.die(error));
+    if (this.#broker !== undefined) this.#host.attend(this.#broker);
+  }
+
+  async #openFiles(): Promise<Engine> {
+    const { open } = this.#start;
+    for (;;) {
+      try {
+        return await this.#engines.open(open, (connection, frame) =>
+          this.#host?.send(connection, frame),
+        );
+      } catch (error) {
+        const isBusy = (error as Partial<Failure>)?.code === BUSY;
+        if (!isBusy || this.#isOver || this.#isEnding) throw error;
+      }
+      this.#isOpening = false;
+      await new Promise<void>((resolve) => {
+        this.#platform.setTimer(resolve, BUSY_RETRY_MS);
+      });
+    }
+  }
+
+  /** Flushes and closes the database, if it is open; returns what went wrong. */
+  async #close(): Promise<Failure | null> {
+    this.#host?.leave();
+    try {
+      await this.#engine?.close();
+      return null;
+    } catch (error) {
+      if (!isFailure(error)) throw error;
+      return { code: error.code, message: error.message };
+    }
+  }
+
+  #end(last: WorkerMessage): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#waiting?.abort();
+    this.#host?.leave();
+    this.#lobby?.close();
+    this.#tab.postMessage(last);
+    this.#tab.close();
+  }
+}

@@ -1,0 +1,32 @@
+/** What a host needs of the engine: the class that src/wasm/host.rs exports. */
+
+import type { OpenMessage } from "../tabs/messages.ts";
+
+/** A frame, alone or with the large values beside it, in buffers that nothing else uses. */
+export type Frame = Uint8Array | Uint8Array[];
+
+/** An open database and the clients connected to it. */
+export interface Engine {
+  readonly storage: "opfs" | "indexeddb" | "memory";
+  /** Takes a client's hello and returns the welcome; throws a Failure. */
+  connect(connection: number, hello: Uint8Array): Uint8Array;
+  disconnect(connection: number): void;
+  /** Leaves out events for a client that does not keep up, until it does again. */
+  stall(connection: number, isStalled: boolean): void;
+  /** Takes a frame; returns what could be answered at once. Throws a Failure. */
+  frame(connection: number, bytes: Uint8Array, large: Uint8Array[]): Frame | undefined;
+  flush(): Promise<void>;
+  /** Flushes and lets go of the files. */
+  close(): Promise<void>;
+}
+
+/** Loads the engine, and opens databases with it. */
+export interface Engines {
+  /** Loads it, so that `open` has nothing to wait for but the files. */
+  load(wasm: string | undefined): Promise<void>;
+  /**
+   * Opens a database, whose frames that no call of `Engine.frame` returned go to `send`.
+   * Rejects with a Failure.
+   */
+  open(options: OpenMessage, send: (connection: number, frame: Frame) => void): Promise<Engine>;
+}

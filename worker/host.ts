@@ -1,0 +1,310 @@
+/**
+ * The host: serves the clients of one database with the engine that has its files open.
+ *
+ * - Each client has a line (tabs/messages.ts) and a number in the engine.
+ * - Turns are fair: a client that has asked for much waits until the messages that have arrived
+ *   meanwhile are taken, and then for one frame of each other client.
+ * - A client that is gone is noticed by its lock, one that does not keep up by what it says that
+ *   it has heard.
+ * - Where the storage can't keep out a second host by itself, one that may have slept makes sure
+ *   that it still is the host before it answers.
+ */
+
+import {
+  type ClientMessage,
+  clientLockOf,
+  costOf,
+  hostLockOf,
+  type LobbyMessage,
+  lineOf,
+  lobbyOf,
+} from "../tabs/messages.ts";
+import type { Channel, Platform, Port } from "../tabs/platform.ts";
+import type { Engine, Frame } from "./engine.ts";
+import { BUSY, type Failure, failure, isFailure, TOO_LARGE } from "./failure.ts";
+import { Guest, type Request } from "./guest.ts";
+
+/** What may wait of one client; ours keep far below that. */
+const QUEUED_MAX = 320 * 1024 * 1024;
+const GUESTS_MAX = 1_000;
+/** After so long without a message the host may have slept; nobody seizes its place earlier. */
+const SLEEP_MS = 1_000;
+
+export class Host {
+  readonly epoch: number;
+  readonly #platform: Platform;
+  readonly #engine: Engine;
+  readonly #name: string;
+  readonly #salvage: boolean;
+  /** What to do about an exception that is none of the engine's: it can't go on then. */
+  readonly #die: (error: unknown) => void;
+  readonly #guests = new Map<string, Guest>();
+  readonly #own: Guest;
+  readonly #lobby: Channel | undefined;
+  #lastConnection = 0;
+  #hasTurn = false;
+  #heardAt: number;
+  /** Who holds the lock of the host; known where that has to be checked. */
+  #holder: string | undefined;
+  #isInDoubt = false;
+
+  constructor(
+    platform: Platform,
+    engine: Engine,
+    options: { name: string; salvage: boolean },
+    own: { client: string; hello: ArrayBuffer; line: Channel },
+    die: (error: unknown) => void,
+  ) {
+    this.#platform = platform;
+    this.#engine = engine;
+    this.#name = options.name;
+    this.#salvage = options.salvage;
+    this.#die = die;
+    this.#heardAt = platform.now();
+    const { guest, epoch } = this.#welcome(own.client, "", own.line, own.hello);
+    this.#own = guest;
+    this.epoch = epoch;
+    if (engine.storage !== "memory" && platform.locks !== undefined) {
+      this.#lobby = platform.openChannel(lobbyOf(options.name));
+      this.#lobby.onmessage = ({ data }) => this.#overhear(data as LobbyMessage);
+      this.announce();
+      if (engine.storage === "indexeddb") void this.#identify();
+    }
+  }
+
+  /** Tells everybody that there is a host. */
+  announce(): void {
+    this.#lobby?.postMessage({ host: this.epoch } satisfies LobbyMessage);
+  }
+
+  /** Sends a frame that the engine had not ready at once. */
+  send(connection: number, frame: Frame): void {
+    for (const guest of this.#guests.values()) {
+      if (guest.connection === connection) this.#post(guest, frame);
+    }
+  }
+
+  /** Takes the ports of clients that `broker` hands over. */
+  attend(broker: Port): void {
+    broker.onmessage = ({ data }) => {
+      const { client, line, port } = data as { client: string; line: string; port: Port };
+      const guest = this.#guests.get(client);
+      if (guest?.name === line) guest.offer(port);
+      else port.close();
+    };
+  }
+
+  /** Takes what the client of the own tab says. */
+  receive(message: unknown): void {
+    this.#receive(this.#own, message);
+  }
+
+  /** Serves nobody any more; the engine is not touched. */
+  leave(): void {
+    this.#lobby?.close();
+    for (const guest of this.#guests.values()) guest.leave();
+    this.#guests.clear();
+  }
+
+  #overhear(message: LobbyMessage): void {
+    if ("who" in message) {
+      this.#sure(() => this.announce());
+    } else if ("hello" in message) {
+      this.#sure(() => this.#greet(message));
+    }
+  }
+
+  #greet({ hello, client, line }: Extract<LobbyMessage, { hello: ArrayBuffer }>): void {
+    if (client === this.#own.client) return;
+    const channel = this.#platform.openChannel(lineOf(client, line));
+    let guest: Guest;
+    try {
+      if (this.#guests.size >= GUESTS_MAX) throw failure(BUSY, "too many tabs are open");
+      guest = this.#welcome(client, line, channel, hello).guest;
+    } catch (error) {
+      if (!isFailure(error)) return this.#die(error);
+      channel.postMessage({ failed: { code: error.code, message: error.message } });
+      channel.close();
+      return;
+    }
+    channel.onmessage = ({ data }) => this.#receive(guest, data);
+    this.#own.say({ portWanted: true });
+    // The client holds this lock for as long as it lives.
+    this.#platform.locks
+      ?.request(clientLockOf(client), { mode: "shared", signal: guest.gone.signal }, () =>
+        this.#dismiss(guest),
+      )
+      .catch(() => undefined);
+  }
+
+  /** Takes up a client, and lets go of what it was before. */
+  #welcome(
+    client: string,
+    line: string,
+    channel: Channel,
+    hello: ArrayBuffer,
+  ): { guest: Guest; epoch: number } {
+    const connection = ++this.#lastConnection;
+    const welcome = this.#engine.connect(connection, new Uint8Array(hello)).slice().buffer;
+    const epoch = new DataView(welcome).getUint32(8, true);
+    const former = this.#guests.get(client);
+    if (former !== undefined) this.#dismiss(former);
+    const guest = new Guest(connection, client, line, channel);
+    this.#guests.set(client, guest);
+    guest.say({ welcome, storage: this.#engine.storage, salvage: this.#salvage });
+    return { guest, epoch };
+  }
+
+  #dismiss(guest: Guest): void {
+    guest.leave();
+    if (this.#guests.get(guest.client) !== guest) return;
+    this.#guests.delete(guest.client);
+    this.#guard(() => this.#engine.disconnect(guest.connection));
+  }
+
+  #receive(guest: Guest, message: unknown): void {
+    if (message instanceof ArrayBuffer) {
+      this.#take(guest, message);
+    } else if (Array.isArray(message)) {
+      if (message.length > 0 && message.every((part) => part instanceof ArrayBuffer)) {
+        this.#take(guest, message);
+      }
+    } else if (typeof message === "object" && message !== null) {
+      this.#hear(guest, message as ClientMessage);
+    }
+  }
+
+  #hear(guest: Guest, message: ClientMessage): void {
+    if ("heard" in message) {
+      guest.heard(message.heard);
+      if (guest.isStalled && !guest.isBehind) this.#stall(guest, false);
+    } else if ("ping" in message) {
+      this.#sure(() => guest.say({ pong: message.ping }));
+    } else if ("upgrade" in message) {
+      const port = guest.upgrade() as Port | undefined;
+      if (port === undefined) return;
+      port.onmessage = ({ data }) => this.#receive(guest, data);
+      port.start();
+    } else if ("bye" in message) {
+      this.#dismiss(guest);
+    }
+  }
+
+  #take(guest: Guest, request: Request): void {
+    if (guest.queue.length === 0 && guest.credit > 0 && !this.#mayHaveSlept()) {
+      this.#serve(guest, request);
+      return;
+    }
+    guest.queue.push(request);
+    guest.queued += sizeOf(request);
+    if (guest.queued > QUEUED_MAX) {
+      this.#refuse(guest, failure(TOO_LARGE, "too much was sent ahead"));
+    } else {
+      this.#scheduleTurn();
+    }
+  }
+
+  #scheduleTurn(): void {
+    if (this.#hasTurn) return;
+    this.#hasTurn = true;
+    this.#platform.turn(() => {
+      this.#hasTurn = false;
+      this.#sure(() => this.#turn());
+    });
+  }
+
+  /** Gives every client new credit, and serves what waits: a frame of each by turns. */
+  #turn(): void {
+    for (const guest of this.#guests.values()) guest.renew();
+    let waiting = [...this.#guests.values()];
+    while (waiting.length > 0) {
+      for (const guest of waiting) {
+        const request = guest.queue.shift();
+        if (request === undefined) continue;
+        guest.queued -= sizeOf(request);
+        this.#serve(guest, request);
+      }
+      waiting = waiting.filter(({ queue, credit }) => queue.length > 0 && credit > 0);
+    }
+    if ([...this.#guests.values()].some(({ queue }) => queue.length > 0)) this.#scheduleTurn();
+  }
+
+  #serve(guest: Guest, request: Request): void {
+    guest.credit -= sizeOf(request);
+    const [frame, ...large] = Array.isArray(request) ? request : [request];
+    try {
+      const bytes = new Uint8Array(frame as ArrayBuffer);
+      const reply = this.#engine.frame(
+        guest.connection,
+        bytes,
+        large.map((buffer) => new Uint8Array(buffer)),
+      );
+      if (reply !== undefined) this.#post(guest, reply);
+    } catch (error) {
+      if (isFailure(error)) this.#refuse(guest, error);
+      else this.#die(error);
+    }
+  }
+
+  /** A client made no sense: nobody can say what its calls were. */
+  #refuse(guest: Guest, failure: Failure): void {
+    if (guest === this.#own) return this.#die(failure);
+    guest.say({ failed: { code: failure.code, message: failure.message } });
+    this.#dismiss(guest);
+  }
+
+  #post(guest: Guest, frame: Frame): void {
+    guest.post(frame);
+    if (!guest.isStalled && guest.isBehind) this.#stall(guest, true);
+  }
+
+  #stall(guest: Guest, isStalled: boolean): void {
+    guest.isStalled = isStalled;
+    this.#guard(() => this.#engine.stall(guest.connection, isStalled));
+  }
+
+  #guard(call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.#die(error);
+    }
+  }
+
+  /** Whether there was a pause in which another one may have become the host. */
+  #mayHaveSlept(): boolean {
+    const now = this.#platform.now();
+    const pause = now - this.#heardAt;
+    this.#heardAt = now;
+    this.#isInDoubt ||= this.#holder !== undefined && (pause < 0 || pause > SLEEP_MS);
+    return this.#isInDoubt;
+  }
+
+  /** Runs something once it is sure that this still is the host; never if it is not. */
+  #sure(run: () => void): void {
+    if (!this.#mayHaveSlept()) {
+      run();
+      return;
+    }
+    const check = async () => {
+      if ((await this.#lockHolder()) !== this.#holder) return;
+      this.#isInDoubt = false;
+      run();
+    };
+    check().catch(this.#die);
+  }
+
+  async #identify(): Promise<void> {
+    this.#holder = await this.#lockHolder();
+  }
+
+  async #lockHolder(): Promise<string | undefined> {
+    const name = hostLockOf(this.#name);
+    const { held } = (await this.#platform.locks?.query()) ?? {};
+    return held?.find((lock) => lock.name === name)?.clientId;
+  }
+}
+
+function sizeOf(request: Request): number {
+  return costOf(Array.isArray(request) ? request : [request]);
+}
