@@ -91,8 +91,8 @@ export class Connection {
   connect(): Promise<void> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed);
     if (this.#link !== undefined) return Promise.resolve();
-    this.#connecting ??= this.#connect();
-    return this.#connecting.promise;
+    const { promise } = this.#connecting ?? this.#connect();
+    return promise;
   }
 
   #connect(): Pending {
@@ -106,16 +106,9 @@ export class Connection {
     const pending = new Pending(() => this.#platform.clearTimer(timer));
     // Who waits for it hears of it, and there may be nobody.
     pending.promise.catch(() => undefined);
-    this.#join();
+    this.#connecting = pending;
+    if (!this.#isSuspended) this.#membership.join();
     return pending;
-  }
-
-  #join(): void {
-    if (this.#isSuspended) return;
-    // Its first news come when whoever made the call has got its promise.
-    queueMicrotask(() => {
-      if (!this.#isSuspended && this.#closed === undefined) this.#membership.join();
-    });
   }
 
   /**
@@ -241,8 +234,9 @@ export class Connection {
     if (!this.#isSuspended) return;
     this.#isSuspended = false;
     const isNeeded = this.#isWaiting || this.#subscriptions.size > 0;
-    if (this.#closed === undefined && isNeeded) this.connect().catch(() => undefined);
-    this.#connecting && this.#join();
+    if (this.#closed !== undefined || !isNeeded) return;
+    if (this.#connecting === undefined) this.connect().catch(() => undefined);
+    else this.#membership.join();
   }
 
   /** Flushes and closes the database, and ends the host if it is this tab's. */

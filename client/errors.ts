@@ -18,7 +18,6 @@ const CODES = [
   "HostLost",
   "Timeout",
   "HistoryGone",
-  "NoHost",
 ] as const;
 
 /**
@@ -45,7 +44,7 @@ const CODES = [
  * - `NoHost`: no page has the database open, and this is a place that can't open it itself, such
  *   as a service worker.
  */
-export type KvassErrorCode = (typeof CODES)[number];
+export type KvassErrorCode = (typeof CODES)[number] | "NoHost";
 
 /** A failure of the database. */
 export class KvassError extends Error {

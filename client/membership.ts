@@ -341,6 +341,7 @@ export class Membership {
   }
 
   #frame(source: Source, frame: FrameMessage): void {
+    if (source === this.#candidate) this.#crashes = 0;
     this.#heardBytes += costOf(frame instanceof ArrayBuffer ? [frame] : frame);
     if (this.#heardBytes - this.#toldBytes > HEARD_BYTES) {
       this.#toldBytes = this.#heardBytes;

@@ -175,10 +175,8 @@ export class Candidate {
 
   /** Whether the files are being opened, and not only waited for. */
   #isOpening = false;
-  #toldAt = 0;
 
   #tellOpening(): void {
-    this.#toldAt = this.#platform.now();
     this.#say({ opening: this.#isOpening });
   }
 

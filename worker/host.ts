@@ -122,8 +122,11 @@ export class Host {
       if (this.#guests.size >= GUESTS_MAX) throw failure(BUSY, "too many tabs are open");
       guest = this.#welcome(client, line, channel, hello).guest;
     } catch (error) {
-      if (!isFailure(error)) return this.#die(error);
-      channel.postMessage({ failed: { code: error.code, message: error.message } });
+      if (isFailure(error)) {
+        channel.postMessage({ failed: { code: error.code, message: error.message } });
+      } else {
+        this.#die(error);
+      }
       channel.close();
       return;
     }
@@ -248,9 +251,12 @@ export class Host {
 
   /** A client made no sense: nobody can say what its calls were. */
   #refuse(guest: Guest, failure: Failure): void {
-    if (guest === this.#own) return this.#die(failure);
-    guest.say({ failed: { code: failure.code, message: failure.message } });
-    this.#dismiss(guest);
+    if (guest === this.#own) {
+      this.#die(failure);
+    } else {
+      guest.say({ failed: { code: failure.code, message: failure.message } });
+      this.#dismiss(guest);
+    }
   }
 
   #post(guest: Guest, frame: Frame): void {

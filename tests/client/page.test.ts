@@ -38,7 +38,6 @@ describe("a page that is hidden", () => {
       fakeDocument.visibilityState = "hidden";
       fakeDocument.dispatchEvent(new Event("visibilitychange"));
     },
-    "by being frozen": () => fakeDocument.dispatchEvent(new Event("freeze")),
     "for good": () => transition("pagehide", false),
   };
   for (const [way, hide] of Object.entries(ways)) {
@@ -60,6 +59,24 @@ describe("a page that is hidden", () => {
   });
 });
 
+describe("a page that is frozen", () => {
+  test("holds no worker, and has one again when it goes on", async (t) => {
+    const { kv, workers } = await openFake(t);
+    await kv.set(["a"], 1);
+    const reader = kv.watch<[number]>([["a"]]).getReader();
+    await reader.read();
+    fakeDocument.dispatchEvent(new Event("freeze"));
+    assert.ok(workers.last.isTerminated);
+    await settle();
+    assert.equal(workers.all.length, 1);
+    fakeDocument.dispatchEvent(new Event("resume"));
+    await settle();
+    assert.equal(workers.all.length, 2);
+    await kv.set(["a"], 2);
+    assert.equal((await reader.read()).value?.[0].value, 2);
+  });
+});
+
 describe("a page in the back/forward cache", () => {
   test("holds no worker, and has one again when it is needed", async (t) => {
     const { kv, workers } = await openFake(t);
@@ -73,15 +90,21 @@ describe("a page in the back/forward cache", () => {
     assert.equal(workers.all.length, 2);
   });
 
-  test("leaves writes that were just sent to be finished by the worker", async (t) => {
+  test("leaves writes that were just sent to be finished, and asks what came of them", async (t) => {
     const { kv, workers } = await openFake(t);
     const set = kv.set(["a"], 1);
     transition("pagehide", true);
-    await assert.rejects(set, { code: "OutcomeUnknown" });
-    await settle();
     assert.ok(!workers.last.isTerminated);
+    await settle();
     assert.deepEqual(workers.last.said, [{ end: true }]);
+    assert.ok(workers.last.isTerminated);
     assert.equal(workers.files.entries.size, 1);
+    transition("pageshow", true);
+    assert.ok((await set).ok);
+    assert.deepEqual(
+      workers.last.frames.map(({ resendOf }) => resendOf),
+      [1],
+    );
   });
 
   test("starts no worker for calls made there, but answers them afterwards", async (t) => {
@@ -135,8 +158,7 @@ describe("a page in the back/forward cache", () => {
 test("a page whose databases are closed is not followed", async (t) => {
   const { kv, workers } = await openFake(t);
   await kv.close();
-  const { said } = workers.last;
   transition("pagehide", false);
   await settle();
-  assert.deepEqual(said, []);
+  assert.deepEqual(workers.last.said, [{ end: true }]);
 });

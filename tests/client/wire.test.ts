@@ -163,6 +163,7 @@ function decoded(hex: string, attachments: Vector["attachments"] = []) {
   readFrame([bytesOf(hex).buffer as ArrayBuffer, ...buffersOf(attachments)], {
     epoch: (its) => {
       epoch = its;
+      return true;
     },
     reply: (sequence, response) => replies.push({ sequence, response }),
     event: (event) => events.push(plainEvent(event)),

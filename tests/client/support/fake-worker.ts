@@ -72,6 +72,7 @@ export class FakeWorker {
         open(this, data as { open: Record<string, unknown> });
       } else {
         this.said.push(data);
+        if (typeof data === "object" && data !== null && "end" in data) this.say({ ended: null });
       }
       return;
     }
@@ -102,7 +103,7 @@ export class FakeWorker {
   }
 
   opened(storage = "opfs"): void {
-    this.say({ opened: { storage }, welcome: welcome(this.host.epoch) });
+    this.say({ welcome: welcome(this.host.epoch), storage, salvage: false });
   }
 
   /** Ends as a worker whose engine panicked does. */

@@ -1,0 +1,113 @@
+/** Many tabs share one database, whatever becomes of the one that hosts it. */
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import type { Page } from "playwright-core";
+import { DURABLE, Visitor } from "./harness/browser.ts";
+
+let visitor: Visitor;
+before(async () => {
+  visitor = await Visitor.arrive();
+});
+after(() => visitor.leave());
+
+type Storage = (typeof DURABLE)[number];
+
+/** A tab that has the database open as `kv`. */
+async function join(name: string, storage: Storage): Promise<Page> {
+  const page = await visitor.visit();
+  await page.evaluate(
+    async ([name, storage]) => {
+      globalThis.kv = await kvass.openKv(name, { storage });
+    },
+    [name, storage] as const,
+  );
+  return page;
+}
+
+const roleOf = (page: Page) => page.evaluate(async () => (await kv.status()).role);
+
+/** Ways in which a tab that hosts the database goes. */
+const ENDS: Record<string, (page: Page) => Promise<unknown>> = {
+  "is closed": (page) => page.close(),
+  "goes elsewhere": (page) => page.goto("about:blank"),
+  "closes the database": (page) => page.evaluate(() => kv.close()),
+  crashes: async (page) => {
+    const session = await page.context().newCDPSession(page);
+    await Promise.race([
+      session.send("Page.crash" as never).catch(() => undefined),
+      page.waitForEvent("crash"),
+    ]);
+  },
+};
+
+for (const storage of DURABLE) {
+  describe(storage, () => {
+    test("a second tab finds what the first one wrote, and hears of it", async () => {
+      const name = `two-${storage}`;
+      const first = await join(name, storage);
+      const second = await join(name, storage);
+      assert.deepEqual([await roleOf(first), await roleOf(second)], ["host", "client"]);
+      await first.evaluate(() => kv.set(["n"], 1));
+      const heard = await second.evaluate(async () => {
+        const events = kv.changes().getReader();
+        const { value } = await kv.get(["n"]);
+        await kv.set(["n"], 2);
+        const event = (await events.read()).value;
+        return [value, event?.type === "commit" && event.changes];
+      });
+      assert.deepEqual(heard, [1, [{ type: "set", key: ["n"], value: 2 }]]);
+      assert.equal(await first.evaluate(async () => (await kv.get(["n"])).value), 2);
+      await Promise.all([first.close(), second.close()]);
+    });
+
+    for (const [how, end] of Object.entries(ENDS)) {
+      test(`when the host's tab ${how}, another takes over and nothing is lost`, async () => {
+        const name = `end-${storage}-${how}`;
+        const host = await join(name, storage);
+        const others = [await join(name, storage), await join(name, storage)];
+        assert.equal(await roleOf(host), "host");
+        const running = others.map((page, tab) =>
+          page.evaluate(async (tab) => {
+            const seen: string[] = [];
+            const reader = kv.changes({ prefix: ["unique"] }).getReader();
+            let acknowledged = 0;
+            const until = Date.now() + 1500;
+            while (Date.now() < until) {
+              const sum = kv.atomic().sum(["count"], 1n).set(["unique", tab, acknowledged], 1);
+              await sum.commit();
+              acknowledged++;
+            }
+            await kv.set(["unique", "end", tab], 1);
+            const ends = new Set<unknown>();
+            while (ends.size < 2) {
+              const { value } = await reader.read();
+              if (value?.type !== "commit") throw new Error("commits were left out");
+              for (const change of value.changes) {
+                if (!("key" in change)) continue;
+                if (change.key[1] === "end") ends.add(change.key[2]);
+                seen.push(`${value.versionstamp} ${change.key.join()}`);
+              }
+            }
+            return { acknowledged, seen };
+          }, tab),
+        );
+        await new Promise((resolve) => setTimeout(resolve, 500));
+        await end(host);
+        const [one, two] = await Promise.all(running);
+        const { count, entries } = await (others[0] as Page).evaluate(async () => {
+          const { value } = await kv.get<bigint>(["count"]);
+          return { count: Number(value), entries: await kv.count({ prefix: ["unique"] }) };
+        });
+        const total = (one?.acknowledged ?? 0) + (two?.acknowledged ?? 0);
+        console.log(storage, how, total);
+        assert.equal(count, total);
+        assert.equal(entries, total + 2);
+        for (const { seen } of [one, two] as { seen: string[] }[]) {
+          assert.deepEqual(seen, [...new Set(seen)].sort(), "each commit once, in order");
+        }
+        await Promise.all(others.map((page) => page.close()));
+      });
+    }
+  });
+}
