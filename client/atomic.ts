@@ -20,6 +20,7 @@ import type {
   ExpireOptions,
   KvCommitError,
   KvCommitResult,
+  KvDurability,
   KvListSelector,
   KvMutation,
 } from "./types.ts";
@@ -36,14 +37,17 @@ export type SendCommit = (
 export class Atomic implements AtomicOperation {
   readonly #send: SendCommit;
   readonly #limits: Limits;
+  readonly #durability: KvDurability;
   readonly #checks = new Fields();
   readonly #mutations = new Fields();
   readonly #tally: Tally = { keyBytes: 0, valueBytes: 0 };
   #ranges = 0;
 
-  constructor(send: SendCommit, limits: Limits) {
+  /** @param durability of a commit that does not say itself */
+  constructor(send: SendCommit, limits: Limits, durability: KvDurability) {
     this.#send = send;
     this.#limits = limits;
+    this.#durability = durability;
   }
 
   check(...checks: AtomicCheck[]): this {
@@ -114,7 +118,7 @@ export class Atomic implements AtomicOperation {
   commit(options?: CommitOptions): Promise<KvCommitResult | KvCommitError> {
     return this.#send((w) => {
       this.#checkTotals();
-      const durability = checkDurability(options?.durability);
+      const durability = checkDurability(options?.durability, this.#durability);
       w.u8(REQUEST.commit);
       this.#checks.appendTo(w);
       this.#mutations.appendTo(w);

@@ -6,13 +6,12 @@
 import type { OpenMessage, TabMessage, WorkerMessage } from "../tabs/messages.ts";
 import type { WorkerLike } from "../tabs/platform.ts";
 import { codeOf, KvassError } from "./errors.ts";
-import type { HistoryOptions, KvDurability, KvStorage } from "./types.ts";
+import type { HistoryOptions, KvStorage } from "./types.ts";
 
 /** What a worker needs to be told. */
 export interface HostOptions {
   readonly name: string;
   readonly storage: "auto" | KvStorage;
-  readonly durability: KvDurability;
   readonly history: Required<HistoryOptions>;
   readonly salvage: boolean;
   readonly wasm: string | undefined;
@@ -44,7 +43,7 @@ export class Candidate {
     hello: ArrayBuffer,
     listener: CandidateListener,
   ) {
-    const { name, storage, durability, history, salvage, wasm } = options;
+    const { name, storage, history, salvage, wasm } = options;
     this.#worker = worker;
     this.#listener = listener;
     worker.onmessage = ({ data }) => this.#receive(data);
@@ -52,7 +51,7 @@ export class Candidate {
     worker.onmessageerror = () => {
       this.#lose(new KvassError("HostLost", "a message of the database's worker is not readable"));
     };
-    const open: OpenMessage = { name, storage, durability, history, salvage, wasm };
+    const open: OpenMessage = { name, storage, history, salvage, wasm };
     this.say({ open, hello, client } satisfies TabMessage);
   }
 

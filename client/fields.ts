@@ -164,12 +164,15 @@ function checkExpireIn(expireIn: number | undefined): number | undefined {
   return expireIn;
 }
 
-/** The durability that an option asks for. @throws TypeError if it is none */
-export function checkDurability(durability: KvDurability | undefined): KvDurability | undefined {
+/** The durability that an option of a commit asks for. @throws TypeError if it is none */
+export function checkDurability(
+  durability: KvDurability | undefined,
+  otherwise: KvDurability,
+): KvDurability {
   if (durability !== undefined && durability !== "relaxed" && durability !== "strict") {
     throw new TypeError(`durability must be "relaxed" or "strict": received ${String(durability)}`);
   }
-  return durability;
+  return durability ?? otherwise;
 }
 
 /** @throws TypeError if an option asks for a consistency that there is not */

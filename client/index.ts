@@ -1,5 +1,6 @@
 /** kvass: an embedded, ordered, transactional key-value store for the web platform. */
 
+export { deleteKv, listKv } from "./databases.ts";
 export { KvassError, type KvassErrorCode } from "./errors.ts";
 export { openKv } from "./open.ts";
 export type {
@@ -16,6 +17,7 @@ export type {
   KvCommitResult,
   KvConsistencyLevel,
   KvDamage,
+  KvDatabase,
   KvDurability,
   KvEntries,
   KvEntry,

@@ -28,6 +28,7 @@ import type {
   KvCommitError,
   KvCommitResult,
   KvConsistencyLevel,
+  KvDurability,
   KvEntries,
   KvEntryMaybe,
   KvKeyEntry,
@@ -54,14 +55,24 @@ type ReadOptions = { consistency?: KvConsistencyLevel };
 export class Handle implements Kv {
   readonly #connection: Connection;
   readonly #limits: Limits;
+  readonly #durability: KvDurability;
   readonly #release: () => Promise<void>;
   readonly #subscriptions = new Map<number, Subscription>();
   #isClosed = false;
 
-  /** @param release called once, when the handle is closed */
-  constructor(connection: Connection, limits: Limits, release: () => Promise<void>) {
+  /**
+   * @param durability of commits that don't say themselves
+   * @param release called once, when the handle is closed
+   */
+  constructor(
+    connection: Connection,
+    limits: Limits,
+    durability: KvDurability,
+    release: () => Promise<void>,
+  ) {
     this.#connection = connection;
     this.#limits = limits;
+    this.#durability = durability;
     this.#release = release;
   }
 
@@ -144,7 +155,7 @@ export class Handle implements Kv {
     mutate: (w: ByteWriter, tally: Tally) => void,
   ): Promise<KvCommitResult> {
     const write = (w: ByteWriter) => {
-      const durability = checkDurability(options?.durability);
+      const durability = checkDurability(options?.durability, this.#durability);
       w.u8(REQUEST.commit);
       w.u8(0);
       w.u8(1);
@@ -173,7 +184,7 @@ export class Handle implements Kv {
 
   atomic(): AtomicOperation {
     const send = (write: (w: ByteWriter) => void) => this.#call(write, committedOrNot, true);
-    return new Atomic(send, this.#limits);
+    return new Atomic(send, this.#limits, this.#durability);
   }
 
   watch<T extends readonly unknown[]>(
@@ -241,6 +252,7 @@ export class Handle implements Kv {
     return {
       ...status,
       storage: status.storage as KvStorage,
+      durability: this.#durability,
       role: this.#connection.role,
       ...browser,
       failure: failure && { code: codeOf(failure.code), message: failure.message },

@@ -22,7 +22,6 @@ const LONE_SURROGATE = /\p{Surrogate}/u;
 /** A database that is open in this page, or being opened or closed. */
 class Shared {
   readonly connection: Connection;
-  readonly durability: "relaxed" | "strict";
   readonly history: Required<HistoryOptions>;
   readonly salvage: boolean;
   handles = 0;
@@ -31,7 +30,7 @@ class Shared {
   readonly #unfollow: () => void;
 
   constructor(name: string, options: OpenOptions) {
-    const { storage = "auto", durability = "relaxed", salvage = false } = options;
+    const { storage = "auto", salvage = false } = options;
     const { worker, wasm, openTimeout } = options;
     const platform = tabPlatform(worker);
     if (platform.startWorker === undefined && platform.locks === undefined) {
@@ -40,13 +39,11 @@ class Shared {
         "kvass opens databases in browsers: there is no Worker here, so it can only be imported",
       );
     }
-    this.durability = durability;
     this.history = historyOf(options);
     this.salvage = salvage;
     const host: HostOptions = {
       name,
       storage,
-      durability,
       history: this.history,
       salvage,
       wasm: wasm === undefined ? undefined : new URL(wasm, globalThis.location?.href).href,
@@ -58,16 +55,12 @@ class Shared {
 
   /** @throws KvassError `Unsupported` if what is open is not what is asked for */
   checkOptions(name: string, options: OpenOptions): void {
-    const { storage, durability, history, salvage = false } = options;
+    const { storage, history, salvage = false } = options;
     const obtained = this.connection.storage;
     const isOther = obtained !== undefined && storage !== undefined && storage !== obtained;
     if (isOther && (storage !== "auto" || obtained === "memory")) {
-      const message = `"${name}" is open in this page with the storage "${obtained}"`;
+      const message = `"${name}" is open with the storage "${obtained}"`;
       throw new KvassError("Unsupported", `${message}, not "${storage}"`);
-    }
-    if (durability !== undefined && durability !== this.durability) {
-      const message = `"${name}" is open in this page with the durability "${this.durability}"`;
-      throw new KvassError("Unsupported", `${message}, not "${durability}"`);
     }
     const { bytes, ms } = historyOf(options);
     if (history !== undefined && (bytes !== this.history.bytes || ms !== this.history.ms)) {
@@ -131,7 +124,7 @@ export async function openKv(name = "default", options: OpenOptions = {}): Promi
     throw error;
   }
   if (options.persist) askToPersist();
-  return new Handle(connection, limits, release);
+  return new Handle(connection, limits, options.durability ?? "relaxed", release);
 }
 
 /** Asks the browser, which may ask the user and take long; the answer is told by `status`. */

@@ -26,7 +26,7 @@ export interface OpenOptions {
    * it is missing; `Kv.status` says which it was. It never means memory.
    */
   storage?: "auto" | KvStorage;
-  /** The durability of commits that don't say themselves; `relaxed` by default. */
+  /** The durability of this handle's commits that don't say themselves; `relaxed` by default. */
   durability?: KvDurability;
   /** How much of the past is kept for `Kv.changes`: the last 8 MiB by default. */
   history?: HistoryOptions;
@@ -293,6 +293,12 @@ export interface KvStatus {
   readonly usage: number | null;
   /** The last failure of a flush or compaction in the background, until one succeeds again. */
   readonly failure: { readonly code: KvassErrorCode; readonly message: string } | null;
+}
+
+/** A database that is stored in this origin. */
+export interface KvDatabase {
+  readonly name: string;
+  readonly storage: "opfs" | "indexeddb";
 }
 
 /** A place in the files of a database that is damaged. */

@@ -86,7 +86,6 @@ export type WorkerMessage =
 export interface OpenMessage {
   name: string;
   storage: "auto" | "opfs" | "indexeddb" | "memory";
-  durability: "relaxed" | "strict";
   history: { bytes: number; ms: number };
   salvage: boolean;
   wasm?: string | undefined;

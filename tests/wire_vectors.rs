@@ -141,7 +141,7 @@ fn writes() -> Vec<Value> {
         request("set with expireIn, strict", 1, vec![expiring]),
         request("set with a versionstamp in its key", 1, vec![one_commit(set(None, true), None)]),
         request("set of 199 bytes", 1, vec![one_commit(mutation, None)]),
-        request("delete, relaxed", 1, vec![delete]),
+        request("delete, strict", 1, vec![delete]),
         request("delete of a range", 1, vec![one_commit(delete_range, None)]),
         request("atomic", 1, vec![Request::Commit(atomic)]),
     ]

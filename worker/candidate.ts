@@ -134,13 +134,18 @@ export class Candidate {
       const request = locks?.request(hostLockOf(this.#start.open.name), options, granted);
       request?.catch((error: unknown) => {
         if (this.#holdsLock) {
-          const message = "another tab took over, because this one did not answer";
-          this.#end({ ended: { code: HOST_LOST, message } });
+          this.#stepDown();
         } else if (!waiting.signal.aborted) {
           reject(error);
         }
       });
     });
+  }
+
+  /** Another one is the host: what this one has not answered, that one is sent. */
+  #stepDown(): void {
+    const message = "another tab took over, because this one did not answer";
+    this.#end({ ended: { code: HOST_LOST, message } });
   }
 
   /** Deposes a host that does not answer, unless somebody is at it or there is one that does. */
@@ -212,9 +217,10 @@ export class Candidate {
     const { open } = this.#start;
     for (;;) {
       try {
-        return await this.#engines.open(open, (connection, frame) =>
-          this.#host?.send(connection, frame),
-        );
+        return await this.#engines.open(open, {
+          send: (connection, frame) => this.#host?.send(connection, frame),
+          deposed: () => this.#stepDown(),
+        });
       } catch (error) {
         const isBusy = (error as Partial<Failure>)?.code === BUSY;
         if (!isBusy || this.#isOver || this.#isEnding) throw error;

@@ -24,9 +24,14 @@ export interface Engine {
 export interface Engines {
   /** Loads it, so that `open` has nothing to wait for but the files. */
   load(wasm: string | undefined): Promise<void>;
-  /**
-   * Opens a database, whose frames that no call of `Engine.frame` returned go to `send`.
-   * Rejects with a Failure.
-   */
-  open(options: OpenMessage, send: (connection: number, frame: Frame) => void): Promise<Engine>;
+  /** Opens a database. Rejects with a Failure. */
+  open(options: OpenMessage, callbacks: EngineCallbacks): Promise<Engine>;
+}
+
+/** What an open database calls. */
+export interface EngineCallbacks {
+  /** Takes a frame that no call of `Engine.frame` returned. */
+  send(connection: number, frame: Frame): void;
+  /** Another worker has taken over the files: nothing that is written counts any more. */
+  deposed(): void;
 }

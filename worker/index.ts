@@ -30,10 +30,11 @@ const engines: Engines = {
     }
     await init({ module_or_path: response });
   },
-  open({ name, storage, durability, history, salvage }, send) {
+  open({ name, storage, history, salvage }, { send, deposed }) {
     const { bytes, ms } = history;
-    const callbacks = { send, openIndexedDb };
-    return Host.open(name, storage, durability === "strict", bytes, ms, salvage, callbacks);
+    const openFiles = (database: string) => openIndexedDb(database, deposed);
+    const callbacks = { send, openIndexedDb: openFiles };
+    return Host.open(name, storage, false, bytes, ms, salvage, callbacks);
   },
 };
 

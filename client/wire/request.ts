@@ -190,14 +190,11 @@ function writeHeader(w: ByteWriter, header: RequestHeader, count: number): numbe
   return w.position - start;
 }
 
-/** Writes an Option of a durability. */
-export function writeDurability(w: ByteWriter, durability: "relaxed" | "strict" | undefined): void {
-  if (durability === undefined) {
-    w.u8(0);
-  } else {
-    w.u8(1);
-    w.u8(durability === "strict" ? 1 : 0);
-  }
+/** Writes an Option of a durability: hosts are relaxed where a commit does not say. */
+export function writeDurability(w: ByteWriter, durability: "relaxed" | "strict"): void {
+  const isStrict = durability === "strict" ? 1 : 0;
+  w.u8(isStrict);
+  if (isStrict) w.u8(isStrict);
 }
 
 /** Writes an Option of an integer. */

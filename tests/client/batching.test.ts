@@ -124,7 +124,12 @@ describe("answers", () => {
     const calls = new Calls();
     const answered: number[] = [];
     for (let i = 1; i <= 1000; i++) {
-      calls.add({ isWrite: false, isPassing: false, answer: () => answered.push(i), fail: () => undefined });
+      calls.add({
+        isWrite: false,
+        isPassing: false,
+        answer: () => answered.push(i),
+        fail: () => undefined,
+      });
     }
     const order = Array.from({ length: 1000 }, (_, i) => ((i * 7) % 1000) + 1);
     for (const sequence of order) calls.take(sequence)?.answer({ type: "done" });
@@ -145,7 +150,12 @@ describe("answers", () => {
   test("acknowledge no call above one that waits", () => {
     const calls = new Calls();
     for (let i = 0; i < 3; i++) {
-      calls.add({ isWrite: false, isPassing: false, answer: () => undefined, fail: () => undefined });
+      calls.add({
+        isWrite: false,
+        isPassing: false,
+        answer: () => undefined,
+        fail: () => undefined,
+      });
     }
     calls.take(3);
     calls.take(1);

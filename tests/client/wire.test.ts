@@ -58,7 +58,7 @@ const CALLS: Record<string, (kv: Kv) => unknown> = {
     kv.set(["a"], "x", { expireIn: 60_000, durability: "strict" }),
   "set with a versionstamp in its key": (kv) => kv.set(["a", kv.commitVersionstamp()], "x"),
   "set of 199 bytes": (kv) => kv.set(["a"], LONG),
-  "delete, relaxed": (kv) => kv.delete(["a"], { durability: "relaxed" }),
+  "delete, strict": (kv) => kv.delete(["a"], { durability: "strict" }),
   "delete of a range": (kv) => kv.deleteRange({ prefix: ["a"] }),
   atomic: (kv) =>
     kv

@@ -15,11 +15,10 @@ describe("opening", () => {
       worker.opened();
     };
     const wasm = "https://example.com/engine.wasm";
-    const options = { storage: "indexeddb", durability: "strict", wasm } as const;
+    const options = { storage: "indexeddb", wasm } as const;
     const { name } = await openFake(t, { ...options, storage: "auto" }, workers);
     const history = { bytes: 8 * 1024 * 1024, ms: Number.POSITIVE_INFINITY };
-    const durability = "strict";
-    assert.deepEqual(told, { name, storage: "auto", durability, history, salvage: false, wasm });
+    assert.deepEqual(told, { name, storage: "auto", history, salvage: false, wasm });
   });
 
   test("refuses a history that can't be, and another one than is open", async (t) => {
@@ -134,16 +133,30 @@ describe("handles of one name", () => {
     await again.close();
   });
 
-  test("can't differ in storage, durability or salvage", async (t) => {
-    const { workers, name } = await openFake(t, { durability: "relaxed" });
+  test("can't differ in storage or salvage", async (t) => {
+    const { workers, name } = await openFake(t);
     const { start: worker } = workers;
     const other = { name: "KvassError", code: "Unsupported" };
     await assert.rejects(openKv(name, { worker, storage: "indexeddb" }), other);
-    await assert.rejects(openKv(name, { worker, durability: "strict" }), other);
     await assert.rejects(openKv(name, { worker, salvage: true }), other);
-    const same = await openKv(name, { worker, storage: "opfs", durability: "relaxed" });
+    const same = await openKv(name, { worker, storage: "opfs" });
     await same.close();
     assert.ok(!workers.last.isTerminated);
+  });
+
+  test("may differ in their durability, which a commit overrides", async (t) => {
+    const { kv, workers, name } = await openFake(t);
+    const strict = await openKv(name, { worker: workers.start, durability: "strict" });
+    await Promise.all([kv.set(["a"], 1), strict.set(["a"], 2), strict.atomic().commit()]);
+    await strict.set(["a"], 3, { durability: "relaxed" });
+    const commits = workers.last.frames.flatMap(({ requests }) => requests);
+    assert.deepEqual(
+      commits.map((request) => request.type === "commit" && request.durability),
+      [undefined, "strict", "strict", undefined],
+    );
+    assert.equal((await kv.status()).durability, "relaxed");
+    assert.equal((await strict.status()).durability, "strict");
+    await strict.close();
   });
 
   test("may differ in their limits", async (t) => {

@@ -41,6 +41,7 @@ export type Change = (chunks: IDBObjectStore, meta: IDBObjectStore) => void;
 export class Connection {
   readonly #name: string;
   readonly #owner = randomOwner();
+  readonly #deposed: () => void;
   #database: IDBDatabase | undefined;
   /** The new connection, while it is being made: one for all who wait for it. */
   #reconnecting: Promise<IDBDatabase> | undefined;
@@ -48,16 +49,17 @@ export class Connection {
   /** Another owner was found. */
   #isFenced = false;
 
-  private constructor(name: string) {
+  private constructor(name: string, deposed: () => void) {
     this.#name = name;
+    this.#deposed = deposed;
   }
 
   /**
    * Connects to the database `name`, making it if it is not there, and takes it over from any
-   * earlier owner.
+   * earlier owner. `deposed` is called once when a later one is met.
    */
-  static async open(name: string): Promise<Connection> {
-    const connection = new Connection(name);
+  static async open(name: string, deposed: () => void): Promise<Connection> {
+    const connection = new Connection(name, deposed);
     const database = await connection.#connect(true);
     try {
       const transaction = beginWrite(database, "relaxed");
@@ -130,6 +132,7 @@ export class Connection {
 
   #onOwner(transaction: IDBTransaction, found: unknown): void {
     if (found !== this.#owner) {
+      if (!this.#isFenced) this.#deposed();
       this.#isFenced = true;
       abort(transaction);
       return;

@@ -80,14 +80,14 @@ export class Bytes {
 
 /**
  * Opens the files of the database `name` and takes them over: whoever had them open before can't
- * write any more.
+ * write any more. `deposed` is called when that has become of these.
  *
  * @throws Failure, as all methods do: `Unsupported` where there is no IndexedDB, `NewerFormat`
  *   where a newer kvass has made the database, `Io` when the browser does not open it within ten
  *   seconds
  */
-export async function openIndexedDb(name: string): Promise<Files> {
-  return new Files(await Connection.open(`kvass:${name}`));
+export async function openIndexedDb(name: string, deposed = () => {}): Promise<Files> {
+  return new Files(await Connection.open(`kvass:${name}`, deposed));
 }
 
 /** The `Storage` of src/storage/mod.rs, which says what the methods promise. */

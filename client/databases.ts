@@ -1,0 +1,136 @@
+/** The databases of this origin: which there are, and an end to one. */
+
+import { browser } from "../tabs/browser.ts";
+import { hostLockOf, type LobbyMessage, lobbyOf } from "../tabs/messages.ts";
+import { KvassError } from "./errors.ts";
+import type { KvDatabase } from "./types.ts";
+
+/** The directory of OPFS that has one for each database (docs/FORMAT.md). */
+const DIRECTORY = "kvass";
+/** What the names of databases in IndexedDB begin with. */
+const PREFIX = "kvass:";
+/** How long those who have a database open may take to let go of it. */
+const LET_GO_MS = 5_000;
+const RETRY_MS = 50;
+
+/**
+ * Lists the databases that are stored in this origin, by name. Where one name is stored in both
+ * OPFS and IndexedDB there are two.
+ *
+ * @throws KvassError `Io` if the browser can't tell
+ */
+export async function listKv(): Promise<KvDatabase[]> {
+  const [inDirectories, inIndexedDb] = await Promise.all([directories(), indexedDbs()]);
+  const found: KvDatabase[] = [
+    ...inDirectories.map((name) => ({ name, storage: "opfs" }) as const),
+    ...inIndexedDb.map((name) => ({ name, storage: "indexeddb" }) as const),
+  ];
+  return found.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+}
+
+/**
+ * Deletes a database with all it has, wherever it is stored; one that is not there is deleted
+ * already. Tabs that have it open lose it: their handles are `Closed`.
+ *
+ * @throws KvassError `Busy` if a tab does not let go of it, `Unsupported` where nothing is stored,
+ * `Io` if the browser can't delete it
+ */
+export async function deleteKv(name = "default"): Promise<void> {
+  if (typeof name !== "string") {
+    throw new TypeError(`the name of a database must be a string: received ${typeof name}`);
+  }
+  const { locks } = browser;
+  if (locks === undefined) {
+    throw new KvassError("Unsupported", "kvass needs a secure context (https or localhost)");
+  }
+  const lobby = browser.openChannel(lobbyOf(name));
+  lobby.postMessage({ deleting: true } satisfies LobbyMessage);
+  const signal = AbortSignal.timeout(LET_GO_MS);
+  try {
+    await locks.request(hostLockOf(name), { signal }, () => remove(name, signal));
+  } catch (error) {
+    if (error instanceof KvassError) throw error;
+    if (signal.aborted) {
+      throw new KvassError("Busy", `a tab that has "${name}" open does not let go of it`);
+    }
+    throw new KvassError("Io", `deleting "${name}": ${String(error)}`, { cause: error });
+  } finally {
+    lobby.close();
+  }
+}
+
+/** Removes the files, which may be in use for a moment after the lock is free. */
+async function remove(name: string, signal: AbortSignal): Promise<void> {
+  const directory = await root();
+  for (;;) {
+    try {
+      await directory?.removeEntry(directoryOf(name), { recursive: true });
+      break;
+    } catch (error) {
+      if (hasName(error, "NotFoundError")) break;
+      if (!hasName(error, "NoModificationAllowedError") || signal.aborted) throw error;
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+  if (typeof indexedDB === "undefined") return;
+  await new Promise<void>((resolve, reject) => {
+    const request = indexedDB.deleteDatabase(PREFIX + name);
+    request.onsuccess = () => resolve();
+    request.onerror = () => reject(request.error);
+  });
+}
+
+/** The directory of all databases, or undefined where there is none. */
+async function root(): Promise<FileSystemDirectoryHandle | undefined> {
+  const storage = (globalThis.navigator as Partial<Navigator> | undefined)?.storage;
+  try {
+    return await (await storage?.getDirectory?.())?.getDirectoryHandle(DIRECTORY);
+  } catch (error) {
+    // Private windows of some browsers have no OPFS.
+    if (hasName(error, "NotFoundError", "SecurityError", "UnknownError")) return undefined;
+    throw new KvassError("Io", `looking into OPFS: ${String(error)}`, { cause: error });
+  }
+}
+
+async function directories(): Promise<string[]> {
+  const directory = (await root()) as
+    | (FileSystemDirectoryHandle & { keys(): AsyncIterable<string> })
+    | undefined;
+  const names: string[] = [];
+  if (directory === undefined) return names;
+  for await (const entry of directory.keys()) {
+    const name = nameOf(entry);
+    if (name !== undefined) names.push(name);
+  }
+  return names;
+}
+
+async function indexedDbs(): Promise<string[]> {
+  if (typeof indexedDB === "undefined") return [];
+  const known = (await indexedDB.databases?.()) ?? [];
+  return known.flatMap(({ name }) => (name?.startsWith(PREFIX) ? [name.slice(PREFIX.length)] : []));
+}
+
+/** The directory of a database, as src/wasm/opfs/mod.rs names it. */
+function directoryOf(name: string): string {
+  if (name === "") return "%";
+  return Array.from(new TextEncoder().encode(name), (byte) => {
+    const char = String.fromCharCode(byte);
+    return /[a-z0-9_-]/.test(char) ? char : `%${byte.toString(16).padStart(2, "0")}`;
+  }).join("");
+}
+
+/** The database of a directory; undefined where it is none of ours. */
+function nameOf(directory: string): string | undefined {
+  if (directory === "%") return "";
+  try {
+    const name = decodeURIComponent(directory);
+    return directoryOf(name) === directory ? name : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function hasName(exception: unknown, ...names: string[]): boolean {
+  return names.includes((exception as Partial<Error> | null)?.name ?? "");
+}
