@@ -82,6 +82,10 @@ export class Connection {
     return this.#link?.storage;
   }
 
+  get isClosed(): boolean {
+    return this.#closed !== undefined;
+  }
+
   /** Whether this tab's own worker is the host. */
   get role(): "host" | "client" {
     return this.#link?.role ?? "client";

@@ -88,8 +88,6 @@ export class Membership {
   #left = 0;
   #releaseLock: (() => void) | undefined;
   #broker: Channel | undefined;
-  /** The last epoch for which the broker was told where the host is. */
-  #attended = 0;
   #isMember = false;
   /** Counts the times of membership, so that what belongs to an earlier one is known. */
   #term = 0;
@@ -388,28 +386,35 @@ export class Membership {
 
   // Ports.
 
-  /** Has clients in other tabs send their ports to the own worker, the host. */
+  /**
+   * Has clients in other tabs send their ports to the own worker, the host. The broker is told each
+   * time: where the tab ends that started it, there is another one, and nobody is told of that.
+   */
   #attendBroker(): void {
     const link = this.#link;
-    if (link?.role !== "host" || this.#attended === link.epoch) return;
-    this.#attended = link.epoch;
-    this.#broker ??= this.#platform.openBroker();
-    if (this.#broker === undefined) return;
+    const broker = this.#openBroker();
+    if (link?.role !== "host" || broker === undefined) return;
     const [port1, port2] = this.#platform.openPorts();
     const message = { host: this.#options.name, epoch: link.epoch, port: port1 };
-    this.#broker.postMessage(message, [port1 as MessagePort]);
+    broker.postMessage(message, [port1 as MessagePort]);
     this.#candidate?.say({ broker: port2 }, [port2 as MessagePort]);
   }
 
   #askForPort(epoch: number): void {
     const line = this.#line;
-    this.#broker ??= this.#platform.openBroker();
-    if (line === undefined || this.#broker === undefined) return;
+    const broker = this.#openBroker();
+    if (line === undefined || broker === undefined) return;
     const [port1, port2] = this.#platform.openPorts();
     line.offer(port1);
     const { name: to } = this.#options;
     const message = { to, epoch, client: this.#id, line: line.name, port: port2 };
-    this.#broker.postMessage(message, [port2 as MessagePort]);
+    broker.postMessage(message, [port2 as MessagePort]);
+  }
+
+  #openBroker(): Channel | undefined {
+    this.#broker?.close();
+    this.#broker = this.#platform.openBroker();
+    return this.#broker;
   }
 
   // The watch. Time counts only while this tab is awake, tick by tick.

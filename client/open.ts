@@ -72,6 +72,10 @@ class Shared {
     }
   }
 
+  #forget(name: string): void {
+    if (databases.get(name) === this) databases.delete(name);
+  }
+
   /** One handle less; the last one closes the database. */
   async release(name: string): Promise<void> {
     this.handles--;
@@ -81,7 +85,7 @@ class Shared {
     this.closing = close
       .catch(() => undefined)
       .then(() => {
-        databases.delete(name);
+        this.#forget(name);
       });
     await close;
     await this.closing;
@@ -109,7 +113,8 @@ export async function openKv(name = "default", options: OpenOptions = {}): Promi
     await shared.closing;
     shared = databases.get(name);
   }
-  if (shared === undefined) {
+  // One that was deleted is of no use to new handles.
+  if (shared === undefined || shared.connection.isClosed) {
     shared = new Shared(name, options);
     databases.set(name, shared);
   }

@@ -41,6 +41,7 @@ export class Host {
   readonly #guests = new Map<string, Guest>();
   readonly #own: Guest;
   readonly #lobby: Channel | undefined;
+  #broker: Port | undefined;
   #lastConnection = 0;
   #hasTurn = false;
   #heardAt: number;
@@ -86,6 +87,8 @@ export class Host {
 
   /** Takes the ports of clients that `broker` hands over. */
   attend(broker: Port): void {
+    this.#broker?.close();
+    this.#broker = broker;
     broker.onmessage = ({ data }) => {
       const { client, line, port } = data as { client: string; line: string; port: Port };
       const guest = this.#guests.get(client);
@@ -102,6 +105,7 @@ export class Host {
   /** Serves nobody any more; the engine is not touched. */
   leave(): void {
     this.#lobby?.close();
+    this.#broker?.close();
     for (const guest of this.#guests.values()) guest.leave();
     this.#guests.clear();
   }

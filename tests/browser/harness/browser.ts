@@ -12,7 +12,7 @@ import { openSite, type Site } from "./site.ts";
 export const DURABLE = ["opfs", "indexeddb"] as const;
 
 const SCRIPTS = Object.fromEntries(
-  ["page", "no-sync-handles", "mortal-worker"].map((name) => [
+  ["page", "no-sync-handles", "mortal-worker", "holder"].map((name) => [
     name,
     at("tests", "browser", "harness", `${name}.ts`),
   ]),
