@@ -1,0 +1,205 @@
+/** What goes wrong in a run. */
+
+import type { Random } from "../codec/support/random.ts";
+import type { SimBrowser, SimWorker } from "./browser.ts";
+import type { Tab } from "./tab.ts";
+
+const KINDS = [
+  "kill",
+  "panic",
+  "panicInFrame",
+  "crash",
+  "hang",
+  "stop",
+  "freeze",
+  "cache",
+  "leave",
+  "hide",
+  "close",
+  "open",
+  "openFails",
+  "openSlow",
+  "brokerEnds",
+  "brokerStops",
+  "clock",
+] as const;
+
+export type FaultKind = (typeof KINDS)[number];
+
+/** How long something stands still, in milliseconds, if it ever goes on. */
+const PAUSES = [20, 300, 1_200, 2_500, 6_000, 20_000];
+const OPEN_MS = 1_500;
+
+export class Faults {
+  readonly counts: Partial<Record<FaultKind, number>> = {};
+  total = 0;
+  /** When something last went wrong, or right again. */
+  lastAt = 0;
+  /** How much longer opening takes at the most. */
+  openMs = 0;
+  readonly #browser: SimBrowser;
+  readonly #random: Random;
+  readonly #tabs: readonly Tab[];
+  readonly #openTab: () => void;
+  /** What ends the pauses. */
+  readonly #pauses = new Set<() => void>();
+
+  constructor(browser: SimBrowser, tabs: readonly Tab[], openTab: () => void) {
+    this.#browser = browser;
+    this.#random = browser.random;
+    this.#tabs = tabs;
+    this.#openTab = openTab;
+  }
+
+  /** Has something go wrong. */
+  strike(): void {
+    const kind = this.#random.pick(KINDS);
+    const tab = this.#pickTab();
+    this.#browser.note(() => `FAULT ${kind} ${tab?.name}`);
+    if (!this.#strike(kind, tab)) return;
+    this.counts[kind] = (this.counts[kind] ?? 0) + 1;
+    this.total++;
+    this.#touch();
+  }
+
+  /** Nothing is wrong any more. */
+  repair(): void {
+    for (const end of [...this.#pauses]) end();
+    const { files } = this.#browser;
+    files.failures = 0;
+    this.#browser.panic = undefined;
+    this.#touch();
+  }
+
+  #touch(): void {
+    this.lastAt = this.#browser.scheduler.now;
+  }
+
+  /** A tab, often that of the host. */
+  #pickTab(): Tab | undefined {
+    const tabs = this.#tabs.filter(({ agent }) => agent.isAlive);
+    const { host } = this.#browser;
+    const hosting = tabs.find(({ agent }) => agent === host?.page);
+    if (hosting !== undefined && this.#random.below(2) === 0) return hosting;
+    return tabs.length === 0 ? undefined : this.#random.pick(tabs);
+  }
+
+  #workersOf({ agent }: Tab): SimWorker[] {
+    return this.#browser.workers.filter((one) => one.page === agent && one.agent.isAlive);
+  }
+
+  #strike(kind: FaultKind, tab: Tab | undefined): boolean {
+    const browser = this.#browser;
+    const random = this.#random;
+    switch (kind) {
+      case "open":
+        this.#openTab();
+        return true;
+      case "openFails":
+        browser.files.failures = 1 + random.below(2);
+        return true;
+      case "openSlow":
+        browser.files.openMs = this.openMs = OPEN_MS * random.next();
+        return true;
+      case "brokerEnds":
+        if (browser.broker !== undefined) browser.end(browser.broker);
+        return browser.broker !== undefined;
+      case "brokerStops":
+        browser.broker?.freeze();
+        if (browser.broker !== undefined) this.#pause(() => browser.broker?.thaw());
+        return browser.broker !== undefined;
+      case "clock":
+        browser.clockOffset += (random.next() - 0.5) * random.pick([1e3, 1e5, 1e8]);
+        return true;
+      case "panicInFrame":
+        browser.panic = random.pick(["before", "after"]);
+        return true;
+      default:
+        return tab !== undefined && this.#strikeTab(kind, tab);
+    }
+  }
+
+  #strikeTab(kind: FaultKind, tab: Tab): boolean {
+    const workers = this.#workersOf(tab);
+    const [worker] = workers;
+    switch (kind) {
+      case "kill":
+        this.#kill(tab);
+        return true;
+      case "leave":
+        tab.soon(() => tab.connection.leave());
+        this.#browser.scheduler.after(this.#random.next() * 5, () => this.#kill(tab));
+        return true;
+      case "panic":
+        worker?.candidate?.die(new Error("unreachable"));
+        return worker?.candidate !== undefined;
+      case "crash":
+        worker?.crash();
+        return worker !== undefined;
+      case "hang":
+        worker?.agent.freeze();
+        if (worker !== undefined) this.#pause(() => worker.agent.thaw());
+        return worker !== undefined;
+      case "stop":
+        this.#freeze(tab, 0);
+        return true;
+      case "freeze":
+      case "cache":
+        return this.#suspend(tab);
+      case "hide":
+        tab.soon(() => tab.connection.hide());
+        return true;
+      default:
+        tab.soon(() => tab.run(() => tab.close()));
+        return true;
+    }
+  }
+
+  #kill(tab: Tab): void {
+    const { scheduler } = this.#browser;
+    const isLossy = this.#random.below(2) === 0;
+    this.#browser.end(tab.agent, isLossy);
+    for (const { agent } of this.#workersOf(tab)) {
+      scheduler.after(this.#random.next() * 20, () => this.#browser.end(agent, isLossy));
+    }
+  }
+
+  /** The tab stands still, its workers from a little later on. */
+  #freeze(tab: Tab, delay: number): void {
+    const workers = this.#workersOf(tab);
+    tab.agent.freeze();
+    let isOver = false;
+    this.#browser.scheduler.after(delay, () => {
+      if (!isOver) for (const { agent } of workers) agent.freeze();
+    });
+    this.#pause(() => {
+      isOver = true;
+      tab.agent.thaw();
+      for (const { agent } of workers) agent.thaw();
+    });
+  }
+
+  /** The page is told before it stands still, and when it goes on. */
+  #suspend(tab: Tab): boolean {
+    if (tab.isSuspended || !tab.agent.isRunning || tab.isClosing) return false;
+    tab.isSuspended = true;
+    tab.connection.suspend();
+    this.#freeze(tab, 10 + this.#random.next() * 20);
+    this.#pause(() => {
+      if (!tab.isSuspended) return;
+      tab.isSuspended = false;
+      tab.soon(() => tab.connection.resume());
+    });
+    return true;
+  }
+
+  #pause(end: () => void): void {
+    const once = () => {
+      if (!this.#pauses.delete(once)) return;
+      this.#touch();
+      end();
+    };
+    this.#pauses.add(once);
+    this.#browser.scheduler.after(this.#random.pick(PAUSES) * this.#random.next(), once);
+  }
+}

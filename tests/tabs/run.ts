@@ -1,0 +1,243 @@
+/** One run of the simulation: tabs that work, faults that hit them, and checks at the end. */
+
+import { Random } from "../codec/support/random.ts";
+import { SimBrowser, stackOf } from "./browser.ts";
+import { type FaultKind, Faults } from "./faults.ts";
+import { Oracle } from "./oracle.ts";
+import { Tab } from "./tab.ts";
+
+/** No call waits for longer, while nothing goes wrong and no files are being opened. */
+const SETTLED_MS = 5_000;
+/** How often that is looked at. */
+const LOOK_MS = 250;
+/** How long things may take to come to rest. */
+const REST_MS = 60_000;
+/** Steps of a run that never comes to its end. */
+const STEPS_MAX = 500_000;
+
+/** What came of a run. */
+export interface Outcome {
+  readonly seed: number;
+  readonly violations: readonly string[];
+  readonly trace: readonly string[];
+  /** A number for all that happened. */
+  readonly hash: number;
+  readonly steps: number;
+  readonly commits: number;
+  readonly hosts: number;
+  readonly steals: number;
+  readonly faults: Readonly<Partial<Record<FaultKind, number>>>;
+  readonly errors: Readonly<Record<string, number>>;
+}
+
+/** Runs a seed. */
+export async function run(seed: number, isTraced = false): Promise<Outcome> {
+  const random = new Random(seed);
+  const restore = seedRandomBytes(new Random(seed ^ 0x5eed));
+  const simulation = new Simulation(random);
+  if (isTraced) simulation.browser.trace = [];
+  try {
+    await simulation.run();
+  } catch (error) {
+    simulation.browser.violate(`the simulation stopped: ${stackOf(error)}`);
+  } finally {
+    restore();
+  }
+  const { browser, oracle, errors, faults } = simulation;
+  return {
+    seed,
+    violations: browser.violations,
+    trace: browser.trace ?? [],
+    hash: browser.scheduler.hash,
+    steps: browser.scheduler.steps,
+    commits: oracle.length,
+    hosts: browser.files.epoch,
+    steals: browser.locks.steals,
+    faults: faults.counts,
+    errors,
+  };
+}
+
+/** Has ids of clients come from the seed. */
+function seedRandomBytes(random: Random): () => void {
+  const original = crypto.getRandomValues;
+  crypto.getRandomValues = <T extends ArrayBufferView | null>(array: T): T => {
+    if (array instanceof Uint8Array) array.set(random.bytes(array.length));
+    return array;
+  };
+  return () => {
+    crypto.getRandomValues = original;
+  };
+}
+
+class Simulation {
+  readonly browser: SimBrowser;
+  readonly oracle: Oracle;
+  readonly tabs: Tab[] = [];
+  readonly errors: Record<string, number> = {};
+  readonly faults: Faults;
+  readonly #random: Random;
+  #isOver = false;
+
+  constructor(random: Random) {
+    this.#random = random;
+    this.browser = new SimBrowser(random, {
+      storage: random.below(2) === 0 ? "opfs" : "indexeddb",
+      hasBroker: random.below(3) > 0,
+      delayMax: random.pick([1, 20, 100]),
+    });
+    if (random.below(8) === 0) this.browser.files.kept = random.below(20);
+    this.oracle = new Oracle(this.browser.files, (what) => this.browser.violate(what));
+    this.faults = new Faults(this.browser, this.tabs, () => this.openTab());
+  }
+
+  async run(): Promise<void> {
+    const { scheduler } = this.browser;
+    scheduler.after(0, () => {
+      this.#direct().then(
+        () => {
+          this.#isOver = true;
+        },
+        (error) => {
+          this.browser.violate(`the simulation failed: ${stackOf(error)}`);
+          this.#isOver = true;
+        },
+      );
+    });
+    await scheduler.run(() => {
+      if (scheduler.steps > STEPS_MAX) throw new Error(`${STEPS_MAX} steps and no end`);
+      return this.#isOver;
+    });
+    if (!this.#isOver) this.browser.violate("nothing happens any more, and it is not over");
+  }
+
+  openTab(): void {
+    const { browser, oracle, errors } = this;
+    const isPage = this.tabs.length === 0 || this.#random.below(12) > 0;
+    const tab = new Tab(browser, oracle, errors, isPage);
+    this.tabs.push(tab);
+    tab.start(1 + this.#random.below(2), this.#random.below(3));
+  }
+
+  /** The story of a run. */
+  async #direct(): Promise<void> {
+    const { browser, tabs, faults } = this;
+    const random = this.#random;
+    const tabCount = 1 + random.below(4);
+    for (let i = 0; i < tabCount; i++) {
+      this.openTab();
+      await this.#pass(random.next() * random.pick([1, 50, 500]));
+    }
+    const planned = random.below(6);
+    const span = random.pick([300, 1_500, 4_000]);
+    for (let i = 0; i < planned; i++) {
+      await this.#pass(random.next() * span);
+      faults.strike();
+    }
+    await this.#pass(random.next() * span);
+    faults.repair();
+    for (const tab of tabs) tab.isBusy = false;
+    await this.#until(() => tabs.every((tab) => tab.isDone || tab.readers.length > 0), "rest");
+    await this.#until(() => tabs.every(({ agent, pending }) => !agent.isAlive || pending.size === 0), "answers");
+    await this.#writeOnce();
+    await this.#pass(3_000);
+    this.#check();
+    await this.#closeAll();
+    browser.note(() => "over");
+  }
+
+  /** Lets time pass. */
+  async #pass(ms: number): Promise<void> {
+    const { scheduler } = this.browser;
+    const end = scheduler.now + ms;
+    while (scheduler.now < end) {
+      const pause = Math.min(LOOK_MS, end - scheduler.now);
+      await new Promise<void>((resolve) => scheduler.after(pause, resolve));
+      this.#look();
+    }
+  }
+
+  async #until(isSo: () => boolean, what: string): Promise<void> {
+    const { scheduler } = this.browser;
+    const end = scheduler.now + REST_MS;
+    while (!isSo()) {
+      if (scheduler.now > end) throw new Error(`no ${what} after ${REST_MS} ms`);
+      await this.#pass(LOOK_MS);
+    }
+  }
+
+  /** Looks for calls that wait for too long. */
+  #look(): void {
+    const { now } = this.browser.scheduler;
+    const bound = SETTLED_MS + this.faults.openMs;
+    for (const { agent, name, pending } of this.tabs) {
+      if (!agent.isRunning) continue;
+      for (const call of pending) {
+        if (now - Math.max(call.since, this.faults.lastAt) < bound) continue;
+        pending.delete(call);
+        this.browser.violate(`${name} ${call.what} is not settled after ${bound} ms`);
+      }
+    }
+  }
+
+  /** After all faults every tab can write. */
+  async #writeOnce(): Promise<void> {
+    const left = this.tabs.filter(({ agent, isClosing }) => agent.isAlive && !isClosing);
+    const isOpenable = left.some(({ name }) => name.startsWith("tab"));
+    let waiting = 0;
+    for (const tab of isOpenable ? left : []) {
+      waiting++;
+      tab.run(async () => {
+        for (let tries = 0; (await tab.sum()) === undefined; tries++) {
+          if (tries === 5) this.browser.violate(`${tab.name} can't write any more`);
+          if (tries >= 5) break;
+          await tab.wait(4_000);
+        }
+        waiting--;
+      });
+    }
+    await this.#until(() => waiting === 0, "last writes");
+  }
+
+  #check(): void {
+    const { browser, oracle, faults } = this;
+    oracle.checkCommits();
+    for (const [name, value, applied] of Tab.countsOf(browser)) {
+      if (value !== applied) browser.violate(`${name} is ${value} after ${applied} increments`);
+    }
+    for (const { agent, readers, isClosing } of this.tabs) {
+      if (agent.isAlive && !isClosing) for (const reader of readers) reader.check();
+    }
+    const stealsMax = 2 * faults.total + 1;
+    const { steals } = browser.locks;
+    if (steals > stealsMax) browser.violate(`${steals} steals after ${faults.total} faults`);
+  }
+
+  /** Closes everything; nothing is left then. */
+  async #closeAll(): Promise<void> {
+    const { browser, tabs } = this;
+    const left = tabs.filter(({ agent }) => agent.isAlive);
+    for (const tab of left) {
+      if (!tab.isClosing) tab.run(() => tab.close());
+      await this.#pass(this.#random.below(2) * 5);
+    }
+    await this.#until(() => left.every(({ isClosed, isDone }) => isClosed && isDone), "close");
+    await this.#pass(2_000);
+    for (const { agent } of left) {
+      if (agent.timers > 0) browser.violate(`${agent.name} has ${agent.timers} timers left`);
+      const ports = agent.ports.filter(({ isOpen }) => isOpen).length;
+      if (ports > 0) browser.violate(`${agent.name} has ${ports} ports left`);
+    }
+    for (const { agent } of browser.workers) {
+      if (agent.isAlive) browser.violate(`${agent.name} is left`);
+    }
+    const { held, waiting } = browser.locks;
+    for (const name of [...held.keys(), ...waiting.keys()]) {
+      browser.violate(`the lock ${name} is left`);
+    }
+    for (const name of browser.broadcasts.channels.keys()) {
+      browser.violate(`the channel ${name} is left`);
+    }
+    if (browser.files.owner !== undefined) browser.violate("the files are left open");
+  }
+}

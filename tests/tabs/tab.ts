@@ -1,0 +1,287 @@
+/**
+ * A tab with the database open, and what it does with it: several things at a time, each after a
+ * while the next. All that comes of it is told to the oracle.
+ */
+
+import { Connection } from "../../client/connection.ts";
+import { KvassError } from "../../client/errors.ts";
+import { Handle } from "../../client/kv.ts";
+import { LIMITS } from "../../client/limits.ts";
+import type { KvCommitError, KvCommitResult } from "../../client/types.ts";
+import { KvU64 } from "../../client/u64.ts";
+import { type Agent, newLane } from "./agent.ts";
+import { type SimBrowser, stackOf } from "./browser.ts";
+import { hexOfKey, type Intent, type Oracle, seen } from "./oracle.ts";
+import { ChangesReader, type Reader, WatchReader } from "./readers.ts";
+
+/** Keys that many write. */
+const KEYS = 4;
+const COUNTERS = 2;
+const OPEN_TIMEOUT_MS = 30_000;
+
+/** A call that is not over. */
+export interface Pending {
+  readonly what: string;
+  readonly since: number;
+}
+
+export class Tab {
+  readonly browser: SimBrowser;
+  readonly oracle: Oracle;
+  readonly agent: Agent;
+  readonly connection: Connection;
+  readonly handle: Handle;
+  readonly pending = new Set<Pending>();
+  readonly readers: Reader[] = [];
+  /** What its calls were refused with, by code. */
+  readonly errors: Record<string, number>;
+  /** Whether it goes on to ask for things. */
+  isBusy = true;
+  isClosing = false;
+  isClosed = false;
+  /** Whether the page was told that it is frozen or cached. */
+  isSuspended = false;
+  #serial = 0;
+  /** What it does that is not over. */
+  #doing = 0;
+
+  constructor(browser: SimBrowser, oracle: Oracle, errors: Record<string, number>, isPage = true) {
+    this.browser = browser;
+    this.oracle = oracle;
+    this.errors = errors;
+    this.agent = browser.newAgent(isPage ? "tab" : "service");
+    const options = {
+      name: "db",
+      storage: browser.options.storage,
+      durability: "relaxed",
+      history: { bytes: 1, ms: 1 },
+      salvage: false,
+      wasm: undefined,
+      openTimeout: OPEN_TIMEOUT_MS,
+    } as const;
+    this.connection = new Connection(options, browser.tabPlatformOf(this.agent, isPage));
+    this.handle = new Handle(this.connection, LIMITS.kvass, () => this.connection.close());
+  }
+
+  get name(): string {
+    return this.agent.name;
+  }
+
+  /** Whether it waits for nothing, or will never do anything again. */
+  get isDone(): boolean {
+    return !this.agent.isAlive || (this.pending.size === 0 && this.#doing === 0);
+  }
+
+  /** Does several things at a time, until it is not to be busy any more. */
+  start(actors: number, readers: number): void {
+    this.run(async () => {
+      await this.call("open", () => this.connection.connect());
+      for (let i = 0; i < actors; i++) this.run(() => this.#act());
+      for (let i = 0; i < readers; i++) this.#read();
+    });
+  }
+
+  /** Has the tab do something that takes long, and tells of what goes wrong with it. */
+  run(act: () => Promise<void>): void {
+    this.#doing++;
+    act().then(
+      () => this.#doing--,
+      (error) => {
+        this.#doing--;
+        this.browser.violate(`${this.name} failed: ${stackOf(error)}`);
+      },
+    );
+  }
+
+  /** Runs something in the page, where it may be frozen. */
+  soon(run: () => void): void {
+    this.agent.follow(newLane(), 0, run);
+  }
+
+  wait(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.agent.setTimer(resolve, ms);
+    });
+  }
+
+  /** Awaits a call, whose error is undefined. */
+  async call<T>(what: string, run: () => Promise<T>): Promise<T | undefined> {
+    const pending = { what, since: this.browser.scheduler.now };
+    this.pending.add(pending);
+    try {
+      const result = await run();
+      this.browser.note(() => `${this.name} ${what}: done`);
+      return result;
+    } catch (error) {
+      this.#refused(what, error);
+      return undefined;
+    } finally {
+      this.pending.delete(pending);
+    }
+  }
+
+  #refused(what: string, error: unknown): void {
+    const code = error instanceof KvassError ? error.code : stackOf(error);
+    this.browser.note(() => `${this.name} ${what}: ${code} ${(error as Error).message}`);
+    this.errors[code] = (this.errors[code] ?? 0) + 1;
+    if (!(error instanceof KvassError)) this.browser.violate(`${this.name} ${what}: ${code}`);
+    else if (code === "MalformedFrame" || code === "Corruption" || code === "VersionMismatch") {
+      this.browser.violate(`${this.name} ${what}: ${stackOf(error)}`);
+    } else if (code === "Closed" && !this.isClosing) {
+      this.browser.violate(`${this.name} ${what}: was told that it is closed`);
+    }
+  }
+
+  async #act(): Promise<void> {
+    const { random } = this.browser;
+    while (this.isBusy && !this.isClosing) {
+      await this.wait(random.next() ** 3 * 400);
+      if (!this.isBusy || this.isClosing) return;
+      await this.#step();
+    }
+  }
+
+  #step(): Promise<unknown> {
+    const { random } = this.browser;
+    switch (random.below(10)) {
+      case 0:
+      case 1:
+        return this.sum();
+      case 2:
+      case 3:
+        return this.#set();
+      case 4:
+        return this.#swap();
+      case 5:
+        return Promise.all([this.sum(), this.#set(), this.#get(), this.#set()]);
+      case 6:
+        return this.#getMany();
+      case 7:
+        return this.#list();
+      default:
+        return this.#get();
+    }
+  }
+
+  /**
+   * Makes a commit, which sets the key `marker` too; returns its versionstamp if it is
+   * acknowledged.
+   */
+  async commit(
+    what: string,
+    send: (marker: readonly [string, string, number]) => Promise<KvCommitResult | KvCommitError>,
+  ): Promise<string | undefined> {
+    const serial = ++this.#serial;
+    const intent: Intent = this.oracle.intend(this.name, serial);
+    const pending = { what: `${what} ${serial}`, since: this.browser.scheduler.now };
+    this.pending.add(pending);
+    this.browser.note(() => `${this.name} calls ${what} ${serial}`);
+    try {
+      const result = await send(["m", this.name, serial]);
+      this.browser.note(() => `${this.name} ${what} ${serial}: ${JSON.stringify(result)}`);
+      if (result.ok) this.oracle.acknowledged(intent, result.versionstamp);
+      else intent.state = "refused";
+      return result.ok ? result.versionstamp : undefined;
+    } catch (error) {
+      const isUnknown = (error as KvassError).code === "OutcomeUnknown";
+      intent.state = isUnknown ? "unknown" : "refused";
+      this.#refused(pending.what, error);
+      return undefined;
+    } finally {
+      this.pending.delete(pending);
+    }
+  }
+
+  /** Adds to a counter. */
+  sum(): Promise<string | undefined> {
+    const counter = ["n", this.browser.random.below(COUNTERS)];
+    return this.commit("sum", (marker) =>
+      this.handle.atomic().sum(counter, 1n).set(marker, 1).commit(),
+    );
+  }
+
+  #key(): readonly [string, number] {
+    return ["k", this.browser.random.below(KEYS)];
+  }
+
+  async #set(): Promise<void> {
+    const key = this.#key();
+    const isDelete = this.browser.random.below(5) === 0;
+    await this.commit(isDelete ? "delete" : "set", (marker) => {
+      const atomic = this.handle.atomic().set(marker, 1);
+      return (isDelete ? atomic.delete(key) : atomic.set(key, 7)).commit();
+    });
+  }
+
+  /** Reads and then writes only what is still as it was. */
+  async #swap(): Promise<void> {
+    const key = this.#key();
+    const entry = await this.call("get", () => this.handle.get(key));
+    if (entry === undefined || this.isClosing) return;
+    const { versionstamp } = entry;
+    await this.commit("swap", (marker) =>
+      this.handle.atomic().check({ key, versionstamp }).set(key, 8).set(marker, 1).commit(),
+    );
+  }
+
+  async #get(): Promise<void> {
+    const key = this.#key();
+    const { known } = this.oracle;
+    const entry = await this.call("get", () => this.handle.get(key));
+    if (entry !== undefined) this.oracle.saw(known, [seen(entry)], `a get of ${this.name}`);
+  }
+
+  async #getMany(): Promise<void> {
+    const keys = [this.#key(), this.#key(), ["n", 0]];
+    const { known } = this.oracle;
+    const entries = await this.call("getMany", () => this.handle.getMany(keys));
+    if (entries !== undefined) {
+      this.oracle.saw(known, entries.map(seen), `a getMany of ${this.name}`);
+    }
+  }
+
+  async #list(): Promise<void> {
+    const { known } = this.oracle;
+    const prefix = [this.browser.random.pick(["k", "n"])];
+    const found = await this.call("list", async () => {
+      const stamps = new Map<string, string>();
+      for await (const { key, versionstamp } of this.handle.list({ prefix }, { batchSize: 2 })) {
+        stamps.set(hexOfKey(key), versionstamp);
+      }
+      return stamps;
+    });
+    if (found === undefined) return;
+    this.oracle.listed(known, hexOfKey(prefix), found, `a list of ${this.name}`);
+  }
+
+  /** Reads changes or a watch, at its own pace. */
+  #read(): void {
+    const { random } = this.browser;
+    const reader =
+      random.below(2) === 0
+        ? new WatchReader(this, [this.#key(), ["n", 0]])
+        : new ChangesReader(this, random.pick(["m", "k"]), random.below(2) === 0);
+    this.readers.push(reader);
+    this.run(() => reader.run());
+  }
+
+  /** Closes the handle. */
+  async close(): Promise<void> {
+    if (this.isClosing) return;
+    this.isClosing = true;
+    await this.call("close", () => this.handle.close());
+    this.isClosed = true;
+  }
+
+  /** Counters as they must be by what was applied. */
+  static countsOf(browser: SimBrowser): [string, bigint, bigint][] {
+    const { entries, log } = browser.files.state;
+    return Array.from({ length: COUNTERS }, (_, i) => {
+      const key = hexOfKey(["n", i]);
+      const applied = log.filter(({ changes }) => changes.some(([, changed]) => changed === key));
+      const bytes = entries.get(key)?.value;
+      const value = bytes === undefined ? 0n : Buffer.from(bytes).readBigUInt64LE(1);
+      return [`n/${i}`, value, new KvU64(BigInt(applied.length)).value];
+    });
+  }
+}
