@@ -119,6 +119,7 @@ class BroadcastEnd implements Channel {
   }
 
   close(): void {
+    if (this.#isClosed) return;
     this.#isClosed = true;
     this.#ends.delete(this);
     if (this.#ends.size === 0) this.#all.channels.delete(this.#name);
