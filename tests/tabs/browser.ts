@@ -158,10 +158,10 @@ export class SimBrowser {
       });
     return {
       load: () => wait(20 * this.delays.message()),
-      open: async (_, send): Promise<Engine> => {
+      open: async (_, callbacks): Promise<Engine> => {
         const { files } = this;
         await wait(this.delays.message());
-        const engine = new ModelEngine(files, agent, this.faults, now, send);
+        const engine = new ModelEngine(files, agent, this.faults, now, callbacks);
         if (!files.take(engine)) throw failure(BUSY, "another worker has the files");
         this.note(() => `${agent.name} opens the files`);
         await wait(20 * this.delays.message() + files.openMs);

@@ -6,7 +6,7 @@
 
 import { writeVersionstamp } from "../../client/versionstamp.ts";
 import type { FrameMessage } from "../../client/wire/request.ts";
-import type { Engine, Frame } from "../../worker/engine.ts";
+import type { Engine, EngineCallbacks, Frame } from "../../worker/engine.ts";
 import { BUSY, CLOSED, failure } from "../../worker/failure.ts";
 import { computed } from "../client/support/memory-host.ts";
 import {
@@ -63,7 +63,7 @@ export class ModelEngine implements Engine, Owner {
   readonly agent: Agent;
   readonly #files: Files;
   readonly #faults: EngineFaults;
-  readonly #send: (connection: number, frame: Frame) => void;
+  readonly #callbacks: EngineCallbacks;
   readonly #now: () => number;
   readonly #connections = new Map<number, Connected>();
   epoch = 0;
@@ -81,14 +81,14 @@ export class ModelEngine implements Engine, Owner {
     agent: Agent,
     faults: EngineFaults,
     now: () => number,
-    send: (connection: number, frame: Frame) => void,
+    callbacks: EngineCallbacks,
   ) {
     this.storage = files.storage;
     this.agent = agent;
     this.#files = files;
     this.#faults = faults;
     this.#now = now;
-    this.#send = send;
+    this.#callbacks = callbacks;
   }
 
   get #state(): State {
@@ -149,7 +149,7 @@ export class ModelEngine implements Engine, Owner {
 
   #postAll(): void {
     for (const [connection, { out }] of this.#connections) {
-      if (!out.isEmpty) this.#send(connection, new Uint8Array(out.take(this.epoch)));
+      if (!out.isEmpty) this.#callbacks.send(connection, new Uint8Array(out.take(this.epoch)));
     }
   }
 
@@ -258,6 +258,7 @@ export class ModelEngine implements Engine, Owner {
     const { out } = connected;
     if (this.isDeposed) {
       out.error(sequence, BUSY, "another tab or worker has taken over the database");
+      this.#callbacks.deposed();
       return;
     }
     const { sessions } = this.#state;

@@ -53,14 +53,15 @@ export class Tab {
     const options = {
       name: "db",
       storage: browser.options.storage,
-      durability: "relaxed",
       history: { bytes: 1, ms: 1 },
       salvage: false,
       wasm: undefined,
       openTimeout: OPEN_TIMEOUT_MS,
     } as const;
     this.connection = new Connection(options, browser.tabPlatformOf(this.agent, isPage));
-    this.handle = new Handle(this.connection, LIMITS.kvass, () => this.connection.close());
+    this.handle = new Handle(this.connection, LIMITS.kvass, "relaxed", () => {
+      return this.connection.close();
+    });
   }
 
   get name(): string {
