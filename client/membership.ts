@@ -282,6 +282,12 @@ export class Membership {
     this.#candidate = candidate;
   }
 
+  #candidateWaiting(isWaiting: boolean): void {
+    this.#candidateWaits = true;
+    // What another host was sent it will not answer. If the candidate fails, there is none at all.
+    if (!isWaiting) this.#dropLine();
+  }
+
   #candidateEnded(error: KvassError, isCrash: boolean): void {
     const wasHost = this.#link?.role === "host";
     this.#forgetCandidate();
@@ -334,7 +340,7 @@ export class Membership {
     const message = (data ?? {}) as HostMessage | WorkerMessage;
     if ("welcome" in message) this.#welcomed(source, message);
     else if ("failed" in message) this.#refused(source, message.failed);
-    else if ("waiting" in message) this.#candidateWaits = true;
+    else if ("waiting" in message) this.#candidateWaiting(message.waiting);
     else if ("portWanted" in message) this.#attendBroker();
   }
 

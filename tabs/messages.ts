@@ -73,8 +73,11 @@ export type TabMessage =
 
 /** Said by a worker to its own tab, besides what hosts say on a line. */
 export type WorkerMessage =
-  /** The engine is loaded, and there is another host, or there was a moment ago. */
-  | { waiting: true }
+  /**
+   * The engine is loaded and waits for its turn: there is another host, or there was a moment ago.
+   * Then, that it has its turn: there is no other host any more.
+   */
+  | { waiting: boolean }
   /** It is the host, and a client in another tab would like to have a port. */
   | { portWanted: true }
   /** It has ended, because it could not go on. */

@@ -127,6 +127,7 @@ export class Candidate {
         // It was stolen for, or granted, while the worker was about to end.
         if (this.#isOver) return undefined;
         this.#holdsLock = true;
+        this.#tab.postMessage({ waiting: false } satisfies WorkerMessage);
         resolve();
         return new Promise<void>(() => undefined);
       };
