@@ -31,7 +31,7 @@ const FRAME_BYTES = 512 * 1024;
 /** How long the host may take to flush and close, in milliseconds. */
 const CLOSE_TIMEOUT_MS = 10_000;
 /** After so long a host in another tab does not begin with what it was sent, in milliseconds. */
-const DEADLINE_MS = 30_000;
+const DEADLINE_MS = 10_000;
 /** The longest that a timer can wait; one asked for more than that fires at once. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
 
@@ -323,7 +323,10 @@ export class Connection {
       this.#link = undefined;
     },
     frame: (frame) => this.#receive(frame),
-    absent: (error) => this.#giveUp(error),
+    // Opening may take longer than a call; it has a bound of its own.
+    absent: (error, isSilent) => {
+      if (isSilent || this.generation > 0) this.#giveUp(error);
+    },
     failed: (error) => this.#lose(error),
     closed: (error) => this.#shut(error),
     isWaiting: () => this.#isWaiting,

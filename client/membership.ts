@@ -56,8 +56,11 @@ export interface MembershipListener {
   /** The host is gone. */
   unlinked(): void;
   frame(frame: FrameMessage): void;
-  /** There is no host, and who waits is to wait no longer; but one may turn up. */
-  absent(error: Error): void;
+  /**
+   * There is no host, and calls are to wait no longer; but one may turn up.
+   * @param isSilent whether nobody is about to be the host either
+   */
+  absent(error: Error, isSilent: boolean): void;
   /** There will be no host unless it is tried anew. */
   failed(error: Error): void;
   /** The database is closed for good. */
@@ -96,8 +99,12 @@ export class Membership {
   // What the watch knows.
   #timer: unknown;
   #tickedAt = 0;
+  /** Whether anything was heard of a host, or of one who is about to be, since the last tick. */
   #hasHeard = false;
   #silentMs = 0;
+  /** Whether the host that serves this tab was heard. */
+  #hasAnswer = false;
+  #absentMs = 0;
   #pings = 0;
   // Crashes of the own worker.
   #crashes = 0;
@@ -130,7 +137,7 @@ export class Membership {
     if (!this.#isMember) {
       this.#isMember = true;
       this.#term++;
-      this.#silentMs = 0;
+      this.#silentMs = this.#absentMs = 0;
       this.#candidateWaits = false;
       if (this.#options.storage !== "memory" && this.#platform.locks !== undefined) {
         this.#enterLobby(this.#term);
@@ -185,7 +192,7 @@ export class Membership {
   watch(): void {
     if (this.#timer !== undefined || !this.#isMember) return;
     this.#tickedAt = this.#platform.now();
-    this.#hasHeard = true;
+    this.#hasHeard = this.#hasAnswer = true;
     this.#timer = this.#platform.setTimer(() => this.#tick(), TICK_MS);
   }
 
@@ -333,6 +340,7 @@ export class Membership {
 
   #said(source: Source, data: unknown): void {
     this.#hasHeard = true;
+    if (this.#link?.source === source) this.#hasAnswer = true;
     if (data instanceof ArrayBuffer || Array.isArray(data)) {
       if (this.#link?.source === source) this.#frame(source, data as FrameMessage);
       return;
@@ -370,7 +378,7 @@ export class Membership {
     const isOwn = source === this.#candidate;
     this.#epoch = epoch;
     if (isOwn) this.#dropLine();
-    this.#silentMs = 0;
+    this.#silentMs = this.#absentMs = 0;
     this.#heardBytes = this.#toldBytes = 0;
     const post = (frame: FrameMessage) => source.say(frame);
     const { storage } = message;
@@ -432,14 +440,15 @@ export class Membership {
     const elapsed = Math.max(0, Math.min(now - this.#tickedAt, 2 * TICK_MS));
     const before = this.#silentMs;
     this.#silentMs = this.#hasHeard || this.#isLoading ? 0 : before + elapsed;
-    this.#hasHeard = false;
+    this.#absentMs = this.#hasAnswer || this.#isLoading ? 0 : this.#absentMs + elapsed;
+    this.#hasHeard = this.#hasAnswer = false;
     if (this.#silentMs === 0) this.#pings = 0;
     const passes = (ms: number) => before < ms && this.#silentMs >= ms;
     if (passes(PATIENCE_MS)) this.#ask();
     if (passes(SILENCE_MS)) this.#depose();
-    if (this.#silentMs >= ABSENCE_MS) {
+    if (this.#absentMs >= ABSENCE_MS) {
       this.#pings = 0;
-      this.#listener.absent(this.#absence());
+      this.#listener.absent(this.#absence(), this.#silentMs >= ABSENCE_MS);
     }
     this.#tickedAt = now;
     this.#timer = this.#platform.setTimer(() => this.#tick(), TICK_MS);

@@ -12,10 +12,9 @@ import { openSite, type Site } from "./site.ts";
 export const DURABLE = ["opfs", "indexeddb"] as const;
 
 const SCRIPTS = Object.fromEntries(
-  ["page", "no-sync-handles", "mortal-worker", "holder"].map((name) => [
-    name,
-    at("tests", "browser", "harness", `${name}.ts`),
-  ]),
+  ["page", "no-sync-handles", "mortal-worker", "holder", "service-worker", "user-worker"].map(
+    (name) => [name, at("tests", "browser", "harness", `${name}.ts`)],
+  ),
 );
 
 /** Options of playwright's launch. */

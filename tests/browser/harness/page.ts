@@ -2,6 +2,7 @@
 
 import * as package_ from "kvass";
 import { chapters } from "../../conformance/index.ts";
+import * as soak_ from "../soak/tab.ts";
 import * as burst_ from "./burst.ts";
 import * as crowd_ from "./crowd.ts";
 import * as files_ from "./files.ts";
@@ -33,6 +34,7 @@ globalThis.golden = golden_;
 globalThis.burst = burst_;
 globalThis.crowd = crowd_;
 globalThis.large = large_;
+globalThis.soak = soak_;
 
 globalThis.runCase = async (storage, chapter, title) => {
   const name = `${chapter}: ${title}`;
