@@ -7,5 +7,6 @@ import { setup } from "./setup.mjs";
 await entry(import.meta.url, async (args) => {
   await setup({ test: true });
   await build();
-  await run(process.execPath, ["--import", "tsx", at("tests", "browser", "soak", "main.ts"), ...args]);
+  const main = at("tests", "browser", "soak", "main.ts");
+  await run(process.execPath, ["--import", "tsx", main, ...args]);
 });

@@ -4,9 +4,9 @@
  *     loading the engine ─▶ waiting for the lock ─▶ opening the files ─▶ host
  *
  * The host is who holds the Web Lock of the database, which is free again when its worker ends,
- * however it ends. Who holds the lock and does not answer is deposed: one candidate at a time, after
- * it has asked around, steals the lock, and then waits for the files. On OPFS they are free once
- * the former host has noticed or ended; on IndexedDB its next write finds another owner.
+ * however it ends. Who holds the lock and does not answer is deposed: one candidate at a time,
+ * after it has asked around, steals the lock, and then waits for the files. On OPFS they are free
+ * once the former host has noticed or ended; on IndexedDB its next write finds another owner.
  */
 
 import {

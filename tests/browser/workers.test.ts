@@ -10,7 +10,7 @@ before(async () => {
 });
 after(() => visitor.leave());
 
-test("a service worker uses the database of a page, and has NoHost where there is none", async () => {
+test("a service worker shares the database of a page, or has NoHost", async () => {
   const page = await visitor.visit();
   const found = await page.evaluate(async () => {
     const { serviceWorker } = navigator;

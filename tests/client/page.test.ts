@@ -90,7 +90,7 @@ describe("a page in the back/forward cache", () => {
     assert.equal(workers.all.length, 2);
   });
 
-  test("leaves writes that were just sent to be finished, and asks what came of them", async (t) => {
+  test("leaves writes that were just sent to be finished, and asks about them", async (t) => {
     const { kv, workers } = await openFake(t);
     const set = kv.set(["a"], 1);
     transition("pagehide", true);
