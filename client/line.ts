@@ -3,7 +3,7 @@
  * line says hello in the lobby; what the host answers comes by the channel.
  */
 
-import { type HostMessage, type LobbyMessage, lineOf } from "../tabs/messages.ts";
+import { fieldsOf, type HostMessage, type LobbyMessage, lineOf } from "../tabs/messages.ts";
 import type { Channel, Platform, Port } from "../tabs/platform.ts";
 
 export class Line {
@@ -48,7 +48,7 @@ export class Line {
 
   #listen(channel: Channel): void {
     channel.onmessage = ({ data }) => {
-      const message = (data ?? {}) as HostMessage;
+      const message = fieldsOf<HostMessage>(data);
       if ("port" in message) this.#leaveChannel();
       else if ("upgraded" in message) this.#leaveForPort(channel);
       else this.#said(data);

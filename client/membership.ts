@@ -11,9 +11,11 @@ import {
   type ClientMessage,
   clientLockOf,
   costOf,
+  fieldsOf,
   type HostMessage,
   type LobbyMessage,
   lobbyOf,
+  type TabMessage,
   type WorkerMessage,
 } from "../tabs/messages.ts";
 import type { Channel, TabPlatform, WorkerLike } from "../tabs/platform.ts";
@@ -78,6 +80,8 @@ export class Membership {
   readonly #listener: MembershipListener;
   readonly #client: Uint8Array;
   readonly #id: string;
+  /** Where the database is to be opened: where it was, once that is known. */
+  #storage: HostOptions["storage"];
   #candidate: Candidate | undefined;
   /** Whether the candidate has the engine, and can only be waiting for its turn. */
   #candidateWaits = false;
@@ -117,6 +121,7 @@ export class Membership {
     platform: TabPlatform,
   ) {
     this.#options = options;
+    this.#storage = options.storage;
     this.#client = client;
     this.#id = Array.from(client, (byte) => byte.toString(16).padStart(2, "0")).join("");
     this.#listener = listener;
@@ -201,7 +206,7 @@ export class Membership {
   #enterLobby(term: number): void {
     const { locks } = this.#platform;
     this.#lobby = this.#platform.openChannel(lobbyOf(this.#options.name));
-    this.#lobby.onmessage = ({ data }) => this.#overhear((data ?? {}) as LobbyMessage);
+    this.#lobby.onmessage = ({ data }) => this.#overhear(fieldsOf(data));
     // The host takes a client whose lock is free for gone: it has to be held before the hello.
     const hold = () =>
       new Promise<void>((resolve) => {
@@ -281,7 +286,8 @@ export class Membership {
       return;
     }
     const hello = encodeHello(this.#client);
-    const candidate: Candidate = new Candidate(worker, this.#options, this.#id, hello, {
+    const options = { ...this.#options, storage: this.#storage };
+    const candidate: Candidate = new Candidate(worker, options, this.#id, hello, {
       said: (message) => this.#said(candidate, message),
       ended: (error, isCrash) => this.#candidateEnded(error, isCrash),
       failed: (error) => this.#candidateFailed(error),
@@ -345,7 +351,7 @@ export class Membership {
       if (this.#link?.source === source) this.#frame(source, data as FrameMessage);
       return;
     }
-    const message = (data ?? {}) as HostMessage | WorkerMessage;
+    const message = fieldsOf<HostMessage | WorkerMessage>(data);
     if ("welcome" in message) this.#welcomed(source, message);
     else if ("failed" in message) this.#refused(source, message.failed);
     else if ("waiting" in message) this.#candidateWaiting(message.waiting);
@@ -382,6 +388,8 @@ export class Membership {
     this.#heardBytes = this.#toldBytes = 0;
     const post = (frame: FrameMessage) => source.say(frame);
     const { storage } = message;
+    if (!isOwn) this.#candidate?.say({ storage } satisfies TabMessage);
+    this.#storage = storage;
     this.#link = { role: isOwn ? "host" : "client", storage, epoch, post, source };
     this.#listener.linked(this.#link);
     if (!isOwn) this.#askForPort(epoch);

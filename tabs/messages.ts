@@ -68,6 +68,8 @@ export type TabMessage =
   | { end: true }
   /** The host is silent: take its place. */
   | { seize: true }
+  /** The storage where another host has the database: it is to be opened there and nowhere else. */
+  | { storage: "opfs" | "indexeddb" | "memory" }
   /** The way by which worker/broker.ts hands over the ports of clients. */
   | { broker: MessagePort };
 
@@ -92,6 +94,11 @@ export interface OpenMessage {
   history: { bytes: number; ms: number };
   salvage: boolean;
   wasm?: string | undefined;
+}
+
+/** What arrived as a message whose fields can be looked at; anything else has none. */
+export function fieldsOf<T extends object>(data: unknown): T {
+  return (typeof data === "object" && data !== null ? data : {}) as T;
 }
 
 /** What a message counts at least, where bytes on their way to a client are counted. */

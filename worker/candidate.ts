@@ -10,9 +10,11 @@
  */
 
 import {
+  fieldsOf,
   hostLockOf,
   type LobbyMessage,
   lobbyOf,
+  type OpenMessage,
   seizeLockOf,
   type TabMessage,
   type WorkerMessage,
@@ -37,6 +39,7 @@ export class Candidate {
   /** The own tab. */
   readonly #tab: Channel;
   readonly #start: Start;
+  #storage: OpenMessage["storage"];
   #lobby: Channel | undefined;
   #host: Host | undefined;
   #engine: Engine | undefined;
@@ -55,6 +58,7 @@ export class Candidate {
     this.#engines = engines;
     this.#tab = tab;
     this.#start = start;
+    this.#storage = start.open.storage;
     tab.onmessage = ({ data }) => this.#receive(data);
     this.#run().catch((error) => this.die(error));
   }
@@ -67,7 +71,7 @@ export class Candidate {
   }
 
   #receive(data: unknown): void {
-    const message = (data ?? {}) as TabMessage | { ping: number };
+    const message = fieldsOf<TabMessage | { ping: number }>(data);
     if ("hide" in message) {
       // The engine tells of a failed flush by status(), and by the next commit.
       this.#engine?.flush().catch(() => undefined);
@@ -79,6 +83,8 @@ export class Candidate {
       );
     } else if ("seize" in message) {
       this.#seize().catch((error) => this.die(error));
+    } else if ("storage" in message) {
+      this.#storage = message.storage;
     } else if ("broker" in message) {
       this.#broker = message.broker as Port;
       this.#host?.attend(this.#broker);
@@ -100,7 +106,7 @@ export class Candidate {
       throw failure(UNSUPPORTED, "kvass needs a secure context (https or localhost) to store data");
     }
     this.#lobby = this.#platform.openChannel(lobbyOf(name));
-    this.#lobby.onmessage = ({ data }) => this.#overhear(data as LobbyMessage);
+    this.#lobby.onmessage = ({ data }) => this.#overhear(fieldsOf(data));
     // Once the lock is there, others wait.
     await this.#engines.load(wasm);
     this.#tab.postMessage({ waiting: true } satisfies WorkerMessage);
@@ -215,7 +221,7 @@ export class Candidate {
   }
 
   async #openFiles(): Promise<Engine> {
-    const { open } = this.#start;
+    const open = { ...this.#start.open, storage: this.#storage };
     for (;;) {
       try {
         return await this.#engines.open(open, {

@@ -14,6 +14,7 @@ import {
   type ClientMessage,
   clientLockOf,
   costOf,
+  fieldsOf,
   hostLockOf,
   type LobbyMessage,
   lineOf,
@@ -26,6 +27,9 @@ import { Guest, type Request } from "./guest.ts";
 
 /** What may wait of one client; ours keep far below that. */
 const QUEUED_MAX = 320 * 1024 * 1024;
+/** What a frame may have without the large values beside it; src/limits.rs has it too. */
+const FRAME_BYTES_MAX = 64 * 1024 * 1024;
+const HELLO_BYTES_MAX = 1024;
 const GUESTS_MAX = 1_000;
 /** After so long without a message the host may have slept; nobody seizes its place earlier. */
 const SLEEP_MS = 1_000;
@@ -67,7 +71,7 @@ export class Host {
     this.epoch = epoch;
     if (engine.storage !== "memory" && platform.locks !== undefined) {
       this.#lobby = platform.openChannel(lobbyOf(options.name));
-      this.#lobby.onmessage = ({ data }) => this.#overhear(data as LobbyMessage);
+      this.#lobby.onmessage = ({ data }) => this.#overhear(fieldsOf(data));
       this.announce();
       if (engine.storage === "indexeddb") void this.#identify();
     }
@@ -90,7 +94,7 @@ export class Host {
     this.#broker?.close();
     this.#broker = broker;
     broker.onmessage = ({ data }) => {
-      const { client, line, port } = data as { client: string; line: string; port: Port };
+      const { client, line, port } = fieldsOf<{ client: string; line: string; port: Port }>(data);
       const guest = this.#guests.get(client);
       if (guest?.name === line) guest.offer(port);
       else port.close();
@@ -119,7 +123,8 @@ export class Host {
   }
 
   #greet({ hello, client, line }: Extract<LobbyMessage, { hello: ArrayBuffer }>): void {
-    if (client === this.#own.client) return;
+    const isSound = hello instanceof ArrayBuffer && hello.byteLength <= HELLO_BYTES_MAX;
+    if (!isSound || client === this.#own.client) return;
     const channel = this.#platform.openChannel(lineOf(client, line));
     let guest: Guest;
     try {
@@ -176,8 +181,8 @@ export class Host {
       if (message.length > 0 && message.every((part) => part instanceof ArrayBuffer)) {
         this.#take(guest, message);
       }
-    } else if (typeof message === "object" && message !== null) {
-      this.#hear(guest, message as ClientMessage);
+    } else {
+      this.#hear(guest, fieldsOf(message));
     }
   }
 
@@ -198,6 +203,11 @@ export class Host {
   }
 
   #take(guest: Guest, request: Request): void {
+    const [frame] = Array.isArray(request) ? request : [request];
+    if ((frame?.byteLength ?? 0) > FRAME_BYTES_MAX) {
+      this.#refuse(guest, failure(TOO_LARGE, "a frame of too many bytes"));
+      return;
+    }
     if (guest.queue.length === 0 && guest.credit > 0 && !this.#mayHaveSlept()) {
       this.#serve(guest, request);
       return;

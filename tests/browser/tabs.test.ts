@@ -61,6 +61,48 @@ for (const storage of DURABLE) {
       await Promise.all([first.close(), second.close()]);
     });
 
+    test("nonsense from another tab changes nothing and disturbs nobody", async () => {
+      const name = `hostile-${storage}`;
+      const host = await join(name, storage);
+      const client = await join(name, storage);
+      const hostile = await visitor.visit();
+      const flood = hostile.evaluate(async (name) => {
+        const lobby = new BroadcastChannel(`kvass-lobby:${name}`);
+        const nonsense = [null, 5, "hello", [], {}, { hello: 1e12 }, { hello: null, line: {} }];
+        for (const message of [...nonsense, { who: 1 }, { silent: "x" }, { opening: [] }]) {
+          lobby.postMessage(message);
+        }
+        for (let i = 0; i < 300; i++) {
+          const client = i.toString(16).padStart(32, "0");
+          const hello = crypto.getRandomValues(new Uint8Array(i % 64));
+          if (i % 3 === 0)
+            hello.set([75, 86, 83, 72, 3, 0, 3, 0, 2, 0, 2, 0].slice(0, hello.length));
+          const line = new BroadcastChannel(`kvass-line:${client}:1`);
+          lobby.postMessage({ hello: hello.buffer, client, line: "1" });
+          for (const message of nonsense) line.postMessage(message);
+          line.postMessage(crypto.getRandomValues(new Uint8Array(200)).buffer);
+          line.postMessage([new ArrayBuffer(3), "x"]);
+          line.postMessage({ heard: "much" });
+          line.postMessage({ upgrade: true });
+          if (i % 16 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+      }, name);
+      const counts = [host, client].map((page) =>
+        page.evaluate(async () => {
+          for (let i = 0; i < 200; i++) await kv.atomic().sum(["count"], 1n).commit();
+        }),
+      );
+      await Promise.all([flood, ...counts]);
+      const found = await client.evaluate(async () => {
+        const { value } = await kv.get<bigint>(["count"]);
+        let entries = 0;
+        for await (const _ of kv.list({ start: [], end: [true] })) entries++;
+        return { count: Number(value), entries, epoch: (await kv.status()).epoch };
+      });
+      assert.deepEqual(found, { count: 400, entries: 1, epoch: 1 });
+      await Promise.all([host.close(), client.close(), hostile.close()]);
+    });
+
     for (const [how, end] of Object.entries(ENDS)) {
       test(`when the host's tab ${how}, another takes over and nothing is lost`, async () => {
         const name = `end-${storage}-${how}`;
@@ -100,7 +142,6 @@ for (const storage of DURABLE) {
           return { count: Number(value), entries: await kv.count({ prefix: ["unique"] }) };
         });
         const total = (one?.acknowledged ?? 0) + (two?.acknowledged ?? 0);
-        console.log(storage, how, total);
         assert.equal(count, total);
         assert.equal(entries, total + 2);
         for (const { seen } of [one, two] as { seen: string[] }[]) {

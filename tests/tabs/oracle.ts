@@ -102,9 +102,7 @@ export class Oracle {
     for (const [key, stamp] of entries) {
       const held = this.#spansOf(key, stamp);
       spans = spans.flatMap(([from, to]) =>
-        held
-          .map(([a, b]): Span => [Math.max(a, from), Math.min(b, to)])
-          .filter(([a, b]) => a <= b),
+        held.map(([a, b]): Span => [Math.max(a, from), Math.min(b, to)]).filter(([a, b]) => a <= b),
       );
     }
     const [first] = spans;
@@ -143,9 +141,7 @@ export class Oracle {
 
   /** The versionstamps of keys as they are now. */
   present(keys: readonly KvKey[]): (string | null)[] {
-    return keys.map(
-      (key) => this.#files.state.entries.get(hexOfKey(key))?.versionstamp ?? null,
-    );
+    return keys.map((key) => this.#files.state.entries.get(hexOfKey(key))?.versionstamp ?? null);
   }
 
   /** Checks every commit against the log. */

@@ -138,7 +138,10 @@ class Simulation {
     faults.repair();
     for (const tab of tabs) tab.isBusy = false;
     await this.#until(() => tabs.every((tab) => tab.isDone || tab.readers.length > 0), "rest");
-    await this.#until(() => tabs.every(({ agent, pending }) => !agent.isAlive || pending.size === 0), "answers");
+    await this.#until(
+      () => tabs.every(({ agent, pending }) => !agent.isAlive || pending.size === 0),
+      "answers",
+    );
     await this.#writeOnce();
     await this.#pass(3_000);
     this.#check();

@@ -274,7 +274,10 @@ export class MemoryHost {
 }
 
 /** What a mutation leaves; of the computing ones, those on u64 only. */
-export function computed({ type, value = new Uint8Array() }: Mutation, before?: Uint8Array): Uint8Array {
+export function computed(
+  { type, value = new Uint8Array() }: Mutation,
+  before?: Uint8Array,
+): Uint8Array {
   if (type === "set" || before === undefined) return value;
   const numbers = [before, value].map((bytes) => Buffer.from(bytes).readBigUInt64LE(1));
   const [a = 0n, b = 0n] = numbers;
