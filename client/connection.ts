@@ -153,7 +153,9 @@ export class Connection {
     const first = this.#calls.next - this.#frame.count;
     const { ackedThrough } = this.#calls;
     const resendOf = 0;
-    const header = { client: this.#client, epoch: this.#epoch, ackedThrough, resendOf, first };
+    // A frame for the host of an epoch is nothing to the next one.
+    const epoch = this.#host === undefined ? 0 : this.#epoch;
+    const header = { client: this.#client, epoch, ackedThrough, resendOf, first };
     if (this.#host !== undefined) {
       this.#posted = this.#calls.next;
       this.#host.post(this.#frame.take(header));
