@@ -3,8 +3,8 @@
  *
  * After a loss of the host the next one is asked for the commits since the last one heard of, so
  * there is no gap. A reader that named a commit to begin with misses nothing at all: what it has no
- * room for is asked for again when it gets there, and what is gone by then is an error. Others are
- * told that they missed some.
+ * room for, or the host did not send it, is asked for again when it gets there, and what is gone by
+ * then is an error. Others are told that they missed some.
  */
 
 import type { ByteWriter } from "./codec/bytes.ts";
@@ -51,7 +51,7 @@ export class Changes implements Subscription {
   readonly #isGapless: boolean;
   /** Whether the host has more that it is to be asked for. */
   #isBehind = false;
-  /** Whether commits after `#last` were left out, to be asked for again. */
+  /** Whether commits after `#last` were left out, here or by the host, to be asked for again. */
   #isFull = false;
   /** Whether commits are gone that the reader is to be told of. */
   #hasGap = false;
@@ -118,15 +118,15 @@ export class Changes implements Subscription {
   }
 
   event(event: RawEvent): void {
-    if (event.type !== "changes" || this.#isFull) return;
+    if (event.type === "watch" || this.#isFull) return;
     const isFull = this.#buffer.length - this.#head >= BUFFERED_MAX;
-    if (isFull && this.#isGapless) {
+    if (this.#isGapless && (isFull || event.type === "lagged")) {
       this.#isFull = true;
-      return;
+    } else {
+      this.#heard(event.versionstamp);
+      this.#buffer.push(event.type === "lagged" ? laggedOf(event) : event);
+      if (isFull) this.#collapse(event.versionstamp);
     }
-    this.#heard(event.versionstamp);
-    this.#buffer.push(event);
-    if (isFull) this.#collapse(event.versionstamp);
     this.#feed.offer();
   }
 
@@ -166,6 +166,11 @@ export class Changes implements Subscription {
     const { versionstamp } = next;
     return { type: "commit", versionstamp, changes: readChanges(next).map(changeOf) };
   }
+}
+
+/** Word of what the host did not send, because this page was too slow to take it in. */
+function laggedOf({ versionstamp, missed }: RawEvent & { type: "lagged" }): KvLagged {
+  return { type: "lagged", versionstamp, missed };
 }
 
 function changeOf(raw: RawChange): KvChange {

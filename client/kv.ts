@@ -192,7 +192,10 @@ export class Handle implements Kv {
     _options?: { raw?: boolean },
   ): KvStream<KvEntries<T>> {
     this.#checkOpen();
-    const watch: Watch = new Watch(keys, this.#limits, () => this.#unsubscribe(watch));
+    const watch: Watch = new Watch(keys, this.#limits, {
+      cancelled: () => this.#unsubscribe(watch),
+      restart: () => this.#restart(watch),
+    });
     this.#subscribe(watch);
     return watch.stream as KvStream<unknown> as KvStream<KvEntries<T>>;
   }
@@ -204,10 +207,7 @@ export class Handle implements Kv {
     this.#checkOpen();
     const changes: Changes = new Changes(selector, options?.since, this.#limits, {
       cancelled: () => this.#unsubscribe(changes),
-      restart: () => {
-        this.#unsubscribe(changes);
-        this.#subscribe(changes);
-      },
+      restart: () => this.#restart(changes),
       more: (id) => this.#connection.more(id),
     });
     this.#subscribe(changes);
@@ -216,6 +216,11 @@ export class Handle implements Kv {
 
   #subscribe(subscription: Subscription): void {
     this.#subscriptions.set(this.#connection.subscribe(subscription), subscription);
+  }
+
+  #restart(subscription: Subscription): void {
+    this.#unsubscribe(subscription);
+    this.#subscribe(subscription);
   }
 
   #unsubscribe(subscription: Subscription): void {

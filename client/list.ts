@@ -9,7 +9,7 @@ import { encodeCursor, resumeRange } from "./codec/cursor.ts";
 import { decodeKey, type KeyRange, withByte } from "./codec/key.ts";
 import type { Connection } from "./connection.ts";
 import { corruptionOf, storedValue, unexpected } from "./entry.ts";
-import { KvassError, tooLarge } from "./errors.ts";
+import { tooLarge } from "./errors.ts";
 import { checkConsistency } from "./fields.ts";
 import type { Limits } from "./limits.ts";
 import { checkSelector, encodeSelector, type Selection } from "./selector.ts";
@@ -21,9 +21,9 @@ import type {
   KvListOptions,
   KvListSelector,
 } from "./types.ts";
-import { readVersionstamp } from "./versionstamp.ts";
-import { REQUEST, writeOption } from "./wire/request.ts";
-import { type Response, readValue, type Slice } from "./wire/response.ts";
+import { readVersionstamp, writeVersionstamp } from "./versionstamp.ts";
+import { REQUEST } from "./wire/request.ts";
+import { type Lease, type Response, readValue, type Slice } from "./wire/response.ts";
 
 const FIRST_PAGE = 100;
 const PAGE_GROWTH = 4;
@@ -63,7 +63,11 @@ export class ListIterator<T> implements KvListIterator<T> {
   #half = 0;
   /** The pages that are on their way, in a row. */
   #fetching: Promise<Page> | undefined;
-  #lease: { id: number; generation: number } | undefined;
+  /**
+   * What holds the snapshot between two pages, and with which host: another one is told all of it,
+   * and goes on with the snapshot if it can.
+   */
+  #lease: { lease: Lease; generation: number } | undefined;
   /** The bytes of the key last given. */
   #lastKey: Slice | undefined;
   #isExhausted = false;
@@ -206,24 +210,20 @@ export class ListIterator<T> implements KvListIterator<T> {
     const { connection } = this.#context;
     const { start, end } = this.#rest as KeyRange;
     const size = Math.min(this.#pageSize, this.#toFetch);
-    const lease = this.#lease;
+    const lease = this.#lease?.lease;
     if (compareBytes(start, end) >= 0) return this.#receive(EMPTY_PAGE);
-    if (lease !== undefined && lease.generation !== connection.generation) {
-      throw new KvassError("SnapshotExpired", "the worker that held the list's snapshot ended");
-    }
-    const { generation } = connection;
     const write = (w: ByteWriter) => {
       w.u8(REQUEST.list);
       w.sized(start);
       w.sized(end);
       w.u8(this.#reverse ? 1 : 0);
       w.varint(size);
-      writeOption(w, lease?.id);
+      writeLease(w, lease);
       w.u8(this.#toFetch > size ? 1 : 0);
       w.u8(this.#keysOnly ? 1 : 0);
     };
     const page = await connection.call(write, pageOf);
-    this.#lease = page.lease === undefined ? undefined : { id: page.lease, generation };
+    this.#lease = page.lease && { lease: page.lease, generation: connection.generation };
     return this.#receive(page);
   }
 
@@ -244,13 +244,13 @@ export class ListIterator<T> implements KvListIterator<T> {
   }
 
   #release(): void {
-    const lease = this.#lease;
+    const held = this.#lease;
     const { connection } = this.#context;
-    if (lease === undefined || lease.generation !== connection.generation) return;
     this.#lease = undefined;
+    if (held?.generation !== connection.generation) return;
     connection.tell((w) => {
       w.u8(REQUEST.release);
-      w.varint(lease.id);
+      w.varint(held.lease.id);
     });
   }
 
@@ -277,6 +277,14 @@ const EMPTY_PAGE: Page = {
   entries: { bytes: new Uint8Array(0), start: 0, end: 0 },
   attached: [],
 };
+
+function writeLease(w: ByteWriter, lease: Lease | undefined): void {
+  w.u8(lease === undefined ? 0 : 1);
+  if (lease === undefined) return;
+  w.varint(lease.id);
+  writeVersionstamp(w, lease.versionstamp);
+  w.varint(lease.timeMs);
+}
 
 function pageOf(response: Response): Page {
   if (response.type !== "page") throw unexpected(response);

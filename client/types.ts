@@ -291,6 +291,8 @@ export interface KvStatus {
   /** Bytes that this origin may use and does use, estimated by the browser; null if it can't. */
   readonly quota: number | null;
   readonly usage: number | null;
+  /** Why the storage is not OPFS, where `"auto"` was asked for; null if it is, or was not. */
+  readonly reason: string | null;
   /** The last failure of a flush or compaction in the background, until one succeeds again. */
   readonly failure: { readonly code: KvassErrorCode; readonly message: string } | null;
 }

@@ -12,24 +12,34 @@ import type { KvEntryMaybe, KvStream } from "./types.ts";
 import { REQUEST } from "./wire/request.ts";
 import type { RawEntry, RawEvent } from "./wire/response.ts";
 
+/** What a watch asks of those who made it. */
+interface Owner {
+  /** The reader left. */
+  cancelled(): void;
+  /** Sends the subscription again, under another number. */
+  restart(): void;
+}
+
 /** A watch and the stream of its states. */
 export class Watch implements Subscription {
   readonly stream: KvStream<KvEntryMaybe[]>;
   readonly #feed: Feed;
   readonly #keys: KvKey[];
   readonly #limits: Limits;
+  readonly #owner: Owner;
   /** What is at each key; undefined before the first event. */
   #states: (RawEntry | null)[] | undefined;
   /** Whether the reader has not seen the states yet. */
   #isNew = false;
 
-  /** @param cancelled called when the reader leaves */
-  constructor(keys: readonly KvKey[], limits: Limits, cancelled: () => void) {
+  constructor(keys: readonly KvKey[], limits: Limits, owner: Owner) {
     const { watchKeys } = limits;
     if (keys.length > watchKeys) throw tooLarge(`Too many keys (max ${watchKeys})`);
     this.#keys = keys.map((key) => (Array.isArray(key) ? key.slice() : key));
     this.#limits = limits;
-    const { stream, feed } = streamOf({ take: () => this.#take(), cancel: cancelled });
+    this.#owner = owner;
+    const cancel = () => owner.cancelled();
+    const { stream, feed } = streamOf({ take: () => this.#take(), cancel });
     this.stream = stream;
     this.#feed = feed;
   }
@@ -50,6 +60,8 @@ export class Watch implements Subscription {
   }
 
   event(event: RawEvent): void {
+    // The states are not known any more: they come again, all of them.
+    if (event.type === "lagged") this.#owner.restart();
     if (event.type !== "watch") return;
     const isFirst = this.#states === undefined;
     this.#states ??= this.#keys.map(() => null);

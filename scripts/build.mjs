@@ -103,11 +103,12 @@ export async function bundleForTests() {
 async function buildTypes() {
   const inputs = [
     at("client"),
+    at("tabs"),
     at("tsconfig.json"),
     at("tsconfig.build.json"),
     at("package-lock.json"),
   ];
-  await unlessFresh("types", inputs, [pkg("types", "index.d.ts")], async () => {
+  await unlessFresh("types", inputs, [pkg("types", "client", "index.d.ts")], async () => {
     rmSync(pkg("types"), { recursive: true, force: true });
     await run(process.execPath, [
       at("node_modules/typescript/bin/tsc"),

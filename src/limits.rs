@@ -33,6 +33,13 @@ pub const PAGE_ENTRIES_MAX: u32 = 10_000;
 pub const PAGE_BYTES: usize = 512 * 1024;
 /// How long a list may go without asking for its next page before its snapshot is let go.
 pub const SNAPSHOT_LEASE_MS: u64 = 60_000;
+/// Snapshots that one connection holds for its lists.
+pub const LEASES_MAX: usize = 1_024;
+/// How long after an open the lists of the host before may go on with their snapshots.
+pub const LEASE_GRACE_MS: u64 = 10_000;
+/// An open keeps the versions of a key that lists may still see, until what it has replayed takes
+/// this many bytes.
+pub const REPLAY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Clients whose answers are kept until they have heard them.
 pub const SESSIONS_MAX: usize = 256;
 /// Answers kept for all clients together, where those of commits that follow on count as one.

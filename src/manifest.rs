@@ -145,7 +145,8 @@ impl Manifest {
             let newest = manifest.levels.iter().flatten().map(|table| table.newest).max();
             manifest.history_after = newest.unwrap_or_default();
         }
-        rest.is_at_end().then_some(manifest)
+        let in_order = manifest.levels.iter().skip(1).all(|level| is_in_order(level));
+        (rest.is_at_end() && in_order).then_some(manifest)
     }
 
     fn encode(&self) -> Result<Vec<u8>> {
@@ -161,6 +162,13 @@ impl Manifest {
         bytes.extend_from_slice(&xxh3_64(&bytes).to_le_bytes());
         Ok(bytes)
     }
+}
+
+/// Whether each table of a level below level 0 ends before the next one begins. All that goes by
+/// levels rests on it: where tables overlapped, upkeep could do the same work for ever.
+fn is_in_order(level: &[TableMeta]) -> bool {
+    level.iter().all(|table| table.smallest <= table.largest)
+        && level.is_sorted_by(|before, after| before.largest < after.smallest)
 }
 
 /// Reads both slots and returns the newer manifest, durable by then.
@@ -299,8 +307,8 @@ mod tests {
             bytes: 4096,
             sets: 5,
             deletes: 6,
-            smallest: Box::from(*b"\x02a\0"),
-            largest: Box::from(*b"\x02z\0"),
+            smallest: Box::from([2, id as u8, 0]),
+            largest: Box::from([2, id as u8, 1, 0]),
             oldest: Stamp { epoch: 1, counter: 1 },
             newest: Stamp { epoch: 2, counter: 300 },
             ranges: 0,
@@ -499,6 +507,20 @@ mod tests {
     fn a_manifest_in_the_wrong_slot_is_damage() {
         let bytes = manifest(4, 1).encode().unwrap();
         assert_eq!(decode(&bytes, 1).unwrap_err().code(), Code::Corruption);
+    }
+
+    #[test]
+    fn tables_that_overlap_below_level_0_are_damage() {
+        let level = [table(1), table(2)];
+        let decode = |levels| decode(&Manifest { levels, ..manifest(4, 0) }.encode().unwrap(), 0);
+        let backwards = TableMeta { largest: Box::from([0]), ..table(1) };
+        let level0 = vec![table(1), table(2), table(1), backwards.clone()];
+        assert!(decode(vec![level0, level.to_vec(), vec![table(1)]]).is_ok());
+        let [one, two] = level;
+        for level in [vec![two.clone(), one.clone()], vec![one.clone(), one], vec![backwards]] {
+            let error = decode(vec![vec![], vec![two.clone()], level]).unwrap_err();
+            assert_eq!(error.code(), Code::Corruption);
+        }
     }
 
     proptest! {

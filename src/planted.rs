@@ -96,6 +96,14 @@ pub enum Bug {
     ReadPassesWrite,
     /// Each page of a list has a snapshot of its own.
     PagesOfDifferentSnapshots,
+    /// A new host drops at once what lists of the one before still see.
+    GraceMissing,
+    /// The manifest does not say from which snapshot on versions are all there.
+    FloorNotStored,
+    /// A replay cuts off versions that lists of the host before still see.
+    ReplayCutsVersions,
+    /// A list goes on at a snapshot whose last commits a power cut has taken.
+    LostCommitsUnnoticed,
     /// The log points at a large value that is not flushed.
     LargeNotFlushed,
     /// The manifest names a blob file that is not durable.

@@ -15,8 +15,8 @@ use kvass::limits::PAGE_BYTES;
 use kvass::manifest::FORMAT;
 use kvass::storage::memory::MemoryStorage;
 use kvass::wire::{
-    Blob, Entry, Event, Failure, List, Mutation, PROTOCOL, Request, Response, ResponseFrame, Value,
-    Watch,
+    Blob, Entry, Event, Failure, Lease, List, Mutation, PROTOCOL, Request, Response, ResponseFrame,
+    Value, Watch,
 };
 use std::rc::Rc;
 
@@ -31,7 +31,7 @@ impl Harness {
     fn new() -> Harness {
         let env = ManualEnv::new(Rc::new(MemoryStorage::new()), START_MS, 1);
         let db = block_on(Db::open(env, Options::default())).expect("a new database opens");
-        let host = Host::new(db, "memory", Box::new(|_, _| ()));
+        let host = Host::new(db, "memory", None, Box::new(|_, _| ()));
         let versions = [PROTOCOL, PROTOCOL, FORMAT, FORMAT].map(u16::to_le_bytes).concat();
         let hello = [&b"KVSH"[..], &versions, &CLIENT, &[0]].concat();
         host.connect(1, &hello).expect("a fair hello");
@@ -77,7 +77,7 @@ fn decode(frame: &Frame) -> ResponseFrame<'_> {
     postcard::from_bytes(&frame.bytes).expect("a response frame")
 }
 
-fn list(lease: Option<u64>, start: &[u8]) -> Request<'_> {
+fn list(lease: Option<Lease>, start: &[u8]) -> Request<'_> {
     let (start, end, reverse, limit) = (Blob(start), Blob(&[0xff]), false, 100);
     Request::List(List { start, end, reverse, limit, lease, keep: true, keys_only: false })
 }

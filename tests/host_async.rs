@@ -43,8 +43,12 @@ impl Harness {
         disk.set_polls_max(5);
         let frames: Rc<RefCell<Vec<Vec<u8>>>> = Rc::default();
         let sink = frames.clone();
-        let host =
-            Host::new(db, "memory", Box::new(move |_, frame| sink.borrow_mut().push(frame.bytes)));
+        let host = Host::new(
+            db,
+            "memory",
+            None,
+            Box::new(move |_, frame| sink.borrow_mut().push(frame.bytes)),
+        );
         let harness = Harness { disk, host, frames, sequence: 0 };
         harness.connect(1);
         harness

@@ -10,7 +10,7 @@ use kvass::db::{ChangeKind, Db, Options, Range};
 use kvass::env::manual::{ManualEnv, block_on};
 use kvass::error::Code;
 use kvass::history::Retention;
-use kvass::limits::Budgets;
+use kvass::limits::{Budgets, LEASE_GRACE_MS};
 use kvass::rng::Rng;
 use kvass::stamp::Stamp;
 use kvass::storage::simulated::{Call, Fault, SimulatedStorage};
@@ -163,6 +163,7 @@ fn a_large_value_that_is_deleted_gives_its_space_back_with_no_other_write() {
         }
         if reopens {
             store.reopen();
+            store.advance(LEASE_GRACE_MS);
         }
         store.commit_one(commit(vec![], vec![delete(&name(2))])).expect("it commits");
         block_on(store.db.upkeep());
@@ -384,6 +385,7 @@ fn a_crash_anywhere_in_a_large_value_loses_nothing_and_leaves_no_space_behind() 
         block_on(db.upkeep());
         drop(db);
         let db = open(&disk.restart());
+        db.env().set_now_ms(START_MS + LEASE_GRACE_MS);
         block_on(db.upkeep());
         let left = block_on(db.stats()).expect("it is known").disk_bytes;
         assert!(left < 10_000, "{left} bytes after {polls} polls");

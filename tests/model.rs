@@ -9,8 +9,9 @@ use common::{Store, commit, delete, delete_range, key, number, set, sum, tiny, t
 use kvass::commit::Outcome;
 use kvass::db::{ChangeKind, CommitEvent, Options, Range};
 use kvass::env::manual::block_on;
+use kvass::error::Code;
 use kvass::rng::Rng;
-use kvass::snapshot::Snapshot;
+use kvass::snapshot::{Lease, Snapshot};
 use kvass::stamp::Stamp;
 use kvass::wire::{Blob, Check, Mutation};
 use std::cell::Cell;
@@ -30,7 +31,8 @@ struct Run {
     store: Store,
     state: State,
     rng: Rng,
-    snapshots: Vec<(u64, Snapshot, State)>,
+    /// Leases, what their snapshots see, and how often the database was opened before.
+    snapshots: Vec<(Lease, State, u32)>,
 }
 
 impl Run {
@@ -50,7 +52,7 @@ impl Run {
             90..94 => self.store.advance(self.rng.below(500)),
             94..96 => block_on(self.store.db.expire()).expect("nothing fails"),
             96..99 => block_on(self.store.db.upkeep()),
-            _ => self.reopen(),
+            _ => self.store.reopen(),
         }
     }
 
@@ -176,28 +178,28 @@ impl Run {
 
     fn take_snapshot(&mut self) {
         let db = &self.store.db;
-        let snapshot = db.snapshot();
-        let lease = db.snapshots().lease(1, snapshot, db.now_ms());
-        self.snapshots.push((lease, snapshot, self.state.clone()));
+        let lease = db.snapshots().lease(1, db.snapshot(), db.now_ms()).expect("a lease");
+        self.snapshots.push((lease, self.state.clone(), db.epoch()));
     }
 
-    /// A leased snapshot goes on answering as it did, whatever was written since.
+    /// A leased snapshot goes on answering as it did, whatever was written since. It is held by the
+    /// next open too, which does not last for long here; later ones may not know it any more.
     fn read_snapshot(&mut self) {
         if self.snapshots.is_empty() {
             return;
         }
         let place = self.rng.below(self.snapshots.len() as u64) as usize;
-        let (lease, snapshot, state) = self.snapshots.swap_remove(place);
-        let db = &self.store.db;
-        if db.snapshots().renew(1, lease, db.now_ms()).is_ok() {
-            self.compare(snapshot, &state);
-            self.store.db.snapshots().release(1, lease);
+        let (lease, state, epoch) = self.snapshots.swap_remove(place);
+        match self.store.db.renew(1, lease) {
+            Ok(lease) => {
+                self.compare(lease.snapshot, &state);
+                self.store.db.snapshots().release(1, lease.id);
+            }
+            Err(error) => {
+                assert_eq!(error.code(), Code::SnapshotExpired);
+                assert!(self.store.db.epoch() > epoch + 1, "it is held");
+            }
         }
-    }
-
-    fn reopen(&mut self) {
-        self.snapshots.clear();
-        self.store.reopen();
     }
 }
 

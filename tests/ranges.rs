@@ -82,7 +82,7 @@ fn what_was_deleted_with_its_range_is_dropped_once_no_snapshot_sees_it() {
     let mut store = filled(5_000);
     let full = block_on(store.db.stats()).expect("it has figures").disk_bytes;
     let snapshot = store.db.snapshot();
-    let lease = store.db.snapshots().lease(1, snapshot, store.db.now_ms());
+    let lease = store.db.snapshots().lease(1, snapshot, store.db.now_ms()).expect("a lease");
     one(&mut store, delete_range(&place(0), &place(5_000)));
     for index in 0..3_000 {
         let (key, value) = (place(10_000 + index), number(0.0));
@@ -92,7 +92,7 @@ fn what_was_deleted_with_its_range_is_dropped_once_no_snapshot_sees_it() {
     let range = Range { start: &place(0), end: &place(5_000), reverse: false };
     assert_eq!(block_on(store.db.count(range, snapshot)).expect("it is leased"), 5_000);
     assert_eq!(block_on(store.db.count(range, store.db.snapshot())).expect("it counts"), 0);
-    store.db.snapshots().release(1, lease);
+    store.db.snapshots().release(1, lease.id);
     for index in 0..9_000 {
         let (key, value) = (place(10_000 + index), number(1.0));
         one(&mut store, set(&key, &value));
@@ -203,7 +203,7 @@ fn ten_thousand_deleted_ranges_are_read_past_from_memory_and_tables() {
 fn a_deleted_range_is_cut_between_tables_that_share_no_key() {
     let mut store = filled(2_000);
     let snapshot = store.db.snapshot();
-    let lease = store.db.snapshots().lease(1, snapshot, store.db.now_ms());
+    let lease = store.db.snapshots().lease(1, snapshot, store.db.now_ms()).expect("a lease");
     one(&mut store, delete_range(&place(0), &place(2_000)));
     for index in 100..1_900 {
         one(&mut store, set(&place(index), &number(0.5)));
@@ -212,14 +212,14 @@ fn a_deleted_range_is_cut_between_tables_that_share_no_key() {
     let verified = block_on(store.db.verify()).expect("only damage is found");
     assert_eq!(verified.damage, []);
     assert_eq!(store.count(), 1_800);
-    store.db.snapshots().release(1, lease);
+    store.db.snapshots().release(1, lease.id);
 }
 
 #[test]
 fn a_long_list_holds_neither_blocks_nor_replaced_tables_between_its_pages() {
     let mut store = filled(5_000);
     let snapshot = store.db.snapshot();
-    let lease = store.db.snapshots().lease(1, snapshot, store.db.now_ms());
+    let lease = store.db.snapshots().lease(1, snapshot, store.db.now_ms()).expect("a lease");
     let (mut start, mut count) = (vec![1], 0);
     loop {
         let (mut last, mut left) = (None, 300);
@@ -247,5 +247,5 @@ fn a_long_list_holds_neither_blocks_nor_replaced_tables_between_its_pages() {
         assert!(files < tables as usize + 40, "{files} files for {tables} tables");
     }
     assert_eq!(count, 5_000);
-    store.db.snapshots().release(1, lease);
+    store.db.snapshots().release(1, lease.id);
 }

@@ -39,7 +39,8 @@ async fn indexeddb(name: &str) -> Result<IndexedDb> {
 }
 
 async fn auto(name: &str) -> Result<WebStorage> {
-    WebStorage::open(name, Wanted::Auto, &OPEN_INDEXEDDB.with(Function::clone)).await
+    let open_indexeddb = OPEN_INDEXEDDB.with(Function::clone);
+    WebStorage::open(name, Wanted::Auto, &open_indexeddb).await.map(|(storage, _)| storage)
 }
 
 struct OpfsOpener(String);

@@ -8,9 +8,9 @@ use kvass::external::External;
 use kvass::storage::Durability;
 use kvass::wire::hello::{self, Hello};
 use kvass::wire::{
-    self, Blob, Change, Changes, Check, Commit, Damage, Entry, Event, Failure, FileKind, List,
-    Mutation, Page, Reply, Request, RequestFrame, Response, ResponseFrame, Stats, Status, Verified,
-    Watch,
+    self, Blob, Change, Changes, Check, Commit, Damage, Entry, Event, Failure, FileKind, Lease,
+    List, Mutation, Page, Reply, Request, RequestFrame, Response, ResponseFrame, Stats, Status,
+    Verified, Watch,
 };
 use serde_json::{Value, json};
 
@@ -18,6 +18,8 @@ const CLIENT: [u8; 16] = [0x11; 16];
 const EPOCH: u32 = 7;
 const STAMP: [u8; 10] = [0, 0, 0, 7, 0, 0, 0, 0, 1, 0x2c];
 const STAMP_HEX: &str = "0000000700000000012c";
+
+const LEASE: Lease = Lease { id: 300, stamp: STAMP, time_ms: 1_700_000_000_000 };
 
 /// The keys `["a"]` and `["b"]`; the values `"x"`, `KvU64` 5 and the number 1.
 const A: Blob<'_> = Blob(b"\x02a\x00");
@@ -85,16 +87,20 @@ fn set(expire_in_ms: Option<u64>, stamp_key: bool) -> Mutation<'static> {
     Mutation::Set { key: A, value: TEXT, expire_in_ms, stamp_key }
 }
 
-fn list<'a>(start: &'a [u8], end: &'a [u8], lease: Option<u64>) -> List<'a> {
+fn list<'a>(start: &'a [u8], end: &'a [u8], lease: Option<Lease>) -> List<'a> {
     let (start, end) = (Blob(start), Blob(end));
     List { start, end, reverse: false, limit: 100, lease, keep: true, keys_only: false }
+}
+
+fn lease_json() -> Value {
+    json!({ "id": "300", "versionstamp": STAMP_HEX, "timeMs": "1700000000000" })
 }
 
 fn reads() -> Vec<Value> {
     let (start, end) = (b"\x02a\x00\x00", b"\x02a\x00\xff");
     let reverse = List { limit: 5, keep: false, reverse: true, ..list(&A, &B, None) };
     let keys = List { keys_only: true, ..list(start, end, None) };
-    let next = List { limit: 400, ..list(b"\x02a\x00\x02z\x00\x00", end, Some(300)) };
+    let next = List { limit: 400, ..list(b"\x02a\x00\x02z\x00\x00", end, Some(LEASE)) };
     vec![
         request("get", 1, vec![Request::Get(A)]),
         request(
@@ -215,7 +221,7 @@ fn large_replies() -> Vec<Value> {
     large_rows.extend_from_slice(&[0, 1, 6]);
     let large_page = Page {
         done: false,
-        lease: Some(300),
+        lease: Some(LEASE),
         count: 1,
         entries: Blob(&large_rows),
         attached: vec![large(4, 6)],
@@ -233,7 +239,7 @@ fn large_replies() -> Vec<Value> {
         reply(
             "page with a large value",
             Response::Page(large_page),
-            json!({ "type": "page", "done": false, "lease": "300", "count": "1",
+            json!({ "type": "page", "done": false, "lease": lease_json(), "count": "1",
                 "entries": hex(&large_rows), "attached": [hex(&[4; 6])] }),
         ),
     ]
@@ -247,7 +253,7 @@ fn replies() -> Vec<Value> {
     rows.extend_from_slice(&TEXT);
     let page = Page {
         done: false,
-        lease: Some(300),
+        lease: Some(LEASE),
         count: 1,
         entries: Blob(&rows),
         attached: Vec::new(),
@@ -272,7 +278,7 @@ fn replies() -> Vec<Value> {
         reply(
             "page",
             Response::Page(page),
-            json!({ "type": "page", "done": false, "lease": "300", "count": "1",
+            json!({ "type": "page", "done": false, "lease": lease_json(), "count": "1",
                 "entries": hex(&rows), "attached": [] }),
         ),
         reply(
@@ -309,28 +315,29 @@ fn figures() -> Vec<Value> {
         "walBytes": "6", "flushes": "7", "memoryBytes": "1048576",
         "levels": [{ "tables": "2", "bytes": "300" }, { "tables": "1", "bytes": "70000" }],
     });
-    let status = |durability, failure| Status {
-        storage: "opfs",
+    let status = |durability, reason, failure| Status {
+        storage: "indexeddb",
         durability,
         epoch: EPOCH,
         format: 1,
+        reason,
         failure,
     };
-    let status_json = |durability: &str, failure: Value| {
-        json!({ "type": "status", "status": { "storage": "opfs", "durability": durability,
-            "epoch": "7", "format": "1", "failure": failure } })
+    let status_json = |durability: &str, reason: Value, failure: Value| {
+        json!({ "type": "status", "status": { "storage": "indexeddb", "durability": durability,
+            "epoch": "7", "format": "1", "reason": reason, "failure": failure } })
     };
     let failure = Failure { code: 5, message: "short write" };
     let failure_json = json!({ "code": "5", "message": "short write" });
     let value = json!({ "epoch": "7", "events": [], "replies": [
         { "sequence": "1", "response": { "type": "stats", "stats": stats_json } },
-        { "sequence": "2", "response": status_json("relaxed", Value::Null) },
-        { "sequence": "3", "response": status_json("strict", failure_json) },
+        { "sequence": "2", "response": status_json("relaxed", Value::Null, Value::Null) },
+        { "sequence": "3", "response": status_json("strict", "no OPFS".into(), failure_json) },
     ] });
     let replies = vec![
         Response::Stats(stats),
-        Response::Status(status(Durability::Relaxed, None)),
-        Response::Status(status(Durability::Strict, Some(failure))),
+        Response::Status(status(Durability::Relaxed, None, None)),
+        Response::Status(status(Durability::Strict, Some("no OPFS"), Some(failure))),
     ];
     vec![response("stats and status", replies, vec![], value)]
 }
@@ -378,8 +385,10 @@ fn events() -> Vec<Value> {
             { "type": "delete", "key": hex(&B) },
             { "type": "expire", "key": hex(&A) },
             { "type": "deleteRange", "start": hex(&A), "end": hex(&B) } ] },
+        { "type": "lagged", "id": "300", "versionstamp": STAMP_HEX, "missed": "70000" },
     ] });
-    vec![response("events", vec![], vec![watch, changes], value)]
+    let lagged = Event::Lagged { id: 300, versionstamp: STAMP, missed: 70_000 };
+    vec![response("events", vec![], vec![watch, changes, lagged], value)]
 }
 
 fn greetings() -> Vec<Value> {
@@ -418,9 +427,9 @@ fn frames_have_the_bytes_that_the_page_reads_and_writes() {
 #[test]
 fn the_host_reads_the_hello_of_the_page() {
     // As client/wire/hello.ts writes it.
-    let mut bytes = b"KVSH\x02\x00\x02\x00\x02\x00\x02\x00".to_vec();
+    let mut bytes = b"KVSH\x03\x00\x03\x00\x02\x00\x02\x00".to_vec();
     bytes.extend_from_slice(&CLIENT);
     bytes.extend_from_slice(b"\x050.1.0");
-    let expected = Hello { protocol: (2, 2), format: (2, 2), client: CLIENT };
+    let expected = Hello { protocol: (3, 3), format: (2, 2), client: CLIENT };
     assert_eq!(Hello::decode(&bytes).expect("a hello"), expected);
 }

@@ -12,7 +12,7 @@ import type { TabMessage } from "../tabs/messages.ts";
 import type { Channel } from "../tabs/platform.ts";
 import { Broker } from "./broker.ts";
 import { Candidate } from "./candidate.ts";
-import type { Engines } from "./engine.ts";
+import type { Engine, Engines } from "./engine.ts";
 import { failure, UNSUPPORTED } from "./failure.ts";
 import { openIndexedDb } from "./indexeddb/files.ts";
 
@@ -34,7 +34,9 @@ const engines: Engines = {
     const { bytes, ms } = history;
     const openFiles = (database: string) => openIndexedDb(database, deposed);
     const callbacks = { send, openIndexedDb: openFiles };
-    return Host.open(name, storage, false, bytes, ms, salvage, callbacks);
+    const opened = Host.open(name, storage, bytes, ms, salvage, callbacks);
+    // Its `storage` is a string to wasm-bindgen.
+    return opened as Promise<unknown> as Promise<Engine>;
   },
 };
 

@@ -22,7 +22,6 @@ export class Host {
   static open(
     name: string,
     storage: string,
-    strict: boolean,
     historyBytes: number,
     historyMs: number,
     salvage: boolean,
@@ -32,10 +31,13 @@ export class Host {
   readonly storage: string;
   /** Takes a client's hello and returns the welcome; throws `{ code, message }`. */
   connect(connection: number, hello: Uint8Array): Uint8Array;
-  /** Leaves out events for a client that does not keep up, until it does again. */
-  stall(connection: number, isStalled: boolean): void;
-  /** Forgets a client. */
+  /** Ends a connection; commits that have come in are carried out all the same. */
   disconnect(connection: number): void;
+  /**
+   * Says whether a client has more to read than it should. Until it has not, it hears of no
+   * commits, and then of how many there were.
+   */
+  stall(connection: number, isStalled: boolean): void;
   /**
    * Takes a frame and the large values beside it; returns what could be answered at once: a frame,
    * or one and the large values beside it, in buffers of their own.

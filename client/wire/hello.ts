@@ -11,8 +11,9 @@
 
 import { ByteReader, ByteWriter, DecodeError } from "../codec/bytes.ts";
 
-/** The protocol that this client speaks. */
-const PROTOCOL = 2;
+/** The newest protocol that this client speaks, and the oldest. */
+const PROTOCOL = 3;
+const PROTOCOL_OLDEST = 3;
 /** The file format that this client was made for; the page itself never sees files. */
 const FORMAT = 2;
 /** Written for people who look at frames. */
@@ -32,7 +33,7 @@ export interface Welcome {
 export function encodeHello(client: Uint8Array): ArrayBuffer {
   const w = new ByteWriter(64);
   writeMagic(w, "KVSH");
-  for (const version of [PROTOCOL, PROTOCOL, FORMAT, FORMAT]) {
+  for (const version of [PROTOCOL_OLDEST, PROTOCOL, FORMAT, FORMAT]) {
     w.u8(version & 0xff);
     w.u8(version >> 8);
   }

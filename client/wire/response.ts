@@ -57,7 +57,18 @@ export interface RawStatus {
   durability: "relaxed" | "strict";
   epoch: number;
   format: number;
+  /** Why the files are not in OPFS, where it was to be taken if it can be used. */
+  reason: string | null;
   failure: RawFailure | null;
+}
+
+/** A snapshot that a host keeps for a list, with all that another host needs to go on with it. */
+export interface Lease {
+  readonly id: number;
+  /** The last commit of the snapshot. */
+  readonly versionstamp: string;
+  /** Milliseconds since 1970: entries alive then are part of it. */
+  readonly timeMs: number;
 }
 
 /** What came of reading everything; see `KvVerification`. */
@@ -80,7 +91,7 @@ export type Response =
   | {
       type: "page";
       done: boolean;
-      lease: number | undefined;
+      lease: Lease | undefined;
       count: number;
       entries: Slice;
       attached: ArrayBuffer[];
@@ -114,7 +125,8 @@ export type RawEvent =
       count: number;
       changes: Slice;
       attached: readonly ArrayBuffer[];
-    };
+    }
+  | { type: "lagged"; id: number; versionstamp: string; missed: number };
 
 /** Takes what a frame holds, one by one, in its order. */
 export interface ResponseSink {
@@ -175,7 +187,7 @@ function readResponse(r: FrameReader): Response {
       return {
         type: "page",
         done: readBoolean(r),
-        lease: readBoolean(r) ? r.varint() : undefined,
+        lease: readBoolean(r) ? readLease(r) : undefined,
         count: r.varint(),
         entries: readSlice(r),
         attached: readMany(r, () => r.attachment(r.varint())),
@@ -201,7 +213,7 @@ function readResponse(r: FrameReader): Response {
 
 function readEvent(r: FrameReader): RawEvent {
   const variant = r.varint();
-  if (variant > 1) throw new DecodeError(`unknown event ${variant}`);
+  if (variant > 2) throw new DecodeError(`unknown event ${variant}`);
   const id = r.varint();
   const versionstamp = readVersionstamp(r);
   if (variant === 0) {
@@ -209,6 +221,7 @@ function readEvent(r: FrameReader): RawEvent {
     return { type: "watch", id, versionstamp, entries };
   }
   const count = r.varint();
+  if (variant === 2) return { type: "lagged", id, versionstamp, missed: count };
   const start = r.position;
   const attached: ArrayBuffer[] = [];
   const attachment = (size: number) => {
@@ -245,6 +258,10 @@ function readChange(r: ByteReader, attachment: TakeAttachment): RawChange {
     default:
       throw new DecodeError(`unknown change ${variant}`);
   }
+}
+
+function readLease(r: ByteReader): Lease {
+  return { id: r.varint(), versionstamp: readVersionstamp(r), timeMs: r.varint() };
 }
 
 function readBoolean(r: ByteReader): boolean {
@@ -311,6 +328,7 @@ function readStatus(r: ByteReader): RawStatus {
     durability: readBoolean(r) ? "strict" : "relaxed",
     epoch: r.varint(),
     format: r.varint(),
+    reason: readBoolean(r) ? r.text() : null,
     failure: readBoolean(r) ? readFailure(r) : null,
   };
 }

@@ -30,7 +30,7 @@ impl<E: Env> Db<E> {
         if self.closed.get() || self.failure.borrow().is_some() {
             return false;
         }
-        if self.held_up.get() && self.snapshots.is_unused() {
+        if self.held_up.get() && self.snapshots.is_unused(self.now_ms()) {
             self.appraise();
         }
         self.upkeep_due.get() || self.holds_much()
@@ -87,8 +87,13 @@ impl<E: Env> Db<E> {
     }
 
     /// The oldest commit that somebody may still read as of.
-    pub(super) fn retained(&self) -> Stamp {
+    fn retained(&self) -> Stamp {
         self.snapshots.oldest(self.visible.get(), self.now_ms())
+    }
+
+    /// The same, for one who drops what earlier snapshots see.
+    pub(super) fn let_go(&self) -> Stamp {
+        self.snapshots.let_go(self.visible.get(), self.now_ms())
     }
 
     /// Finds out how much tombstones must hide in tables for it to be worth it to write them out
@@ -147,7 +152,7 @@ impl<E: Env> Db<E> {
         let _turn = self.compacting.enter().await;
         self.check_open()?;
         let version = self.view().version.clone();
-        let (budgets, oldest) = (&self.options.budgets, self.retained());
+        let (budgets, oldest) = (&self.options.budgets, self.let_go());
         let blobs = &self.tables.blobs;
         let Some(choice) = self.choose(&version.shape(), oldest) else {
             self.upkeep_due.set(self.view().frozen.is_some());

@@ -255,7 +255,9 @@ impl<E: Env> Db<E> {
         let mut manifest = self.manifest.borrow().successor();
         change(&mut manifest);
         manifest.next_id = self.next_id.get();
-        manifest.oldest_retained = self.retained();
+        if !planted(Bug::FloorNotStored) {
+            manifest.oldest_retained = self.snapshots.floor();
+        }
         manifest.sessions = match planted(Bug::OutcomesNotCarried) {
             true => Vec::new(),
             false => self.sessions.through(manifest.flushed, self.now_ms()),

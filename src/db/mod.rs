@@ -32,7 +32,7 @@ use crate::memtable::Memtable;
 use crate::planted::{Bug, planted};
 use crate::sessions::Sessions;
 use crate::signal::Turnstile;
-use crate::snapshot::{Snapshot, Snapshots};
+use crate::snapshot::{Lease, Snapshot, Snapshots};
 use crate::stamp::Stamp;
 use crate::storage::{Durability, Storage};
 use crate::table::Tables;
@@ -223,6 +223,23 @@ impl<E: Env> Db<E> {
     /// The pins and leases that keep older versions readable.
     pub fn snapshots(&self) -> &Snapshots {
         &self.snapshots
+    }
+
+    /// Renews the lease of a list, or takes up one that was let go or that an earlier host granted;
+    /// see [`Snapshots::renew`].
+    ///
+    /// # Errors
+    /// `SnapshotExpired`, `TooLarge`.
+    pub fn renew(&self, owner: u32, lease: Lease) -> Result<Lease> {
+        self.snapshots.renew(owner, lease, self.snapshot())
+    }
+
+    /// When a snapshot is let go that compaction may be waiting for; `u64::MAX` for never.
+    pub fn next_release_ms(&self) -> u64 {
+        match self.held_up.get() {
+            true => self.snapshots.next_end_ms(self.now_ms()),
+            false => u64::MAX,
+        }
     }
 
     /// What is remembered of the commits of each client.

@@ -11,11 +11,12 @@ use crate::bytes::Bytes;
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::history::{self, HistoryLog};
+use crate::limits::{LEASE_GRACE_MS, REPLAY_BYTES_MAX};
 use crate::manifest::{self, Loaded, Manifest};
 use crate::memtable::{Memtable, OwnedOp};
 use crate::planted::{Bug, planted};
 use crate::sessions::{ClientId, Sessions};
-use crate::snapshot::Snapshots;
+use crate::snapshot::{Inherited, Snapshots};
 use crate::stamp::Stamp;
 use crate::storage::{FileNo, Storage};
 use crate::table::{Table, Tables};
@@ -30,6 +31,8 @@ use std::rc::Rc;
 pub(super) struct Replay {
     memtable: Memtable,
     last: Stamp,
+    /// Versions are cut off that only snapshots before this one see.
+    floor: Stamp,
     sessions: Sessions,
     /// The clients that the records of a log have named, by their numbers, and which log that is.
     clients: (u64, Vec<ClientId>),
@@ -63,7 +66,7 @@ impl<E: Env> Db<E> {
         let replay = Replay {
             last: Stamp { epoch: manifest.epoch, counter: 0 },
             sessions: Sessions::new(manifest.sessions.clone(), manifest.forgotten),
-            ..Replay::default()
+            ..Replay::new(manifest.oldest_retained)
         };
         let replay = RefCell::new(replay);
         let storage = env.storage().clone();
@@ -77,6 +80,7 @@ impl<E: Env> Db<E> {
         {
             return Err(damage);
         }
+        let inherited = inherited(&manifest, &replay, env.now_ms());
         // Only now, for nothing is given up while it is in doubt what the database is.
         storage.adopt(&manifest.files()).await?;
         manifest.epoch = replay
@@ -84,7 +88,7 @@ impl<E: Env> Db<E> {
             .epoch
             .checked_add(1)
             .ok_or_else(|| Error::new(Code::TooLarge, "the database has used up its epochs"))?;
-        manifest.oldest_retained = replay.last;
+        manifest.oldest_retained = replay.floor;
         for (log, recovered) in manifest.logs.iter().zip(&recovered) {
             if let Some(held) = replay.logs.iter_mut().find(|held| held.log.id == log.id) {
                 held.bytes = recovered.end;
@@ -110,7 +114,8 @@ impl<E: Env> Db<E> {
         blobs.recall_recent(replay.logs.iter().map(|held| held.large_bytes).sum());
         blobs.follow(&manifest.blobs, live::stale(&manifest));
         let tables = Tables::new(storage, budgets.cache_bytes, blobs, None);
-        Ok(Rc::new(Db::assemble(env, options, manifest, replay, (log, tables))))
+        let snapshots = Snapshots::new(epoch, inherited);
+        Ok(Rc::new(Db::assemble(env, options, manifest, replay, (log, tables, snapshots))))
     }
 
     pub(super) fn assemble(
@@ -118,7 +123,7 @@ impl<E: Env> Db<E> {
         options: Options,
         manifest: Manifest,
         replay: Replay,
-        (log, tables): (LogWriter, Rc<Tables<E::Storage>>),
+        (log, tables, snapshots): (LogWriter, Rc<Tables<E::Storage>>, Snapshots),
     ) -> Db<E> {
         let levels = manifest.levels.iter().enumerate();
         let opened = levels.flat_map(|(level, metas)| metas.iter().map(move |meta| (level, meta)));
@@ -151,7 +156,7 @@ impl<E: Env> Db<E> {
             now_ms: Cell::new(env.now_ms()),
             next_expiry_ms: Cell::new(0),
             expiry_floor: RefCell::new(crate::expiry::all().0),
-            snapshots: Snapshots::default(),
+            snapshots,
             sessions: replay.sessions,
             sealed: RefCell::new(replay.logs),
             readers: RefCell::default(),
@@ -190,7 +195,23 @@ async fn load<E: Env>(env: &E) -> Result<(Manifest, Option<Error>)> {
     }
 }
 
+/// What lists of earlier hosts may go on with. A new database has had none.
+fn inherited(manifest: &Manifest, replay: &Replay, now_ms: u64) -> Inherited {
+    let is_new = manifest.epoch == 0 || planted(Bug::GraceMissing);
+    let logs = manifest.history.iter().chain(&replay.logs).map(|log| log.last);
+    Inherited {
+        floor: replay.floor,
+        ends: logs.chain([manifest.flushed]).collect(),
+        until_ms: if is_new { 0 } else { now_ms + LEASE_GRACE_MS },
+    }
+}
+
 impl Replay {
+    /// Nothing yet, of which all versions are kept that a snapshot from `floor` on sees.
+    pub(super) fn new(floor: Stamp) -> Replay {
+        Replay { floor, ..Replay::default() }
+    }
+
     fn apply(&mut self, log: &LogRef, payload: &[u8]) -> Result<()> {
         let commit = Commit::decode(payload)?;
         let large_bytes = self.insert(&commit)?;
@@ -219,6 +240,10 @@ impl Replay {
     /// Puts what a commit did into the memtable; returns how long its large values are.
     pub(super) fn insert(&mut self, commit: &Commit<'_>) -> Result<u64> {
         let stamp = commit.head.stamp;
+        if self.memtable.bytes() > REPLAY_BYTES_MAX {
+            self.floor = self.floor.max(stamp);
+        }
+        let oldest = if planted(Bug::ReplayCutsVersions) { stamp } else { self.floor };
         let mut large_bytes = 0;
         for op in commit.ops {
             let (key, op) = op?;
@@ -237,15 +262,15 @@ impl Replay {
                 LoggedOp::Delete | LoggedOp::Expire => OwnedOp::Delete,
                 LoggedOp::DeleteRange { .. } if planted(Bug::RangeNotReplayed) => continue,
                 LoggedOp::DeleteRange { end } => {
-                    self.memtable.delete_range(&key, &Rc::from(end), stamp, stamp);
+                    self.memtable.delete_range(&key, &Rc::from(end), stamp, oldest);
                     continue;
                 }
             };
             if planted(Bug::ExpiryIndexNotReplayed) {
-                self.memtable.insert(key, stamp, op, stamp);
+                self.memtable.insert(key, stamp, op, oldest);
                 continue;
             }
-            insert(&self.memtable, key, stamp, op, stamp);
+            insert(&self.memtable, key, stamp, op, oldest);
         }
         self.last = self.last.max(stamp);
         Ok(large_bytes)

@@ -19,8 +19,8 @@ use crate::error::{Code, Error, Result};
 use crate::manifest::{self, Loaded, Manifest};
 use crate::record::Op;
 use crate::signal::Turn;
-use crate::snapshot::Snapshot;
-use crate::stamp::{COUNTER_MAX, Stamp};
+use crate::snapshot::{Inherited, Snapshot, Snapshots};
+use crate::stamp::Stamp;
 use crate::storage::{FileNo, Storage};
 use crate::table::{self, TableMeta, Tables};
 use crate::wal::{self, Commit, LogRef, LogWriter};
@@ -50,7 +50,8 @@ impl<E: Env> Db<E> {
             Some(manifest) => manifest,
             None => scan(&storage, &mut damage).await?,
         };
-        let mut replay = Replay::default();
+        // Nothing says which versions are all there: the newest ones are kept.
+        let mut replay = Replay::new(Stamp::MAX);
         let keep = |error| table::keep_damage(&mut damage, error);
         // Who sent a commit is not asked: nothing is applied, so nothing twice.
         let insert = |payload: &[u8]| replay.insert(&Commit::decode(payload)?).map(|_| ());
@@ -59,10 +60,12 @@ impl<E: Env> Db<E> {
         let log = LogWriter::new(LogRef { id: 0, file: 0, salt: [0; 8] }, None);
         let blobs = Blobs::open(&*storage, &manifest.blobs, manifest.next_id, 0).await?;
         let tables = Tables::new(storage, options.budgets.cache_bytes, blobs, Some(damage));
-        let mut db = Db::assemble(env, options, manifest, replay, (log, tables));
+        let end = Stamp::MAX;
+        let inherited = Inherited { floor: end, ..Inherited::default() };
+        let snapshots = Snapshots::new(end.epoch, inherited);
+        let mut db = Db::assemble(env, options, manifest, replay, (log, tables, snapshots));
         db.scanned = scanned;
         // Everything that is found is seen.
-        let end = Stamp { epoch: u32::MAX, counter: COUNTER_MAX };
         for stamp in [&db.assigned, &db.visible, &db.durable] {
             stamp.set(end);
         }

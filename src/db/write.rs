@@ -236,7 +236,7 @@ impl<E: Env> Db<E> {
         let mut changes = Vec::with_capacity(if observed { staged.len() } else { 0 });
         let oldest = match planted(Bug::SnapshotIgnoredInMemory) {
             true => self.visible.get(),
-            false => self.retained(),
+            false => self.let_go(),
         };
         for Staged { key, op } in staged {
             let key: Rc<[u8]> = Rc::from(&**key);

@@ -4,6 +4,10 @@
 //! the order of the calls, also across the frames of one client, and a read sees the writes
 //! before it; reads between two writes run side by side. Answers and events gather in the
 //! client's outbox and leave together.
+//!
+//! Many clients share a database, and another host may have served them before. So a frame says
+//! for which host it is, the end of one connection ends nothing but what it asked for, and who is
+//! slow to read hears how much was left out rather than having it gather here.
 
 mod outbox;
 mod request;
@@ -24,8 +28,9 @@ use outbox::Outbox;
 use request::Requests;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
+use std::task::Poll;
 use subscription::Subscription;
 
 /// How long a relaxed commit waits for its flush, at the most, in milliseconds.
@@ -44,6 +49,10 @@ pub(crate) struct Connection {
     writing: Turnstile,
     /// Frames of commits that have begun and are not answered.
     commits_under_way: Cell<u32>,
+    /// Its client is slow to read: commits are not told to it but counted.
+    is_stalled: Cell<bool>,
+    /// It has ended, while frames of it are under way: nobody hears of them.
+    is_gone: Cell<bool>,
 }
 
 /// Counts a frame for as long as it runs, also when its future is dropped.
@@ -62,6 +71,23 @@ impl Drop for UnderWay<'_> {
     }
 }
 
+impl Connection {
+    /// Runs `work` to its end, or until the connection is found to have ended.
+    async fn unless_gone(&self, mut work: Pin<&mut dyn Future<Output = ()>>) {
+        poll_fn(|context| match self.is_gone.get() {
+            true => Poll::Ready(()),
+            false => work.as_mut().poll(context),
+        })
+        .await;
+    }
+}
+
+/// Whether a request can be given up anywhere: others may be about to write to the log, and that
+/// is not to be left half-way.
+fn only_reads(request: &Request<'_>) -> bool {
+    matches!(request, Request::Get(_) | Request::GetMany(_) | Request::List(_) | Request::Count(..))
+}
+
 fn is_commit(request: &Request<'_>) -> bool {
     matches!(request, Request::Commit(_))
 }
@@ -70,6 +96,7 @@ fn is_commit(request: &Request<'_>) -> bool {
 pub struct Host<E: Env> {
     db: Rc<Db<E>>,
     storage: &'static str,
+    reason: Option<String>,
     connections: RefCell<Vec<Rc<Connection>>>,
     post: Post,
     flush_due_ms: Cell<u64>,
@@ -78,12 +105,18 @@ pub struct Host<E: Env> {
 }
 
 impl<E: Env> Host<E> {
-    /// A host for `db`, whose files are in `storage` ("opfs", "indexeddb" or "memory"). Frames
-    /// that no call of [`Host::frame`] returns go to `post`.
-    pub fn new(db: Rc<Db<E>>, storage: &'static str, post: Post) -> Rc<Host<E>> {
+    /// A host for `db`, whose files are in `storage` ("opfs", "indexeddb" or "memory"), with the
+    /// `reason` why not in a better one. Frames that no call of [`Host::frame`] returns go to
+    /// `post`.
+    pub fn new(
+        db: Rc<Db<E>>,
+        storage: &'static str,
+        reason: Option<String>,
+        post: Post,
+    ) -> Rc<Host<E>> {
         let flush_due_ms = Cell::new(u64::MAX);
         let (connections, expiring) = (RefCell::default(), Cell::new(0));
-        Rc::new(Host { db, storage, connections, post, flush_due_ms, expiring })
+        Rc::new(Host { db, storage, reason, connections, post, flush_due_ms, expiring })
     }
 
     /// The database.
@@ -96,10 +129,11 @@ impl<E: Env> Host<E> {
         self.storage
     }
 
-    /// Takes up a connection by its first message; returns the answer to it.
+    /// Takes up a connection by its first message; returns the answer to it. An earlier connection
+    /// of that number ends.
     ///
     /// # Errors
-    /// `MalformedFrame`, `VersionMismatch`.
+    /// `MalformedFrame`, `VersionMismatch`; nothing was changed then.
     pub fn connect(self: &Rc<Self>, id: u32, hello: &[u8]) -> Result<Vec<u8>> {
         let hello = Hello::decode(hello)?;
         let protocol = hello.choose()?;
@@ -110,22 +144,50 @@ impl<E: Env> Host<E> {
             subscriptions: RefCell::default(),
             writing: Turnstile::default(),
             commits_under_way: Cell::new(0),
+            is_stalled: Cell::new(false),
+            is_gone: Cell::new(false),
         };
         self.disconnect(id);
         self.connections.borrow_mut().push(Rc::new(connection));
         Ok(hello::welcome(protocol, FORMAT, self.db.epoch()))
     }
 
-    /// Forgets a connection, its subscriptions and its snapshots.
+    /// Ends a connection with its subscriptions and snapshots. Its commits that have come in are
+    /// carried out all the same; what else it asked for is given up, and nobody is answered.
     pub fn disconnect(&self, id: u32) {
-        self.connections.borrow_mut().retain(|connection| connection.id != id);
-        self.db.snapshots().release_all(id);
+        if let Some(connection) = self.connection(id) {
+            self.connections.borrow_mut().retain(|other| other.id != id);
+            self.release_all(&connection);
+            connection.is_gone.set(true);
+        }
+    }
+
+    /// Ends the subscriptions and snapshots of a connection, unless another has its number by now.
+    fn release_all(&self, connection: &Connection) {
+        if connection.is_gone.get() {
+            return;
+        }
+        connection.subscriptions.take();
+        self.db.snapshots().release_all(connection.id);
         self.observe_if_needed(None);
+    }
+
+    /// Says whether a client has more to read than it should. While it has, its subscriptions hear
+    /// of no commits; afterwards each hears of how many there were, and of those that follow.
+    pub fn stall(&self, id: u32, is_stalled: bool) {
+        let Some(connection) = self.connection(id) else { return };
+        connection.is_stalled.set(is_stalled);
+        if !is_stalled {
+            for subscription in connection.subscriptions.borrow().iter() {
+                subscription.tell_missed(&mut connection.outbox.borrow_mut());
+            }
+        }
     }
 
     /// Takes in a frame and the large values that came beside it, and answers it. Polled once, the
     /// future has left in the outbox (see [`Host::take_outbox`]) all answers that needed no
-    /// waiting, and where the storage answers at once it is over then.
+    /// waiting, and where the storage answers at once it is over then. A frame that is meant for
+    /// another host, by its epoch, does nothing: its client will send it again.
     ///
     /// # Errors
     /// At the first poll: `MalformedFrame` for a frame that can't be decoded, is in another
@@ -143,7 +205,9 @@ impl<E: Env> Host<E> {
         if frame.client != connection.client {
             return Err(malformed("a frame in another client's name"));
         }
-        self.answer(&connection, &frame).await;
+        if frame.epoch == 0 || frame.epoch == self.db.epoch() {
+            self.answer(&connection, &frame).await;
+        }
         Ok(())
     }
 
@@ -168,10 +232,11 @@ impl<E: Env> Host<E> {
 
     /// Posts what waits in the outboxes of all connections.
     pub fn post_all(&self) {
-        let connections = self.connections.borrow().clone();
-        for connection in &connections {
-            self.post_outbox(connection);
-        }
+        let connections = self.connections.borrow();
+        let waiting = connections.iter().filter(|one| !one.outbox.borrow().is_empty());
+        let waiting: Vec<_> = waiting.cloned().collect();
+        drop(connections);
+        waiting.iter().for_each(|connection| self.post_outbox(connection));
     }
 
     /// Whether [`Host::upkeep`] has something to do.
@@ -191,7 +256,7 @@ impl<E: Env> Host<E> {
         let flush = if self.db.unflushed() { self.flush_due_ms.get() } else { u64::MAX };
         // A batch that is under way is not begun twice.
         let expiry = if self.expiring.get() > 0 { u64::MAX } else { self.db.next_expiry_ms() };
-        flush.min(expiry)
+        flush.min(expiry).min(self.db.next_release_ms())
     }
 
     /// Does what is due: flushes relaxed commits, logs expiries. A failure is kept for the next
@@ -240,11 +305,15 @@ impl<E: Env> Host<E> {
             }
             // A frame that only reads holds up nobody.
             let turn = frame.requests.iter().any(is_commit).then_some(turn);
-            requests.run(&frame.requests).await;
+            let mut run = pin!(requests.run(&frame.requests));
+            match frame.requests.iter().all(only_reads) {
+                true => connection.unless_gone(run).await,
+                false => run.as_mut().await,
+            }
             drop(turn);
         }
         self.expect_flush();
-        requests.verify(&frame.requests).await;
+        connection.unless_gone(pin!(requests.verify(&frame.requests))).await;
     }
 
     /// Has what was committed relaxed flushed a moment later.
@@ -256,6 +325,9 @@ impl<E: Env> Host<E> {
     }
 
     fn post_outbox(&self, connection: &Connection) {
+        if connection.is_gone.get() {
+            return;
+        }
         let frame = connection.outbox.borrow_mut().take(self.db.epoch());
         if let Some(frame) = frame {
             (self.post)(connection.id, frame);
@@ -281,7 +353,10 @@ impl<E: Env> Host<E> {
     fn distribute(&self, event: &Rc<CommitEvent>) {
         for connection in self.connections.borrow().iter() {
             for subscription in connection.subscriptions.borrow().iter() {
-                subscription.offer(event, &mut connection.outbox.borrow_mut());
+                match connection.is_stalled.get() {
+                    true => subscription.miss(event),
+                    false => subscription.offer(event, &mut connection.outbox.borrow_mut()),
+                }
             }
         }
     }

@@ -9,6 +9,9 @@ use serde::Serialize;
 /// What to do about a damaged file.
 const DAMAGE_ADVICE: &str = "verify() finds all damage, and salvage: true lists what is left";
 
+/// What an empty outbox keeps of its memory, in bytes: there may be many of them.
+const KEPT_BYTES: usize = 1024;
+
 /// Encoded replies and events, with their counts.
 #[derive(Default)]
 pub(super) struct Outbox {
@@ -48,6 +51,7 @@ impl Section {
     fn drain_into(&mut self, frame: &mut Frame) {
         crate::varint::put(&mut frame.bytes, self.count);
         frame.bytes.append(&mut self.bytes);
+        self.bytes.shrink_to(KEPT_BYTES);
         frame.attachments.append(&mut self.attachments);
         self.count = 0;
     }
@@ -78,6 +82,11 @@ impl Outbox {
         self.events.push(&event);
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.replies.count == 0 && self.events.count == 0
+    }
+
     /// Bytes that wait, attachments included.
     pub(super) fn bytes(&self) -> usize {
         self.replies.bytes() + self.events.bytes()
@@ -85,7 +94,7 @@ impl Outbox {
 
     /// A whole `ResponseFrame`, or None where nothing waits.
     pub(super) fn take(&mut self, epoch: u32) -> Option<Frame> {
-        if self.replies.count == 0 && self.events.count == 0 {
+        if self.is_empty() {
             return None;
         }
         let room = 16 + self.replies.bytes.len() + self.events.bytes.len();

@@ -14,7 +14,7 @@ use crate::planted::{Bug, planted};
 use crate::record::{Op, Record};
 use crate::sessions::Origin;
 use crate::signal::join_all;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Lease, Snapshot};
 use crate::stamp::Stamp;
 use crate::varint;
 use crate::wire::{Blob, Changes, Commit, Entry, Event, Failure, List, Page, Request, Response};
@@ -80,10 +80,14 @@ impl<E: Env> Requests<'_, E> {
     }
 
     async fn read(&self, sequence: u64, request: &Request<'_>) {
+        if self.connection.is_gone.get() {
+            return;
+        }
         match request {
             Request::Get(key) => self.get(sequence, key).await,
             Request::GetMany(keys) => self.get_many(sequence, keys).await,
             Request::List(list) => self.list(sequence, list).await,
+            Request::Count(start, end) => self.count(sequence, start, end).await,
             Request::Release(lease) => {
                 self.host.db.snapshots().release(self.connection.id, *lease);
                 self.reply(sequence, Ok(Response::Done));
@@ -104,10 +108,10 @@ impl<E: Env> Requests<'_, E> {
                 self.reply(sequence, stats.map(Response::Stats));
             }
             Request::Status => self.status(sequence),
-            Request::Count(start, end) => self.count(sequence, start, end).await,
             Request::Close => {
+                let done = self.host.db.flush().await;
                 self.host.db.sessions().forget(&self.connection.client);
-                let done = self.host.db.close().await;
+                self.host.release_all(self.connection);
                 self.reply(sequence, done.map(|()| Response::Done));
             }
             // They have their turns before and after.
@@ -196,6 +200,7 @@ impl<E: Env> Requests<'_, E> {
         self.reply(
             sequence,
             page.map(|(done, lease)| {
+                let lease = lease.map(Into::into);
                 let Entries { count, bytes, attached, .. } = &out;
                 let (entries, attached) = (Blob(bytes), attached.clone());
                 Response::Page(Page { done, lease, count: *count, entries, attached })
@@ -204,7 +209,7 @@ impl<E: Env> Requests<'_, E> {
     }
 
     /// Reads a page into `out`; returns whether it is the last, and its lease.
-    async fn page(&self, list: &List<'_>, out: &mut Entries) -> Result<(bool, Option<u64>)> {
+    async fn page(&self, list: &List<'_>, out: &mut Entries) -> Result<(bool, Option<Lease>)> {
         let (db, owner) = (&self.host.db, self.connection.id);
         let longest = limits::READ_KEY_BYTES_MAX + 1;
         if !(1..=limits::PAGE_ENTRIES_MAX).contains(&list.limit)
@@ -213,11 +218,9 @@ impl<E: Env> Requests<'_, E> {
         {
             return Err(Error::new(Code::MalformedFrame, "a list past its limits"));
         }
-        let now_ms = db.now_ms();
-        let snapshot = match list.lease {
-            Some(lease) if !planted(Bug::PagesOfDifferentSnapshots) => {
-                db.snapshots().renew(owner, lease, now_ms)?
-            }
+        let known = list.lease.map(|lease| db.renew(owner, lease.into())).transpose()?;
+        let snapshot = match known {
+            Some(lease) if !planted(Bug::PagesOfDifferentSnapshots) => lease.snapshot,
             _ => db.snapshot(),
         };
         // Until the lease holds it, also while large values are read.
@@ -225,13 +228,13 @@ impl<E: Env> Requests<'_, E> {
         let start = list.start.0.max(&[USER_KEYS_START]);
         let range = Range { start, end: &list.end, reverse: list.reverse };
         let exhausted = self.entries(list, range, snapshot, out).await?;
-        let lease = match (list.lease, list.keep && !exhausted) {
+        let lease = match (known, list.keep && !exhausted) {
             (Some(lease), true) => Some(lease),
             (Some(lease), false) => {
-                db.snapshots().release(owner, lease);
+                db.snapshots().release(owner, lease.id);
                 None
             }
-            (None, true) => Some(db.snapshots().lease(owner, snapshot, now_ms)),
+            (None, true) => Some(db.snapshots().lease(owner, snapshot, db.now_ms())?),
             (None, false) => None,
         };
         Ok((exhausted, lease))
@@ -368,6 +371,9 @@ impl<E: Env> Requests<'_, E> {
     }
 
     fn subscribe(&self, subscription: &Rc<Subscription>) -> Result<()> {
+        if self.connection.is_gone.get() {
+            return Err(Error::new(Code::Closed, "the connection has ended"));
+        }
         let mut subscriptions = self.connection.subscriptions.borrow_mut();
         if subscriptions.iter().any(|other| other.id == subscription.id) {
             return Err(Error::new(Code::MalformedFrame, "a subscription's number is in use"));
@@ -399,6 +405,7 @@ impl<E: Env> Requests<'_, E> {
                 durability: db.durability(),
                 epoch: db.epoch(),
                 format: crate::manifest::FORMAT,
+                reason: self.host.reason.as_deref(),
                 failure: failure
                     .map(|(error, message)| Failure { code: error.code() as u8, message }),
             })),

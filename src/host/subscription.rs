@@ -19,6 +19,8 @@ pub(super) struct Subscription {
     since: Cell<Stamp>,
     /// Where it catches up: it reads of commits, and hears of none yet.
     reader: RefCell<Option<Rc<Reader>>>,
+    /// The last of the commits that it was not told of, and how many those are.
+    missed: Cell<(Stamp, u64)>,
 }
 
 enum Kind {
@@ -36,15 +38,18 @@ impl Subscription {
             places.insert(at, (key.to_vec(), place));
         }
         let held = RefCell::new(Some(Vec::new()));
-        let (kind, since, reader) = (Kind::Watch(places), Cell::default(), RefCell::default());
-        Subscription { id, kind, held, since, reader }
+        Subscription { held, ..Subscription::new(id, Kind::Watch(places), Stamp::ZERO) }
     }
 
     /// The commits after `since` that touch `ranges`.
     pub(super) fn changes(id: u32, ranges: &[(Blob<'_>, Blob<'_>)], since: Stamp) -> Subscription {
         let ranges = ranges.iter().map(|(start, end)| (start.to_vec(), end.to_vec())).collect();
-        let (kind, held, since) = (Kind::Changes(ranges), RefCell::default(), Cell::new(since));
-        Subscription { id, kind, held, since, reader: RefCell::default() }
+        Subscription::new(id, Kind::Changes(ranges), since)
+    }
+
+    fn new(id: u32, kind: Kind, since: Stamp) -> Subscription {
+        let (held, reader, missed) = (RefCell::default(), RefCell::default(), Cell::default());
+        Subscription { id, kind, held, since: Cell::new(since), reader, missed }
     }
 
     /// Has the subscriber catch up with `reader` before it hears of anything, or, with None, hear
@@ -84,6 +89,32 @@ impl Subscription {
         }
     }
 
+    /// Counts a commit that the subscriber is not told of.
+    pub(super) fn miss(&self, event: &CommitEvent) {
+        let is_wanted = event.stamp > self.since.get() && self.concerns(event);
+        if is_wanted && self.reader.borrow().is_none() {
+            let (_, count) = self.missed.get();
+            self.missed.set((event.stamp, count + 1));
+        }
+    }
+
+    /// Tells how many commits it was not told of, if there are any.
+    pub(super) fn tell_missed(&self, outbox: &mut Outbox) {
+        let (last, missed) = self.missed.take();
+        if missed > 0 {
+            let versionstamp = last.to_bytes();
+            outbox.event(Event::Lagged { id: self.id, versionstamp, missed });
+        }
+    }
+
+    /// Whether the subscriber wants to hear of a commit.
+    fn concerns(&self, event: &CommitEvent) -> bool {
+        event.changes.iter().any(|record| match &self.kind {
+            Kind::Watch(places) => touched(places, record).next().is_some(),
+            Kind::Changes(ranges) => touches(ranges, record),
+        })
+    }
+
     /// Puts what the subscriber wants to hear of a commit into its outbox, at once.
     pub(super) fn send(&self, event: &CommitEvent, outbox: &mut Outbox) {
         if event.stamp <= self.since.get() {
@@ -98,17 +129,11 @@ impl Subscription {
     fn send_states(&self, places: &[(Vec<u8>, u32)], event: &CommitEvent, outbox: &mut Outbox) {
         let versionstamp = event.stamp.to_bytes();
         let mut entries: Vec<(u32, Option<Entry<'_>>)> = Vec::new();
-        for ChangeRecord { key, change } in event.changes.iter().rev() {
-            let from = places.partition_point(|(watched, _)| **watched < **key);
-            let touched = |watched: &[u8]| match change {
-                ChangeKind::DeleteRange(end) => *watched < **end,
-                _ => *watched == **key,
-            };
-            let touched = places.iter().skip(from).take_while(|(watched, _)| touched(watched));
-            for (_, place) in touched {
+        for record in event.changes.iter().rev() {
+            for (_, place) in touched(places, record) {
                 // Of several changes of one key the last one counts, which comes first here.
                 if entries.iter().all(|(known, _)| known != place) {
-                    let value = match change {
+                    let value = match &record.change {
                         ChangeKind::Set(value) => Some(Value::from(value)),
                         _ => None,
                     };
@@ -127,12 +152,7 @@ impl Subscription {
         event: &CommitEvent,
         outbox: &mut Outbox,
     ) {
-        let wanted = event.changes.iter().filter(|ChangeRecord { key, change }| {
-            ranges.iter().any(|(start, end)| match change {
-                ChangeKind::DeleteRange(past) => **key < **end && **start < **past,
-                _ => **start <= **key && **key < **end,
-            })
-        });
+        let wanted = event.changes.iter().filter(|record| touches(ranges, record));
         let changes: Vec<_> = wanted
             .map(|ChangeRecord { key, change }| match change {
                 ChangeKind::Set(value) => Change::Set { key: Blob(key), value: value.into() },
@@ -148,4 +168,24 @@ impl Subscription {
             outbox.event(Event::Changes { id: self.id, versionstamp, changes });
         }
     }
+}
+
+/// The watched keys that a change touches, with their places.
+fn touched<'a>(
+    places: &'a [(Vec<u8>, u32)],
+    ChangeRecord { key, change }: &'a ChangeRecord,
+) -> impl Iterator<Item = &'a (Vec<u8>, u32)> {
+    let from = places.partition_point(|(watched, _)| **watched < **key);
+    places.iter().skip(from).take_while(move |(watched, _)| match change {
+        ChangeKind::DeleteRange(end) => **watched < **end,
+        _ => **watched == **key,
+    })
+}
+
+/// Whether a change touches one of the ranges.
+fn touches(ranges: &[(Vec<u8>, Vec<u8>)], ChangeRecord { key, change }: &ChangeRecord) -> bool {
+    ranges.iter().any(|(start, end)| match change {
+        ChangeKind::DeleteRange(past) => **key < **end && **start < **past,
+        _ => **start <= **key && **key < **end,
+    })
 }

@@ -9,7 +9,6 @@ use crate::error::{Code, Error};
 use crate::external::External;
 use crate::history::Retention;
 use crate::host::{Frame, Host as EngineHost};
-use crate::storage::Durability;
 use crate::wasm::env::WebEnv;
 use crate::wasm::js::Thrown;
 use crate::wasm::storage::{Wanted, WebStorage};
@@ -70,7 +69,6 @@ impl Host {
     pub fn open(
         name: String,
         storage: String,
-        strict: bool,
         history_bytes: f64,
         history_ms: f64,
         salvage: bool,
@@ -87,11 +85,12 @@ impl Host {
                 }
             };
             let opened = WebStorage::open(&name, wanted, &callbacks.open_indexeddb()).await;
-            let storage = Rc::new(opened.map_err(|error| thrown(&error))?);
+            let (storage, reason) = opened.map_err(|error| thrown(&error))?;
+            let storage = Rc::new(storage);
             let kind = storage.kind();
-            let durability = if strict { Durability::Strict } else { Durability::Relaxed };
             let history = Retention { bytes: history_bytes as u64, ms: history_ms as u64 };
-            let options = Options { durability, history, salvage, ..Options::default() };
+            // Each commit says its durability.
+            let options = Options { history, salvage, ..Options::default() };
             let opened = Db::open(WebEnv::new(storage.clone()), options).await;
             let db = match opened {
                 Ok(db) => db,
@@ -107,7 +106,7 @@ impl Host {
                 // notices that its worker is gone.
                 let _ = callbacks.send(connection, &frame);
             });
-            let host = EngineHost::new(db, kind, post);
+            let host = EngineHost::new(db, kind, reason, post);
             let inner = Inner { host, upkeep_runs: Cell::new(false), timer: RefCell::default() };
             let host = Host { inner: Rc::new(inner) };
             Inner::look_after(&host.inner);
@@ -129,9 +128,16 @@ impl Host {
         self.inner.host.connect(connection, hello).map_err(|error| thrown(&error))
     }
 
-    /// Forgets a connection.
+    /// Ends a connection. Its commits that have come in are carried out all the same.
     pub fn disconnect(&self, connection: u32) {
         self.inner.host.disconnect(connection);
+    }
+
+    /// Says whether a client has more to read than it should: until it has not, it hears of no
+    /// commits, and then of how many there were.
+    pub fn stall(&self, connection: u32, is_stalled: bool) {
+        self.inner.host.stall(connection, is_stalled);
+        self.inner.host.post_all();
     }
 
     /// Takes in a frame and the buffers of the large values beside it; returns the message with

@@ -31,23 +31,32 @@ pub enum Wanted {
 
 impl WebStorage {
     /// Opens the files of the database `name`, which this value owns from then on.
-    /// `open_indexeddb` is what [`IndexedDb::open`] needs.
+    /// `open_indexeddb` is what [`IndexedDb::open`] needs. Where `Auto` did not get OPFS, it
+    /// returns the reason too.
     ///
     /// # Errors
     /// Those of [`Opfs::open`] and [`IndexedDb::open`]. `Auto` turns to IndexedDB on
     /// `Unsupported` only: files that are busy, damaged or that fail are OPFS's all the same,
     /// and another storage would show an empty database in their place.
-    pub async fn open(name: &str, wanted: Wanted, open_indexeddb: &Function) -> Result<WebStorage> {
+    pub async fn open(
+        name: &str,
+        wanted: Wanted,
+        open_indexeddb: &Function,
+    ) -> Result<(WebStorage, Option<String>)> {
         if wanted == Wanted::Memory {
-            return Ok(WebStorage::Memory(MemoryStorage::new()));
+            return Ok((WebStorage::Memory(MemoryStorage::new()), None));
         }
+        let mut reason = None;
         if wanted != Wanted::IndexedDb {
             match Opfs::open(name).await {
-                Err(error) if error.code() == Code::Unsupported && wanted == Wanted::Auto => {}
-                outcome => return outcome.map(WebStorage::Opfs),
+                Err(error) if error.code() == Code::Unsupported && wanted == Wanted::Auto => {
+                    reason = Some(error.message().to_owned());
+                }
+                outcome => return outcome.map(|opfs| (WebStorage::Opfs(opfs), None)),
             }
         }
-        IndexedDb::open(name, open_indexeddb).await.map(WebStorage::IndexedDb)
+        let opened = IndexedDb::open(name, open_indexeddb).await;
+        opened.map(|indexeddb| (WebStorage::IndexedDb(indexeddb), reason))
     }
 
     /// The name of the storage, as options and status spell it.

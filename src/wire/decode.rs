@@ -1,6 +1,6 @@
 //! Decoding the frames of clients, which are not trusted; see [`Reader`].
 
-use super::{Blob, Changes, Check, Commit, List, Mutation, Request, RequestFrame, Watch};
+use super::{Blob, Changes, Check, Commit, Lease, List, Mutation, Request, RequestFrame, Watch};
 use crate::external::External;
 use crate::limits;
 use crate::reader::Reader;
@@ -63,10 +63,14 @@ fn list<'a>(rest: &mut Reader<'a>) -> Option<List<'a>> {
         end: blob(rest)?,
         reverse: rest.flag()?,
         limit: rest.u32()?,
-        lease: rest.maybe(Reader::u64)?,
+        lease: rest.maybe(lease)?,
         keep: rest.flag()?,
         keys_only: rest.flag()?,
     })
+}
+
+fn lease(rest: &mut Reader<'_>) -> Option<Lease> {
+    Some(Lease { id: rest.u64()?, stamp: rest.array()?, time_ms: rest.u64()? })
 }
 
 fn commit<'a>(rest: &mut Reader<'a>) -> Option<Commit<'a>> {
@@ -131,6 +135,7 @@ mod tests {
         let blobs = || (0..rng.below(4)).map(|_| blob()).collect::<Vec<_>>();
         let maybe = || rng.one_in(2).then(|| rng.next() >> rng.below(64));
         let flag = || rng.one_in(2);
+        let lease = || maybe().map(|id| Lease { id, stamp: [id as u8; 10], time_ms: rng.next() });
         match rng.below(15) {
             0 => Request::Get(blob()),
             1 => Request::GetMany(blobs()),
@@ -139,7 +144,7 @@ mod tests {
                 end: blob(),
                 reverse: flag(),
                 limit: rng.next() as u32,
-                lease: maybe(),
+                lease: lease(),
                 keep: flag(),
                 keys_only: flag(),
             }),

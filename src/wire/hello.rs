@@ -17,7 +17,7 @@
 //! +-------+------------+-----------+-----------+--------+-------+
 //! ```
 
-use super::PROTOCOL;
+use super::{PROTOCOL, PROTOCOL_OLDEST};
 use crate::error::{Code, Error, Result};
 
 /// What a client says first.
@@ -53,20 +53,29 @@ impl Hello {
         parse().ok_or_else(|| Error::new(Code::MalformedFrame, "the first message is no hello"))
     }
 
-    /// The protocol to speak with this client.
+    /// The protocol to speak with this client: the newest that both know.
     ///
     /// # Errors
     /// `VersionMismatch` where there is none in common.
     pub fn choose(&self) -> Result<u16> {
-        let (oldest, newest) = self.protocol;
-        if (oldest..=newest).contains(&PROTOCOL) {
-            return Ok(PROTOCOL);
-        }
-        let message = format!(
-            "this tab speaks kvass protocols {oldest} to {newest}, the host {PROTOCOL}: reload"
-        );
-        Err(Error::new(Code::VersionMismatch, message))
+        newest_common(self.protocol, (PROTOCOL_OLDEST, PROTOCOL)).ok_or_else(|| {
+            let message = match self.protocol.1 < PROTOCOL_OLDEST {
+                true => {
+                    "this tab has an older kvass than the one that holds the database: reload it"
+                }
+                false => {
+                    "the tab that holds the database has an older kvass than this: reload that"
+                }
+            };
+            Error::new(Code::VersionMismatch, message)
+        })
     }
+}
+
+/// The newest version in two ranges, each of the oldest and the newest.
+fn newest_common(some: (u16, u16), others: (u16, u16)) -> Option<u16> {
+    let newest = some.1.min(others.1);
+    (newest >= some.0.max(others.0)).then_some(newest)
 }
 
 /// The host's answer.
@@ -79,4 +88,44 @@ pub fn welcome(protocol: u16, format: u16, epoch: u32) -> Vec<u8> {
     bytes.push(build.len() as u8);
     bytes.extend_from_slice(build);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_protocol_that_both_know_is_chosen() {
+        let host = (3, 5);
+        for (client, chosen) in [
+            ((1, 2), None),
+            ((1, 3), Some(3)),
+            ((2, 4), Some(4)),
+            ((4, 4), Some(4)),
+            ((3, 5), Some(5)),
+            ((5, 9), Some(5)),
+            ((1, 9), Some(5)),
+            ((6, 9), None),
+            ((5, 3), None),
+        ] {
+            assert_eq!(newest_common(client, host), chosen, "{client:?}");
+            assert_eq!(newest_common(host, client), chosen, "{client:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_without_a_protocol_in_common_hears_which_side_is_older() {
+        let choose = |oldest, newest| {
+            Hello { protocol: (oldest, newest), format: (1, 2), client: [0; 16] }.choose()
+        };
+        assert_eq!(choose(PROTOCOL_OLDEST - 1, PROTOCOL + 1), Ok(PROTOCOL));
+        for (oldest, newest, advice) in [
+            (1, PROTOCOL_OLDEST - 1, "this tab has an older kvass"),
+            (PROTOCOL + 1, PROTOCOL + 2, "the tab that holds the database has an older"),
+        ] {
+            let error = choose(oldest, newest).expect_err("nothing in common");
+            assert_eq!(error.code(), Code::VersionMismatch);
+            assert!(error.message().contains(advice), "{error}");
+        }
+    }
 }

@@ -12,6 +12,8 @@
 use crate::error::{Code, Error, Result};
 use crate::external::External;
 use crate::limits;
+use crate::snapshot::{self, Snapshot};
+use crate::stamp::Stamp;
 use crate::storage::Durability;
 use serde::{Deserialize, Serialize};
 
@@ -23,15 +25,18 @@ mod value;
 pub use blob::Blob;
 pub use value::Value;
 
-/// The protocol that this build speaks, and the oldest it understands.
-pub const PROTOCOL: u16 = 2;
+/// The newest protocol that this build speaks.
+pub const PROTOCOL: u16 = 3;
+/// The oldest one.
+pub const PROTOCOL_OLDEST: u16 = 3;
 
 /// All that a client asked for in one microtask.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct RequestFrame<'a> {
     /// The connection that asks: random, made by the page.
     pub client: [u8; 16],
-    /// The epoch of the host that the client believes it talks to; 0 before it knows one.
+    /// The epoch of the host that the frame is meant for; 0 before the client knows one. No other
+    /// host does anything about it.
     pub epoch: u32,
     /// Milliseconds since the Unix epoch after which nobody waits for an answer; 0 is never.
     pub deadline_ms: u64,
@@ -75,7 +80,8 @@ pub enum Request<'a> {
     Stats,
     /// The state of host and storage; answered by `Status`.
     Status,
-    /// Flushes and closes the database: the last request of a connection. Answered by `Done`.
+    /// Flushes what was committed relaxed, and forgets the client, its subscriptions and its
+    /// snapshots: the last request of a connection. Answered by `Done`.
     Close,
     /// Reads everything, to find what is damaged; answered by `Verified`, after all others of
     /// the frame.
@@ -98,11 +104,34 @@ pub struct List<'a> {
     /// At most this many entries (1 to `PAGE_ENTRIES_MAX`); a page may end earlier, by its size.
     pub limit: u32,
     /// The lease of an earlier page of the same list, to read on at its snapshot.
-    pub lease: Option<u64>,
+    pub lease: Option<Lease>,
     /// Whether a lease is wanted for a next page, should there be one.
     pub keep: bool,
     /// Whether the entries of the page are to have no values.
     pub keys_only: bool,
+}
+
+/// A snapshot that a host keeps for a list. It says all that another host needs to go on with it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The host's number for it.
+    pub id: u64,
+    /// The last commit of the snapshot.
+    pub stamp: [u8; 10],
+    /// Its time, in milliseconds since the Unix epoch: entries alive then are part of it.
+    pub time_ms: u64,
+}
+
+impl From<snapshot::Lease> for Lease {
+    fn from(snapshot::Lease { id, snapshot }: snapshot::Lease) -> Lease {
+        Lease { id, stamp: snapshot.stamp.to_bytes(), time_ms: snapshot.time_ms }
+    }
+}
+
+impl From<Lease> for snapshot::Lease {
+    fn from(Lease { id, stamp, time_ms }: Lease) -> snapshot::Lease {
+        snapshot::Lease { id, snapshot: Snapshot { stamp: Stamp::from_bytes(stamp), time_ms } }
+    }
 }
 
 /// A commit.
@@ -283,7 +312,7 @@ pub struct Page<'a> {
     /// Whether the range was read to its end (or to the limit asked for, see `List::limit`).
     pub done: bool,
     /// Names the snapshot for the next page; only where that was wanted and there is more.
-    pub lease: Option<u64>,
+    pub lease: Option<Lease>,
     /// How many entries follow.
     pub count: u32,
     /// The entries, each: key (varint length, bytes), versionstamp (10 bytes), value ([`Value`];
@@ -335,6 +364,8 @@ pub struct Status<'a> {
     pub epoch: u32,
     /// The version of the files' format.
     pub format: u16,
+    /// Why the files are not in OPFS, where it was to be taken if it can be used.
+    pub reason: Option<&'a str>,
     /// The last failure of a background flush or compaction, until one succeeds again.
     pub failure: Option<Failure<'a>>,
 }
@@ -402,6 +433,16 @@ pub enum Event<'a> {
         /// a whole, where they overlap.
         changes: Vec<Change<'a>>,
     },
+    /// Commits that a subscription was to hear of, and did not, for its client was too slow. It
+    /// goes on with those that follow.
+    Lagged {
+        /// The subscription.
+        id: u32,
+        /// The last of them.
+        versionstamp: [u8; 10],
+        /// How many there were.
+        missed: u64,
+    },
 }
 
 /// What a commit did to a key.
@@ -463,6 +504,7 @@ impl Event<'_> {
                     }
                 }
             }
+            Event::Lagged { .. } => {}
         }
     }
 }

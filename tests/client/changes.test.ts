@@ -4,12 +4,25 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { encodeKey } from "../../client/codec/key.ts";
 import { type KvChangeEvent, KvU64 } from "../../client/index.ts";
-import { openFake, settle } from "./support/fake-worker.ts";
+import { type FakeWorkers, openFake, settle } from "./support/fake-worker.ts";
 import { hexOf, ResponseWriter } from "./support/wire.ts";
 
 const LATE: [number, string, Uint8Array][] = [
   [0, hexOf(encodeKey(["late"])), new Uint8Array([4, 0, 0, 0, 0, 0, 0, 0, 0])],
 ];
+
+/** The numbers of the subscriptions to changes that the worker was asked for. */
+function subscriptionsOf(workers: FakeWorkers): number[] {
+  const requests = workers.last.frames.flatMap((frame) => frame.requests);
+  return requests.flatMap((request) => (request.type === "changes" ? [request.id] : []));
+}
+
+/** Has the worker say that it left commits out. */
+function lag(workers: FakeWorkers, id: number, versionstamp: string, missed: number): void {
+  const out = new ResponseWriter();
+  out.lagged(id, versionstamp, missed);
+  workers.last.send(out);
+}
 
 async function take(reader: ReadableStreamDefaultReader<KvChangeEvent>, count: number) {
   const events: KvChangeEvent[] = [];
@@ -96,6 +109,25 @@ describe("changes", () => {
     });
   });
 
+  test("tell of what the host did not send, with what was not read here", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const reader = kv.changes().getReader();
+    const first = await kv.set(["n"], 1);
+    await settle();
+    const [id = 0] = subscriptionsOf(workers);
+    lag(workers, id, `${first.versionstamp.slice(0, -1)}5`, 4);
+    await settle();
+    const next = await kv.set(["n"], 2);
+    const [commit, lagged, last] = await take(reader, 3);
+    assert.equal(commit?.versionstamp, first.versionstamp);
+    assert.deepEqual(lagged, {
+      type: "lagged",
+      versionstamp: `${first.versionstamp.slice(0, -1)}5`,
+      missed: 4,
+    });
+    assert.equal(last?.versionstamp, next.versionstamp);
+  });
+
   test("go on with the next worker, from where they were", async (t) => {
     const { kv, workers } = await openFake(t);
     const reader = kv.changes().getReader();
@@ -153,6 +185,25 @@ describe("changes", () => {
     const events = await take(reader, 25_000);
     const values = events.map((event) => event.type === "commit" && event.changes[0]);
     assert.ok(values.every((change, n) => change && change.type === "set" && change.value === n));
+  });
+
+  test("since a commit are asked for again where the host did not send them", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const { versionstamp: since } = await kv.set(["n"], 0);
+    const reader = kv.changes<number>({ prefix: [] }, { since }).getReader();
+    const before = await kv.set(["n"], 1);
+    assert.equal((await take(reader, 1))[0]?.versionstamp, before.versionstamp);
+    const [id = 0] = subscriptionsOf(workers);
+    const missed = { stamp: `${before.versionstamp.slice(0, -1)}5`, changes: LATE };
+    workers.files.log.push(missed);
+    lag(workers, id, missed.stamp, 1);
+    // Nobody has asked for the next commit yet, so nothing is asked of the host.
+    await settle();
+    assert.deepEqual(subscriptionsOf(workers), [id]);
+    const [next] = await take(reader, 1);
+    assert.equal(next?.versionstamp, missed.stamp);
+    assert.equal(subscriptionsOf(workers).length, 2);
+    assert.equal(workers.last.host.subscriptions, 1);
   });
 
   test("since a commit that is gone fail, and so does what is no versionstamp", async (t) => {

@@ -295,6 +295,7 @@ test("status and stats have the fields of their types", async (t) => {
     role: "host",
     epoch: 1,
     format: 1,
+    reason: null,
     failure: null,
   });
 });

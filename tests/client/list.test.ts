@@ -113,7 +113,24 @@ describe("the snapshot", () => {
     await assert.rejects(collect(list), { code: "SnapshotExpired" });
   });
 
-  test("of a worker that crashed is gone", async (t) => {
+  test("is that of the list also with the next worker, which is told of it", async (t) => {
+    const { kv, workers } = await openFake(t);
+    await fill(kv, 300);
+    const list = kv.list<number>({ prefix: ["n"] });
+    await list.next();
+    workers.last.crash();
+    await settle();
+    await kv.set(["n", 250], "new");
+    const rest = await collect(list, ({ value }) => value);
+    assert.deepEqual(
+      rest,
+      Array.from({ length: 299 }, (_, i) => i + 1),
+    );
+    assert.equal(workers.all.length, 2);
+    assert.equal(workers.last.host.leases, 0);
+  });
+
+  test("of a worker that crashed is let go by nobody when the reader leaves", async (t) => {
     const { kv, workers } = await openFake(t);
     await fill(kv, 300);
     const list = kv.list({ prefix: ["n"] });
@@ -121,7 +138,10 @@ describe("the snapshot", () => {
     workers.last.crash();
     await settle();
     await kv.get(["n", 1]);
-    await assert.rejects(collect(list), { code: "SnapshotExpired" });
+    await list.return();
+    await settle();
+    const requests = workers.last.frames.flatMap((frame) => frame.requests);
+    assert.ok(requests.every(({ type }) => type !== "release"));
   });
 });
 

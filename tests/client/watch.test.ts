@@ -2,8 +2,10 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { encodeKey } from "../../client/codec/key.ts";
 import type { KvEntryMaybe } from "../../client/index.ts";
 import { openFake, settle } from "./support/fake-worker.ts";
+import { hexOf, ResponseWriter } from "./support/wire.ts";
 
 const values = (state: readonly KvEntryMaybe[] | undefined) => state?.map(({ value }) => value);
 
@@ -105,6 +107,22 @@ describe("a watch", () => {
     await settle();
     await kv.set(["b"], 2);
     assert.deepEqual(values((await next).value), [1, 2]);
+  });
+
+  test("reads everything again where the host left commits out", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const reader = kv.watch([["a"], ["b"]]).getReader();
+    assert.deepEqual(values((await reader.read()).value), [null, null]);
+    const { versionstamp } = await kv.set(["a"], 1);
+    await reader.read();
+    const b = hexOf(encodeKey(["b"]));
+    workers.files.entries.set(b, { versionstamp, value: new Uint8Array([3, 7]) });
+    const out = new ResponseWriter();
+    out.lagged(1, versionstamp, 2);
+    const next = reader.read();
+    workers.last.send(out);
+    assert.deepEqual(values((await next).value), [1, new Uint8Array([7])]);
+    assert.equal(workers.last.host.subscriptions, 1);
   });
 
   test("refuses keys that can't be, and more of them than the limit", async (t) => {

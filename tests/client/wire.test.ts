@@ -95,9 +95,15 @@ const CALLS: Record<string, (kv: Kv) => unknown> = {
   verify: (kv) => kv.verify(),
 };
 
-/** A first page: ["a", "x"], ["a", "y"] and ["a", "z"], each null, with more under lease 300. */
+/**
+ * A first page: ["a", "x"], ["a", "y"] and ["a", "z"], each null, with more under lease 300 of the
+ * snapshot at the time 1,700,000,000,000.
+ */
 const ROWS = ["78", "79", "7a"].map((char) => `0602610002${char}00${STAMP}0201f6`);
-const PAGE = `07010103 0001ac02 03 3c ${ROWS.join("")} 00 00`.replaceAll(" ", "");
+const PAGE = `07010103 0001ac02${STAMP}80d095ffbc31 03 3c ${ROWS.join("")} 00 00`.replaceAll(
+  " ",
+  "",
+);
 
 describe("requests are the bytes that the host reads", () => {
   for (const { name, hex, attachments } of of("request")) {
@@ -151,7 +157,7 @@ function plain(value: unknown): unknown {
 }
 
 function plainEvent(event: RawEvent): unknown {
-  if (event.type === "watch") return plain(event);
+  if (event.type !== "changes") return plain(event);
   const { type, id, versionstamp } = event;
   return plain({ type, id, versionstamp, changes: readChanges(event) });
 }
@@ -202,11 +208,12 @@ test("the hello has the layout that stays for ever", () => {
   const constant = (path: string, name: string) =>
     Number(new RegExp(`const ${name}: u16 = (\\d+);`).exec(read(path))?.[1]);
   const versions = Buffer.alloc(8);
-  const [protocol, format] = [
+  const [oldest, newest, format] = [
+    constant("src/wire/mod.rs", "PROTOCOL_OLDEST"),
     constant("src/wire/mod.rs", "PROTOCOL"),
     constant("src/manifest.rs", "FORMAT"),
   ];
-  [protocol, protocol, format, format].forEach((version, i) => {
+  [oldest, newest, format, format].forEach((version, i) => {
     versions.writeUInt16LE(version, 2 * i);
   });
   const { version } = JSON.parse(read("package.json"));

@@ -14,6 +14,8 @@ use kvass::storage::memory::MemoryStorage;
 use kvass::wire::{Blob, Check, Commit, Mutation, Request, RequestFrame};
 use std::rc::Rc;
 
+pub mod harness;
+
 /// The time at which tests begin, in milliseconds since the Unix epoch.
 pub const START_MS: u64 = 1_700_000_000_000;
 

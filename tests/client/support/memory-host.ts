@@ -17,6 +17,9 @@ const byKey = (a: [Hex, Entry], b: [Hex, Entry]) => compareBytes(bytesOf(a[0]), 
 
 type Change = [kind: number, key: Hex, value?: Uint8Array];
 
+/** The time of all snapshots. */
+const TIME_MS = 1_700_000_000_000;
+
 /** Commits that a subscription which catches up is sent at a time. */
 const PAGE = 2;
 
@@ -24,6 +27,8 @@ const PAGE = 2;
 export class Files {
   readonly entries = new Map<Hex, Entry>();
   log: { stamp: string; changes: Change[] }[] = [];
+  /** The snapshots of lists, by their versionstamps, as long as they can be read. */
+  readonly snapshots = new Map<string, [Hex, Entry][]>();
   /** The commits through this one are not kept any more. */
   gone = "";
   epoch = 0;
@@ -43,7 +48,7 @@ export class MemoryHost {
   readonly epoch: number;
   readonly #files: Files;
   #counter = 0;
-  readonly #leases = new Map<number, [Hex, Entry][]>();
+  readonly #leases = new Set<number>();
   #lastLease = 0;
   readonly #watches = new Map<number, Hex[]>();
   readonly #changes = new Map<number, Subscribed>();
@@ -65,6 +70,7 @@ export class MemoryHost {
 
   expireLeases(): void {
     this.#leases.clear();
+    this.#files.snapshots.clear();
   }
 
   get #stamp(): string {
@@ -123,6 +129,7 @@ export class MemoryHost {
         w.varint(this.epoch);
         w.varint(1);
         w.u8(0);
+        w.u8(0);
         return;
       }
       case "count": {
@@ -168,10 +175,11 @@ export class MemoryHost {
 
   #list(sequence: number, list: Request & { type: "list" }, out: ResponseWriter): void {
     const [start, end] = [bytesOf(list.start), bytesOf(list.end)];
-    const snapshot =
-      list.lease === undefined
-        ? [...this.#files.entries].sort(byKey)
-        : this.#leases.get(list.lease);
+    const { snapshots } = this.#files;
+    const versionstamp = list.lease?.versionstamp ?? this.#stamp;
+    const snapshot = list.lease
+      ? snapshots.get(versionstamp)
+      : [...this.#files.entries].sort(byKey);
     if (snapshot === undefined) {
       out.error(sequence, 10, "the snapshot is gone");
       return;
@@ -182,18 +190,24 @@ export class MemoryHost {
     if (list.reverse) within.reverse();
     const page = within.slice(0, list.limit);
     const done = page.length === within.length;
-    let lease = list.lease;
-    if (list.keep && !done) {
-      lease ??= ++this.#lastLease;
-      this.#leases.set(lease, snapshot);
+    const keeps = list.keep && !done;
+    let id = list.lease?.id ?? 0;
+    if (!keeps) {
+      this.#leases.delete(id);
     } else {
-      if (lease !== undefined) this.#leases.delete(lease);
-      lease = undefined;
+      // That of an earlier host is not known to this one.
+      if (!this.#leases.has(id)) id = this.epoch * 1_000 + ++this.#lastLease;
+      this.#leases.add(id);
+      snapshots.set(versionstamp, snapshot);
     }
     const w = out.reply(sequence, 3);
     w.u8(done ? 1 : 0);
-    w.u8(lease === undefined ? 0 : 1);
-    if (lease !== undefined) w.varint(lease);
+    w.u8(keeps ? 1 : 0);
+    if (keeps) {
+      w.varint(id);
+      writeVersionstamp(w, versionstamp);
+      w.varint(TIME_MS);
+    }
     w.varint(page.length);
     const rows = w.beginSized();
     for (const [key, { versionstamp, value }] of page) {

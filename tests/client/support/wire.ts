@@ -3,6 +3,7 @@
 import { ByteReader, ByteWriter } from "../../../client/codec/bytes.ts";
 import { readVersionstamp, writeVersionstamp } from "../../../client/versionstamp.ts";
 import type { FrameMessage } from "../../../client/wire/request.ts";
+import type { Lease } from "../../../client/wire/response.ts";
 
 /** Bytes as hex digits: what a Map can have as a key and a test can compare. */
 export type Hex = string;
@@ -31,7 +32,7 @@ export type Request =
       end: Hex;
       reverse: boolean;
       limit: number;
-      lease: number | undefined;
+      lease: Lease | undefined;
       keep: boolean;
       keysOnly: boolean;
     }
@@ -119,7 +120,7 @@ function readRequest(r: ByteReader): Request {
         end: hex(r),
         reverse: boolean(r),
         limit: r.varint(),
-        lease: option(r, () => r.varint()),
+        lease: option(r, readLease),
         keep: boolean(r),
         keysOnly: boolean(r),
       };
@@ -153,6 +154,10 @@ function readRequest(r: ByteReader): Request {
       return { type };
     }
   }
+}
+
+function readLease(r: ByteReader): Lease {
+  return { id: r.varint(), versionstamp: readVersionstamp(r), timeMs: r.varint() };
 }
 
 function readMutation(r: ByteReader): Mutation {
@@ -218,6 +223,15 @@ export class ResponseWriter {
       w.sized(bytesOf(key));
       if (value !== undefined) w.sized(value);
     }
+  }
+
+  lagged(id: number, versionstamp: string, missed: number): void {
+    this.#eventCount++;
+    const w = this.#events;
+    w.varint(2);
+    w.varint(id);
+    writeVersionstamp(w, versionstamp);
+    w.varint(missed);
   }
 
   take(epoch: number): ArrayBuffer {

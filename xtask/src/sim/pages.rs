@@ -16,7 +16,7 @@ use kvass::rng::Rng;
 use kvass::sessions::Origin;
 use kvass::stamp::Stamp;
 use kvass::varint;
-use kvass::wire::{Blob, Changes, Entry, Event, List, PROTOCOL, Request, RequestFrame};
+use kvass::wire::{Blob, Changes, Entry, Event, Lease, List, PROTOCOL, Request, RequestFrame};
 use kvass::wire::{Page, Response, ResponseFrame, Value, Watch};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -84,7 +84,7 @@ struct Listing {
     reverse: bool,
     limit: u32,
     keys_only: bool,
-    lease: Option<u64>,
+    lease: Option<Lease>,
     since: Moment,
     /// What its snapshot may be, once the first page has come.
     seen: Vec<Seen>,
@@ -99,7 +99,7 @@ impl Pages {
         let posted: Rc<RefCell<Vec<Posted>>> = Rc::default();
         let sink = posted.clone();
         let post = Box::new(move |id, frame| sink.borrow_mut().push((id, frame)));
-        let host = Host::new(db, "memory", post);
+        let host = Host::new(db, "memory", None, post);
         let (asked, follow_ups, subscriptions) = (BTreeMap::new(), Vec::new(), Vec::new());
         Pages { host, posted, asked, follow_ups, subscriptions, subscribed: 0 }
     }

@@ -40,8 +40,10 @@ impl World {
     pub fn lease(&mut self) -> Verdict {
         let db = self.db()?;
         let now_ms = db.now_ms();
-        let id = db.snapshots().lease(1, db.snapshot(), now_ms);
-        self.leases.push(Lease { id, renewed_ms: now_ms });
+        match db.snapshots().lease(1, db.snapshot(), now_ms) {
+            Ok(lease) => self.leases.push(Lease { lease, renewed_ms: now_ms }),
+            Err(error) => return fail("nothing fails without a fault", format!("{error:?}")),
+        }
         Ok(())
     }
 
@@ -51,9 +53,10 @@ impl World {
         let chosen = rng.below(self.leases.len() as u64) as usize;
         let Some(lease) = self.leases.get_mut(chosen) else { return Ok(()) };
         let now_ms = db.now_ms();
-        match db.snapshots().renew(1, lease.id, now_ms) {
-            Ok(snapshot) => {
-                lease.renewed_ms = now_ms;
+        match db.renew(1, lease.lease) {
+            Ok(renewed) => {
+                *lease = Lease { lease: renewed, renewed_ms: now_ms };
+                let snapshot = renewed.snapshot;
                 let (from, to) = (vec![1], EVERYTHING.1.to_vec());
                 self.list(from, to, rng.one_in(2), usize::MAX, Some(snapshot))
             }

@@ -147,7 +147,8 @@ fn states_of(event: &Event<'_>, beside: &mut Beside<'_>) -> Vec<State> {
 impl World {
     /// A page is told of something.
     pub fn told(&mut self, event: Event<'_>, beside: &mut Beside<'_>) -> Verdict {
-        let (Event::Watch { id, .. } | Event::Changes { id, .. }) = &event;
+        let (Event::Watch { id, .. } | Event::Changes { id, .. } | Event::Lagged { id, .. }) =
+            &event;
         let changes = event_of(&event, beside);
         let states = states_of(&event, beside);
         let Some(subscription) = self.subscription(*id).cloned() else { return Ok(()) };

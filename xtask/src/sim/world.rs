@@ -49,7 +49,7 @@ pub enum Done {
 pub type Listed = Result<Vec<Row>>;
 
 pub struct Lease {
-    pub id: u64,
+    pub lease: kvass::snapshot::Lease,
     pub renewed_ms: u64,
 }
 
