@@ -5,7 +5,9 @@
 //! the retention lets it go: by the size of all, by age, by number; the oldest first, and never
 //! one that a reader has yet to finish, as long as that reader asks for more.
 
-use crate::limits::{CATCH_UP_LEASE_MS, HISTORY_BYTES, HISTORY_LOGS_MAX};
+use crate::limits::{
+    CATCH_UP_LEASE_MS, HISTORY_BYTES, HISTORY_LOGS_MAX, HISTORY_RECENT_BYTES, HISTORY_RECENT_MS,
+};
 use crate::reader::Reader as Fields;
 use crate::stamp::Stamp;
 use crate::wal::LogRef;
@@ -60,20 +62,37 @@ impl HistoryLog {
     }
 }
 
+/// When the oldest log is kept no longer that would have gone already if it were not recent;
+/// `u64::MAX` where there is none.
+pub fn kept_until(history: &[HistoryLog], retention: Retention, now_ms: u64) -> u64 {
+    let bytes: u64 = history.iter().map(HistoryLog::size).sum();
+    let oldest = history.first().filter(|log| {
+        bytes > retention.bytes || log.last_ms.saturating_add(retention.ms) <= now_ms
+    });
+    let until_ms = oldest.map(|log| log.last_ms.saturating_add(HISTORY_RECENT_MS));
+    until_ms.filter(|until_ms| now_ms < *until_ms).unwrap_or(u64::MAX)
+}
+
 /// Takes the logs that are not to be kept any longer off `history`, which is in the order of its
-/// commits. `reading` is the last commit that the slowest reader has.
+/// commits. `reading` is the last commit that the slowest reader has; `is_awaited` is whether
+/// clients may turn up that have not heard of the most recent ones.
 pub fn let_go(
     history: &mut Vec<HistoryLog>,
     retention: Retention,
     now_ms: u64,
     reading: Option<Stamp>,
+    is_awaited: bool,
 ) -> Vec<HistoryLog> {
     let mut bytes: u64 = history.iter().map(HistoryLog::size).sum();
     let mut count = 0;
     for log in history.iter() {
         let is_old = log.last_ms.saturating_add(retention.ms) <= now_ms;
         let is_much = bytes > retention.bytes || history.len() - count > HISTORY_LOGS_MAX;
-        if reading.is_some_and(|after| log.last > after) || !(is_old || is_much) {
+        let is_recent = is_awaited
+            && log.last_ms.saturating_add(HISTORY_RECENT_MS) > now_ms
+            && bytes <= HISTORY_RECENT_BYTES;
+        let is_unread = reading.is_some_and(|after| log.last > after);
+        if is_unread || is_recent || !(is_old || is_much) {
             break;
         }
         bytes -= log.size();
@@ -119,7 +138,7 @@ mod tests {
     fn kept(retention: Retention, now_ms: u64, reading: Option<u64>) -> Vec<u64> {
         let mut history = vec![log(10, 100), log(20, 100), log(30, 100)];
         let reading = reading.map(|counter| Stamp { epoch: 1, counter });
-        let gone = let_go(&mut history, retention, now_ms, reading);
+        let gone = let_go(&mut history, retention, now_ms, reading, false);
         assert_eq!(gone.len() + history.len(), 3);
         history.iter().map(|log| log.last.counter).collect()
     }
@@ -133,8 +152,25 @@ mod tests {
         assert_eq!(kept(Retention { ms: 5_000, ..unbounded }, 24_999, None), [20, 30]);
         assert_eq!(kept(Retention { ms: 5_000, ..unbounded }, 25_000, None), [30]);
         let mut many: Vec<_> = (0..100).map(|counter| log(counter, 1)).collect();
-        let_go(&mut many, unbounded, 0, None);
+        let_go(&mut many, unbounded, 0, None, false);
         assert_eq!(many.len(), HISTORY_LOGS_MAX);
+    }
+
+    #[test]
+    fn what_is_recent_stays_for_clients_that_may_turn_up_within_bounds() {
+        let nothing = Retention { bytes: 0, ms: 0 };
+        let kept = |now_ms, bytes, is_awaited| {
+            let mut history = vec![log(10, bytes), log(20, bytes), log(30, bytes)];
+            let_go(&mut history, nothing, now_ms, None, is_awaited);
+            history.iter().map(|log| log.last.counter).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(19_999, 1, true), [10, 20, 30]);
+        assert_eq!(kept(20_000, 1, true), [20, 30]);
+        assert_eq!(kept(40_000, 1, true), []);
+        assert_eq!(kept(19_999, HISTORY_RECENT_BYTES / 2, true), [20, 30]);
+        assert_eq!(kept(19_999, 1, false), []);
+        let due = |now_ms| kept_until(&[log(10, 1), log(20, 1)], nothing, now_ms);
+        assert_eq!([due(19_999), due(20_000)], [20_000, u64::MAX]);
     }
 
     #[test]

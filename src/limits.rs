@@ -50,6 +50,10 @@ pub const SESSION_AGE_MS: u64 = 24 * 60 * 60 * 1_000;
 pub const HISTORY_BYTES: u64 = 8 * 1024 * 1024;
 /// The number of logs that are kept as history.
 pub const HISTORY_LOGS_MAX: usize = 32;
+/// A log is kept for so long after its last commit, in milliseconds, where clients may be on their
+/// way to another host with events of it still to come, and at most so many bytes of such logs.
+pub const HISTORY_RECENT_MS: u64 = 10_000;
+pub const HISTORY_RECENT_BYTES: u64 = 64 * 1024 * 1024;
 /// How much of the log is read at a time for a subscriber that catches up, in bytes.
 pub const HISTORY_PAGE_BYTES: u64 = 256 * 1024;
 /// How long history is kept for a subscriber that catches up and does not ask for more.

@@ -140,11 +140,16 @@ impl Snapshots {
         self.leases.borrow_mut().retain(|held| held.owner != owner);
     }
 
+    /// Whether clients of an earlier host may still turn up.
+    pub fn awaits_clients(&self, now_ms: u64) -> bool {
+        now_ms < self.inherited.until_ms
+    }
+
     /// The oldest stamp that must stay readable: of pins, leases, what earlier hosts may have
     /// granted, and `visible`, at which reads begin now.
     pub fn oldest(&self, visible: Stamp, now_ms: u64) -> Stamp {
         self.end_overdue(now_ms);
-        let inherited = match now_ms < self.inherited.until_ms {
+        let inherited = match self.awaits_clients(now_ms) {
             true => visible.min(self.inherited.floor),
             false => visible,
         };
@@ -175,7 +180,7 @@ impl Snapshots {
     pub fn next_end_ms(&self, now_ms: u64) -> u64 {
         self.end_overdue(now_ms);
         let leases = self.leases.borrow();
-        let inherited = Some(self.inherited.until_ms).filter(|until_ms| now_ms < *until_ms);
+        let inherited = Some(self.inherited.until_ms).filter(|_| self.awaits_clients(now_ms));
         leases.iter().map(|held| held.ends_ms).chain(inherited).min().unwrap_or(u64::MAX)
     }
 

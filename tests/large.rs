@@ -226,6 +226,7 @@ fn a_large_value_that_was_overwritten_stays_as_long_as_the_change_log_tells_of_i
     put(&mut store, 1, &large(10));
     settle(&mut store);
     put(&mut store, 2, &large(11));
+    store.db.env().set_now_ms(START_MS + LEASE_GRACE_MS);
     settle(&mut store);
     assert!(usage(&store) < 40_000, "{} bytes are kept", usage(&store));
     assert_eq!(told(&store).expect_err("it is gone").code(), Code::HistoryGone);

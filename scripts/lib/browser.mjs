@@ -1,7 +1,8 @@
 /** Finding a Chromium, and the one set of flags it is always started with. */
 import { existsSync, readdirSync } from "node:fs";
 import { homedir } from "node:os";
-import { delimiter, join } from "node:path";
+import { join } from "node:path";
+import { programs } from "./paths.mjs";
 import { Explained } from "./run.mjs";
 
 /**
@@ -17,6 +18,8 @@ export const CHROMIUM_FLAGS = [
   "--disable-sync",
 ];
 
+const NAMES = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
+
 /**
  * The Chromium of the environment (KVASS_CHROMIUM or CHROME_PATH), else the first one on the PATH,
  * in its usual places or among playwright's downloads.
@@ -25,7 +28,7 @@ export const CHROMIUM_FLAGS = [
 export function findChromium() {
   const named = process.env.KVASS_CHROMIUM || process.env.CHROME_PATH;
   if (named && !existsSync(named)) throw new Explained(`there is no browser at ${named}`);
-  return named || [...onPath(), ...usualPlaces(), ...fromPlaywright()].find(existsSync);
+  return named || [...programs(NAMES), ...usualPlaces(), ...fromPlaywright()].find(existsSync);
 }
 
 /**
@@ -36,12 +39,6 @@ export function launchOptions() {
   const executablePath = findChromium();
   if (!executablePath) throw new Explained("no Chromium: npm run setup -- --test");
   return { executablePath, headless: true, chromiumSandbox: false, args: CHROMIUM_FLAGS };
-}
-
-function onPath() {
-  const names = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
-  const folders = (process.env.PATH ?? "").split(delimiter).filter((folder) => folder !== "");
-  return names.flatMap((name) => folders.map((folder) => join(folder, name)));
 }
 
 function usualPlaces() {

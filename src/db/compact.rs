@@ -33,7 +33,7 @@ impl<E: Env> Db<E> {
         if self.held_up.get() && self.snapshots.is_unused(self.now_ms()) {
             self.appraise();
         }
-        self.upkeep_due.get() || self.holds_much()
+        self.upkeep_due.get() || self.is_history_due() || self.holds_much()
     }
 
     /// Writes the frozen memtable to a table and compacts, until there is nothing left to do or
@@ -41,6 +41,10 @@ impl<E: Env> Db<E> {
     pub async fn upkeep(&self) {
         while self.wants_upkeep() {
             self.repair_soon().await;
+            if self.is_history_due() {
+                let trimmed = self.trim_history().await;
+                self.note(&trimmed);
+            }
             if self.holds_much() && self.freeze_for_space().await.is_err() {
                 return;
             }

@@ -218,10 +218,31 @@ impl<E: Env> Db<E> {
         let readers = readers.iter().filter_map(|reader| reader.upgrade());
         let reading = readers.filter(|reader| reader.holds(now_ms));
         let reading = reading.map(|reader| reader.after.get()).min();
-        let gone = history::let_go(&mut manifest.history, retention, now_ms, reading);
+        let is_awaited = self.observer.borrow().is_some() || self.snapshots.awaits_clients(now_ms);
+        let history = &mut manifest.history;
+        let gone = history::let_go(history, retention, now_ms, reading, is_awaited);
+        self.history_due_ms.set(history::kept_until(history, retention, now_ms));
         manifest.forget(&gone);
         files.extend(gone.iter().map(|gone| gone.log.file));
         files
+    }
+
+    /// Whether there is history whose time has come.
+    pub(super) fn is_history_due(&self) -> bool {
+        self.history_due_ms.get() <= self.now_ms()
+    }
+
+    /// Lets history go whose time has come.
+    ///
+    /// # Errors
+    /// Those of storing the manifest.
+    pub(super) async fn trim_history(&self) -> Result<()> {
+        let mut files = Vec::new();
+        self.edit(|manifest| files = self.retain_history(manifest, &[])).await?;
+        self.tables.garbage.borrow_mut().append(&mut files);
+        self.appraise();
+        self.collect_garbage().await;
+        Ok(())
     }
 
     /// Lets all history go whose commits are in tables; returns whether there was any.

@@ -140,6 +140,8 @@ pub struct Db<E: Env> {
     /// A reader keeps tombstones from being dropped: whether upkeep is due is asked again once it
     /// is gone.
     held_up: Cell<bool>,
+    /// When history is to be let go without another flush.
+    history_due_ms: Cell<u64>,
     /// The active memtable is worth writing out at so many tombstones.
     deletes_due: Cell<u64>,
     /// About how many bytes of tables the deleted ranges of the active memtable hide, and from how
@@ -234,12 +236,14 @@ impl<E: Env> Db<E> {
         self.snapshots.renew(owner, lease, self.snapshot())
     }
 
-    /// When a snapshot is let go that compaction may be waiting for; `u64::MAX` for never.
+    /// When a snapshot is let go that compaction may be waiting for, or history that was kept for
+    /// clients on their way to this host; `u64::MAX` for never.
     pub fn next_release_ms(&self) -> u64 {
-        match self.held_up.get() {
+        let snapshots = match self.held_up.get() {
             true => self.snapshots.next_end_ms(self.now_ms()),
             false => u64::MAX,
-        }
+        };
+        snapshots.min(self.history_due_ms.get())
     }
 
     /// What is remembered of the commits of each client.

@@ -95,7 +95,7 @@ impl<E: Env> Db<E> {
             }
         }
         let (retention, now_ms) = (options.history, env.now_ms());
-        let gone = history::let_go(&mut manifest.history, retention, now_ms, None);
+        let gone = history::let_go(&mut manifest.history, retention, now_ms, None, true);
         manifest.forget(&gone);
         let mut unused = gone.iter().map(|gone| gone.log.file).collect();
         let log = renew_logs(&env, &mut manifest, &recovered, &mut unused).await?;
@@ -134,12 +134,15 @@ impl<E: Env> Db<E> {
             version: Rc::new(Version::empty().apply(opened.collect(), &[])),
         };
         let start = Stamp { epoch: manifest.epoch, counter: 0 };
+        let history_due_ms =
+            history::kept_until(&manifest.history, options.history, env.now_ms());
         let db = Db {
             tables,
             upkeep_due: Cell::new(false),
             repair_due: Cell::new(false),
             stored_twice: Cell::new(false),
             held_up: Cell::new(false),
+            history_due_ms: Cell::new(history_due_ms),
             deletes_due: Cell::new(u64::MAX),
             hidden_bytes: Cell::new(0),
             hidden_due: Cell::new(u64::MAX),

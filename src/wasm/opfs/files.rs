@@ -424,13 +424,17 @@ impl Files {
         Ok(blob.size() as u64)
     }
 
-    /// Closes all handles. What waits for one fails.
-    pub fn close(&self) -> Result<()> {
-        let mut state = self.state.borrow_mut();
-        if state.closed {
-            return Err(closed());
+    /// Closes all handles. What waits for one fails. A handle that is just being opened is waited
+    /// for: a worker that ends meanwhile may leave its file locked for a moment.
+    pub async fn close(&self) -> Result<()> {
+        {
+            let mut state = self.state.borrow_mut();
+            if state.closed {
+                return Err(closed());
+            }
+            state.close();
         }
-        state.close();
+        let _turn = self.gate.enter().await;
         Ok(())
     }
 }

@@ -194,6 +194,6 @@ impl Storage for Opfs {
     }
 
     async fn close(&self) -> Result<()> {
-        self.files.close()
+        self.files.close().await
     }
 }

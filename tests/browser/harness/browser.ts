@@ -5,17 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type BrowserContext, chromium, type Page } from "playwright-core";
 import { launchOptions } from "../../../scripts/lib/browser.mjs";
-import { at } from "../../../scripts/lib/paths.mjs";
-import { openSite, type Site } from "./site.ts";
+import { openHarness, type Site } from "./site.ts";
+import { NAME_HELPER } from "./tab.ts";
 
 /** The storages that outlive a page. */
 export const DURABLE = ["opfs", "indexeddb"] as const;
-
-const SCRIPTS = Object.fromEntries(
-  ["page", "no-sync-handles", "mortal-worker", "holder", "service-worker", "user-worker"].map(
-    (name) => [name, at("tests", "browser", "harness", `${name}.ts`)],
-  ),
-);
 
 /** Options of playwright's launch. */
 type Launch = Parameters<typeof chromium.launchPersistentContext>[1];
@@ -36,7 +30,15 @@ export class Visitor {
 
   /** Opens site and browser. */
   static async arrive(launch: Launch = {}): Promise<Visitor> {
-    const visitor = new Visitor(await openSite(SCRIPTS), launch);
+    const site = await openHarness(
+      "page",
+      "no-sync-handles",
+      "mortal-worker",
+      "holder",
+      "service-worker",
+      "user-worker",
+    );
+    const visitor = new Visitor(site, launch);
     await visitor.#start();
     return visitor;
   }
@@ -76,7 +78,6 @@ export class Visitor {
   async #start(): Promise<void> {
     const options = { ...launchOptions(), ...this.#launch };
     this.#context = await chromium.launchPersistentContext(this.#profile, options);
-    // The TypeScript loader wraps functions in calls of this helper, page.evaluate's among them.
-    await this.#context.addInitScript("globalThis.__name = (named) => named");
+    await this.#context.addInitScript(NAME_HELPER);
   }
 }

@@ -42,3 +42,9 @@ export async function openSite(scripts: Record<string, string>): Promise<Site> {
     },
   };
 }
+
+/** The site with these scripts of this folder. */
+export function openHarness(...names: string[]): Promise<Site> {
+  const paths = names.map((name) => [name, at("tests", "browser", "harness", `${name}.ts`)]);
+  return openSite(Object.fromEntries(paths));
+}

@@ -191,7 +191,11 @@ async function read(): Promise<void> {
   try {
     for await (const event of kv.changes({ prefix: ["mark"] })) {
       if (event.type !== "commit") {
-        problems.push("changes() lagged behind");
+        const { failure, epoch } = await kv.status();
+        const { versionstamp, missed } = event;
+        const after = heard.length;
+        const what = { versionstamp, missed, after, failure, epoch };
+        problems.push(`changes() lagged behind: ${JSON.stringify(what)}`);
         continue;
       }
       for (const change of event.changes) {
