@@ -165,7 +165,7 @@ export class Faults {
   }
 
   /** The tab stands still, its workers from a little later on. */
-  #freeze(tab: Tab, delay: number): void {
+  #freeze(tab: Tab, delay: number, thawed = () => {}): void {
     const workers = this.#workersOf(tab);
     tab.agent.freeze();
     let isOver = false;
@@ -176,6 +176,7 @@ export class Faults {
       isOver = true;
       tab.agent.thaw();
       for (const { agent } of workers) agent.thaw();
+      thawed();
     });
   }
 
@@ -184,9 +185,8 @@ export class Faults {
     if (tab.isSuspended || !tab.agent.isRunning || tab.isClosing) return false;
     tab.isSuspended = true;
     tab.connection.suspend();
-    this.#freeze(tab, 10 + this.#random.next() * 20);
-    this.#pause(() => {
-      if (!tab.isSuspended) return;
+    // Its worker may have something to finish.
+    this.#freeze(tab, 10 + this.#random.next() * 20, () => {
       tab.isSuspended = false;
       tab.soon(() => tab.connection.resume());
     });
@@ -200,6 +200,6 @@ export class Faults {
       end();
     };
     this.#pauses.add(once);
-    this.#browser.scheduler.after(this.#random.pick(PAUSES) * this.#random.next(), once);
+    this.#browser.scheduler.after(this.#random.pick(PAUSES) * (0.5 + this.#random.next()), once);
   }
 }

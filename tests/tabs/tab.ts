@@ -29,6 +29,8 @@ export class Tab {
   readonly browser: SimBrowser;
   readonly oracle: Oracle;
   readonly agent: Agent;
+  /** Whether it can have a worker: a service worker can't. */
+  readonly isPage: boolean;
   readonly connection: Connection;
   readonly handle: Handle;
   readonly pending = new Set<Pending>();
@@ -45,8 +47,9 @@ export class Tab {
   /** What it does that is not over. */
   #doing = 0;
 
-  constructor(browser: SimBrowser, oracle: Oracle, errors: Record<string, number>, isPage = true) {
+  constructor(browser: SimBrowser, oracle: Oracle, errors: Record<string, number>, isPage: boolean) {
     this.browser = browser;
+    this.isPage = isPage;
     this.oracle = oracle;
     this.errors = errors;
     this.agent = browser.newAgent(isPage ? "tab" : "service");
@@ -68,9 +71,14 @@ export class Tab {
     return this.agent.name;
   }
 
-  /** Whether it waits for nothing, or will never do anything again. */
+  /** Whether no call of it is under way. */
+  get isIdle(): boolean {
+    return !this.agent.isAlive || this.pending.size === 0;
+  }
+
+  /** Whether nothing is under way, reading included. */
   get isDone(): boolean {
-    return !this.agent.isAlive || (this.pending.size === 0 && this.#doing === 0);
+    return this.isIdle && (!this.agent.isAlive || this.#doing === 0);
   }
 
   /** Does several things at a time, until it is not to be busy any more. */
@@ -136,7 +144,7 @@ export class Tab {
   async #act(): Promise<void> {
     const { random } = this.browser;
     while (this.isBusy && !this.isClosing) {
-      await this.wait(random.next() ** 3 * 400);
+      await this.wait(random.next() ** 2 * (random.below(3) === 0 ? 10 : 1_000));
       if (!this.isBusy || this.isClosing) return;
       await this.#step();
     }
