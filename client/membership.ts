@@ -303,6 +303,7 @@ export class Membership {
 
   #candidateEnded(error: KvassError, isCrash: boolean): void {
     const wasHost = this.#link?.role === "host";
+    this.#hasHeard = true;
     this.#forgetCandidate();
     if (wasHost && this.#options.storage === "memory") {
       this.#listener.closed(error);
@@ -403,7 +404,6 @@ export class Membership {
 
   #unlink(): void {
     this.#link = undefined;
-    this.#silentMs = 0;
   }
 
   // Ports.
@@ -492,6 +492,9 @@ export class Membership {
       return;
     }
     if (link !== undefined) this.#say({ silent: link.epoch });
+    // It may be there and not hear this line, and the own worker may have crashed too often before.
+    this.#greet();
+    this.#startCandidate();
     this.#candidate?.say({ seize: true });
   }
 

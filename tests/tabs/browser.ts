@@ -157,14 +157,14 @@ export class SimBrowser {
         agent.follow(newLane(), ms, resolve);
       });
     return {
-      load: () => wait(20 * this.delays.message()),
+      load: () => wait(this.random.next() * 20),
       open: async (_, callbacks): Promise<Engine> => {
         const { files } = this;
         await wait(this.delays.message());
         const engine = new ModelEngine(files, agent, this.faults, now, callbacks);
         if (!files.take(engine)) throw failure(BUSY, "another worker has the files");
         this.note(() => `${agent.name} opens the files`);
-        await wait(20 * this.delays.message() + files.openMs);
+        await wait(this.random.next() * 20 + files.openMs);
         if (engine.isDeposed) throw failure(BUSY, "another worker has taken the database");
         if (files.failures > 0) {
           files.failures--;
