@@ -346,6 +346,8 @@ export class Membership {
   // What hosts say.
 
   #said(source: Source, data: unknown): void {
+    // A worker that was left says its last words.
+    if (source !== this.#candidate && source !== this.#line) return;
     this.#hasHeard = true;
     if (this.#link?.source === source) this.#hasAnswer = true;
     if (data instanceof ArrayBuffer || Array.isArray(data)) {

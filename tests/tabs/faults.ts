@@ -168,14 +168,16 @@ export class Faults {
   #freeze(tab: Tab, delay: number, thawed = () => {}): void {
     const workers = this.#workersOf(tab);
     tab.agent.freeze();
-    let isOver = false;
+    let still: SimWorker[] | undefined = [];
     this.#browser.scheduler.after(delay, () => {
-      if (!isOver) for (const { agent } of workers) agent.freeze();
+      if (still === undefined) return;
+      still = workers;
+      for (const { agent } of still) agent.freeze();
     });
     this.#pause(() => {
-      isOver = true;
       tab.agent.thaw();
-      for (const { agent } of workers) agent.thaw();
+      for (const { agent } of still ?? []) agent.thaw();
+      still = undefined;
       thawed();
     });
   }
