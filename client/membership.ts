@@ -316,7 +316,10 @@ export class Membership {
       this.#crashedAt = now;
       this.#lastCrash = error;
     }
-    if (this.#isMember) this.#startCandidate();
+    if (!this.#isMember) return;
+    // Where it was deposed, there is another host already.
+    if (this.#link === undefined) this.#greet();
+    this.#startCandidate();
   }
 
   #lastCrash: KvassError | undefined;

@@ -47,7 +47,12 @@ export class Tab {
   /** What it does that is not over. */
   #doing = 0;
 
-  constructor(browser: SimBrowser, oracle: Oracle, errors: Record<string, number>, isPage: boolean) {
+  constructor(
+    browser: SimBrowser,
+    oracle: Oracle,
+    errors: Record<string, number>,
+    isPage: boolean,
+  ) {
     this.browser = browser;
     this.isPage = isPage;
     this.oracle = oracle;
