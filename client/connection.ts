@@ -204,7 +204,9 @@ export class Connection {
   #header(first: number, resendOf = 0): RequestHeader {
     const { epoch = 0, role } = this.#link ?? {};
     const { ackedThrough } = this.#calls;
-    const deadline = role === "client" ? this.#platform.now() + DEADLINE_MS : 0;
+    // What was sent before may be applied already: it is never too late to say so.
+    const isNew = role === "client" && resendOf === 0;
+    const deadline = isNew ? this.#platform.now() + DEADLINE_MS : 0;
     return { client: this.#client, epoch, deadline, ackedThrough, resendOf, first };
   }
 

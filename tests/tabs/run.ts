@@ -4,7 +4,7 @@ import { Random } from "../codec/support/random.ts";
 import { SimBrowser, stackOf } from "./browser.ts";
 import { type FaultKind, Faults } from "./faults.ts";
 import { Oracle } from "./oracle.ts";
-import { Tab } from "./tab.ts";
+import { Tab, type World } from "./tab.ts";
 
 /** No call waits for longer, while nothing goes wrong and no files are being opened. */
 const SETTLED_MS = 5_000;
@@ -70,7 +70,7 @@ function seedRandomBytes(random: Random): () => void {
   };
 }
 
-class Simulation {
+class Simulation implements World {
   readonly browser: SimBrowser;
   readonly oracle: Oracle;
   readonly tabs: Tab[] = [];
@@ -112,9 +112,8 @@ class Simulation {
   }
 
   openTab(): void {
-    const { browser, oracle, errors } = this;
     const isPage = this.tabs.length === 0 || this.#random.below(12) > 0;
-    const tab = new Tab(browser, oracle, errors, isPage);
+    const tab = new Tab(this, isPage);
     this.tabs.push(tab);
     tab.start(1 + this.#random.below(2), this.#random.below(3));
   }

@@ -11,6 +11,7 @@ import type { KvCommitError, KvCommitResult } from "../../client/types.ts";
 import { KvU64 } from "../../client/u64.ts";
 import { type Agent, newLane } from "./agent.ts";
 import { type SimBrowser, stackOf } from "./browser.ts";
+import type { Faults } from "./faults.ts";
 import { hexOfKey, type Intent, type Oracle, seen } from "./oracle.ts";
 import { ChangesReader, type Reader, WatchReader } from "./readers.ts";
 
@@ -19,10 +20,21 @@ const KEYS = 4;
 const COUNTERS = 2;
 const OPEN_TIMEOUT_MS = 30_000;
 
+/** What calls may be refused with when something goes wrong. */
+const EXCUSED = ["OutcomeUnknown", "HostLost", "Timeout", "Busy", "NoHost", "Io"];
+
 /** A call that is not over. */
 export interface Pending {
   readonly what: string;
   readonly since: number;
+}
+
+/** What a tab lives in. */
+export interface World {
+  readonly browser: SimBrowser;
+  readonly oracle: Oracle;
+  readonly faults: Faults;
+  readonly errors: Record<string, number>;
 }
 
 export class Tab {
@@ -43,17 +55,14 @@ export class Tab {
   isClosed = false;
   /** Whether the page was told that it is frozen or cached. */
   isSuspended = false;
+  readonly #faults: Faults;
   #serial = 0;
   /** What it does that is not over. */
   #doing = 0;
 
-  constructor(
-    browser: SimBrowser,
-    oracle: Oracle,
-    errors: Record<string, number>,
-    isPage: boolean,
-  ) {
+  constructor({ browser, oracle, errors, faults }: World, isPage: boolean) {
     this.browser = browser;
+    this.#faults = faults;
     this.isPage = isPage;
     this.oracle = oracle;
     this.errors = errors;
@@ -127,22 +136,21 @@ export class Tab {
       this.browser.note(() => `${this.name} ${what}: done`);
       return result;
     } catch (error) {
-      this.#refused(what, error);
+      this.#refused(pending, error);
       return undefined;
     } finally {
       this.pending.delete(pending);
     }
   }
 
-  #refused(what: string, error: unknown): void {
+  #refused({ what, since }: Pending, error: unknown): void {
+    const { browser } = this;
     const code = error instanceof KvassError ? error.code : stackOf(error);
-    this.browser.note(() => `${this.name} ${what}: ${code} ${(error as Error).message}`);
+    browser.note(() => `${this.name} ${what}: ${code} ${(error as Error).message}`);
     this.errors[code] = (this.errors[code] ?? 0) + 1;
-    if (!(error instanceof KvassError)) this.browser.violate(`${this.name} ${what}: ${code}`);
-    else if (code === "MalformedFrame" || code === "Corruption" || code === "VersionMismatch") {
-      this.browser.violate(`${this.name} ${what}: ${stackOf(error)}`);
-    } else if (code === "Closed" && !this.isClosing) {
-      this.browser.violate(`${this.name} ${what}: was told that it is closed`);
+    const isExcused = this.#faults.excuse(this, since) && EXCUSED.includes(code);
+    if (!isExcused && !this.isClosing) {
+      browser.violate(`${this.name} ${what} was refused: ${stackOf(error)}`);
     }
   }
 
@@ -199,7 +207,7 @@ export class Tab {
     } catch (error) {
       const isUnknown = (error as KvassError).code === "OutcomeUnknown";
       intent.state = isUnknown ? "unknown" : "refused";
-      this.#refused(pending.what, error);
+      this.#refused(pending, error);
       return undefined;
     } finally {
       this.pending.delete(pending);
