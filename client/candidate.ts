@@ -89,6 +89,7 @@ export class Candidate {
       const error =
         message.ended && new KvassError(codeOf(message.ended.code), message.ended.message);
       const ended = this.#ended;
+      this.#ended = undefined;
       this.terminate();
       if (ended !== undefined) ended(error ?? undefined);
       else if (error !== null) this.#listener.ended(error, false);

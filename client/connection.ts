@@ -204,7 +204,9 @@ export class Connection {
   #header(first: number, resendOf = 0): RequestHeader {
     const { epoch = 0, role } = this.#link ?? {};
     const { ackedThrough } = this.#calls;
-    const deadline = role === "client" ? this.#platform.now() + DEADLINE_MS : 0;
+    // What was sent before may be applied already: it is never too late to say so.
+    const isNew = role === "client" && resendOf === 0;
+    const deadline = isNew ? this.#platform.now() + DEADLINE_MS : 0;
     return { client: this.#client, epoch, deadline, ackedThrough, resendOf, first };
   }
 
@@ -296,7 +298,13 @@ export class Connection {
 
   #sendSubscription(id: number, subscription: Subscription): void {
     const write = (w: ByteWriter) => subscription.write(w, id);
-    this.#addPassing(write, (response) => this.#subscribed(id, subscription, response));
+    // Until it is answered it keeps its place among the calls: it begins before those after it.
+    this.#add(write, {
+      isWrite: false,
+      isPassing: false,
+      answer: (response) => this.#subscribed(id, subscription, response),
+      fail: () => undefined,
+    });
     this.#subscriptions.set(id, { subscription, sequence: this.#calls.next - 1 });
   }
 
@@ -359,7 +367,8 @@ export class Connection {
       (sequence) => this.#fail(sequence, hostsEnded()),
     );
     for (const [id, { subscription, sequence }] of this.#subscriptions) {
-      if (sequence < posted) this.#sendSubscription(id, subscription);
+      const isSent = this.#calls.get(sequence) !== undefined;
+      if (sequence < posted && !isSent) this.#sendSubscription(id, subscription);
     }
   }
 

@@ -303,6 +303,7 @@ export class Membership {
 
   #candidateEnded(error: KvassError, isCrash: boolean): void {
     const wasHost = this.#link?.role === "host";
+    this.#hasHeard = true;
     this.#forgetCandidate();
     if (wasHost && this.#options.storage === "memory") {
       this.#listener.closed(error);
@@ -315,7 +316,10 @@ export class Membership {
       this.#crashedAt = now;
       this.#lastCrash = error;
     }
-    if (this.#isMember) this.#startCandidate();
+    if (!this.#isMember) return;
+    // Where it was deposed, there is another host already.
+    if (this.#link === undefined) this.#greet();
+    this.#startCandidate();
   }
 
   #lastCrash: KvassError | undefined;
@@ -345,6 +349,8 @@ export class Membership {
   // What hosts say.
 
   #said(source: Source, data: unknown): void {
+    // A worker that was left says its last words.
+    if (source !== this.#candidate && source !== this.#line) return;
     this.#hasHeard = true;
     if (this.#link?.source === source) this.#hasAnswer = true;
     if (data instanceof ArrayBuffer || Array.isArray(data)) {
@@ -403,7 +409,6 @@ export class Membership {
 
   #unlink(): void {
     this.#link = undefined;
-    this.#silentMs = 0;
   }
 
   // Ports.
@@ -492,6 +497,9 @@ export class Membership {
       return;
     }
     if (link !== undefined) this.#say({ silent: link.epoch });
+    // It may be there and not hear this line, and the own worker may have crashed too often before.
+    this.#greet();
+    this.#startCandidate();
     this.#candidate?.say({ seize: true });
   }
 

@@ -22,6 +22,7 @@ import {
 import type { Channel, Platform, Port } from "../tabs/platform.ts";
 import type { Engine, Engines } from "./engine.ts";
 import { BUSY, type Failure, failure, HOST_LOST, isFailure, UNSUPPORTED } from "./failure.ts";
+import { Holder } from "./holder.ts";
 import { Host } from "./host.ts";
 
 /** Between two attempts to open files that are not free yet. */
@@ -47,6 +48,8 @@ export class Candidate {
   /** Ends the wait for the lock. */
   #waiting: AbortController | undefined;
   #holdsLock = false;
+  /** Known where there are locks to hold. */
+  #holder: Holder | undefined;
   #isOver = false;
   /** Whether the tab wants the worker to end. */
   #isEnding = false;
@@ -108,7 +111,10 @@ export class Candidate {
     this.#lobby = this.#platform.openChannel(lobbyOf(name));
     this.#lobby.onmessage = ({ data }) => this.#overhear(fieldsOf(data));
     // Once the lock is there, others wait.
-    await this.#engines.load(wasm);
+    [this.#holder] = await Promise.all([
+      Holder.of(this.#platform.locks, name),
+      this.#engines.load(wasm),
+    ]);
     this.#tab.postMessage({ waiting: true } satisfies WorkerMessage);
     await this.#lock(false);
     await this.#open();
@@ -133,7 +139,6 @@ export class Candidate {
         // It was stolen for, or granted, while the worker was about to end.
         if (this.#isOver) return undefined;
         this.#holdsLock = true;
-        this.#tab.postMessage({ waiting: false } satisfies WorkerMessage);
         resolve();
         return new Promise<void>(() => undefined);
       };
@@ -159,16 +164,19 @@ export class Candidate {
   async #seize(): Promise<void> {
     if (this.#holdsLock || this.#waiting === undefined) return;
     const { name } = this.#start.open;
-    await this.#platform.locks?.request(
+    // It is held until the lock is there, and no longer: who waits for files may be deposed, too.
+    const isTaken = await this.#platform.locks?.request(
       seizeLockOf(name),
       { ifAvailable: true },
       async (lock: unknown) => {
-        if (lock === null || (await this.#hearsOfHost()) || this.#holdsLock || this.#isOver) return;
+        if (lock === null || (await this.#hearsOfHost())) return false;
+        if (this.#holdsLock || this.#isOver) return false;
         this.#waiting?.abort();
         await this.#lock(true);
-        await this.#open();
+        return true;
       },
     );
+    if (isTaken) await this.#open();
   }
 
   /** Asks around for a host, or one who is about to be. */
@@ -194,6 +202,11 @@ export class Candidate {
 
   /** Opens the files, whoever has them still, and is the host. */
   async #open(): Promise<void> {
+    if (this.#holder !== undefined) {
+      // If another one has stolen it by now, that is about to be told.
+      if (!(await this.#holder.hasLock())) return;
+      this.#tab.postMessage({ waiting: false } satisfies WorkerMessage);
+    }
     const heartbeat = () => {
       if (this.#host !== undefined || this.#isOver) return;
       this.#tellOpening();
@@ -216,7 +229,10 @@ export class Candidate {
       close: () => undefined,
     };
     const own = { client, hello, line };
-    this.#host = new Host(this.#platform, engine, open, own, (error) => this.die(error));
+    // The files of OPFS can't be another one's as well.
+    const holder = engine.storage === "indexeddb" ? this.#holder : undefined;
+    const die = (error: unknown) => this.die(error);
+    this.#host = new Host(this.#platform, engine, holder, open, own, die);
     if (this.#broker !== undefined) this.#host.attend(this.#broker);
   }
 

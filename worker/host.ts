@@ -15,7 +15,6 @@ import {
   clientLockOf,
   costOf,
   fieldsOf,
-  hostLockOf,
   type LobbyMessage,
   lineOf,
   lobbyOf,
@@ -24,6 +23,7 @@ import type { Channel, Platform, Port } from "../tabs/platform.ts";
 import type { Engine, Frame } from "./engine.ts";
 import { BUSY, type Failure, failure, isFailure, TOO_LARGE } from "./failure.ts";
 import { Guest, type Request } from "./guest.ts";
+import type { Holder } from "./holder.ts";
 
 /** What may wait of one client; ours keep far below that. */
 const QUEUED_MAX = 320 * 1024 * 1024;
@@ -38,7 +38,6 @@ export class Host {
   readonly epoch: number;
   readonly #platform: Platform;
   readonly #engine: Engine;
-  readonly #name: string;
   readonly #salvage: boolean;
   /** What to do about an exception that is none of the engine's: it can't go on then. */
   readonly #die: (error: unknown) => void;
@@ -49,20 +48,21 @@ export class Host {
   #lastConnection = 0;
   #hasTurn = false;
   #heardAt: number;
-  /** Who holds the lock of the host; known where that has to be checked. */
-  #holder: string | undefined;
+  /** Where it has to be made sure of that this still is the host. */
+  readonly #holder: Holder | undefined;
   #isInDoubt = false;
 
   constructor(
     platform: Platform,
     engine: Engine,
+    holder: Holder | undefined,
     options: { name: string; salvage: boolean },
     own: { client: string; hello: ArrayBuffer; line: Channel },
     die: (error: unknown) => void,
   ) {
     this.#platform = platform;
     this.#engine = engine;
-    this.#name = options.name;
+    this.#holder = holder;
     this.#salvage = options.salvage;
     this.#die = die;
     this.#heardAt = platform.now();
@@ -73,7 +73,6 @@ export class Host {
       this.#lobby = platform.openChannel(lobbyOf(options.name));
       this.#lobby.onmessage = ({ data }) => this.#overhear(fieldsOf(data));
       this.announce();
-      if (engine.storage === "indexeddb") void this.#identify();
     }
   }
 
@@ -307,21 +306,11 @@ export class Host {
       return;
     }
     const check = async () => {
-      if ((await this.#lockHolder()) !== this.#holder) return;
+      if (!(await this.#holder?.hasLock())) return;
       this.#isInDoubt = false;
       run();
     };
     check().catch(this.#die);
-  }
-
-  async #identify(): Promise<void> {
-    this.#holder = await this.#lockHolder();
-  }
-
-  async #lockHolder(): Promise<string | undefined> {
-    const name = hostLockOf(this.#name);
-    const { held } = (await this.#platform.locks?.query()) ?? {};
-    return held?.find((lock) => lock.name === name)?.clientId;
   }
 }
 

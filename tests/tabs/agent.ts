@@ -37,6 +37,7 @@ export class Agent {
   #lastTimer = 0;
   #state: "running" | "still" | "ended" = "running";
   readonly #backlog = new Map<Lane, (() => void)[]>();
+  #freezes = 0;
   #thaws = 0;
 
   constructor(name: string, scheduler: Scheduler, random: Random) {
@@ -81,13 +82,15 @@ export class Agent {
     this.#timers.delete(timer as number);
   }
 
-  /** Stands still until `thaw`. */
+  /** Stands still until `thaw` was called as often. */
   freeze(): void {
-    if (this.#state === "running") this.#state = "still";
+    if (this.#state === "ended") return;
+    this.#state = "still";
+    this.#freezes++;
   }
 
   thaw(): void {
-    if (this.#state !== "still") return;
+    if (this.#state !== "still" || --this.#freezes > 0) return;
     this.#state = "running";
     this.#drain(++this.#thaws);
   }

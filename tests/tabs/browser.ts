@@ -40,6 +40,8 @@ export class SimBrowser {
   clockOffset = 0;
   /** Whether the next frame has its engine panic, before or after it is applied. */
   panic: "before" | "after" | undefined;
+  /** Called when something fails that was to fail. */
+  failed: (how: "panicInFrame" | "openFails") => void = () => undefined;
   /** What has happened that must not. */
   readonly violations: string[] = [];
   /** What has happened, if somebody wants to know. */
@@ -55,6 +57,7 @@ export class SimBrowser {
     panic: (isApplied) => {
       if (this.panic !== (isApplied ? "after" : "before")) return;
       this.panic = undefined;
+      this.failed("panicInFrame");
       throw new Error("unreachable");
     },
   };
@@ -157,17 +160,18 @@ export class SimBrowser {
         agent.follow(newLane(), ms, resolve);
       });
     return {
-      load: () => wait(20 * this.delays.message()),
+      load: () => wait(this.random.next() * 20),
       open: async (_, callbacks): Promise<Engine> => {
         const { files } = this;
         await wait(this.delays.message());
         const engine = new ModelEngine(files, agent, this.faults, now, callbacks);
         if (!files.take(engine)) throw failure(BUSY, "another worker has the files");
         this.note(() => `${agent.name} opens the files`);
-        await wait(20 * this.delays.message() + files.openMs);
+        await wait(this.random.next() * 20 + files.openMs);
         if (engine.isDeposed) throw failure(BUSY, "another worker has taken the database");
         if (files.failures > 0) {
           files.failures--;
+          this.failed("openFails");
           files.release(engine);
           throw failure(IO, "the storage failed, as planned");
         }

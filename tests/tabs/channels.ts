@@ -108,8 +108,8 @@ class BroadcastEnd implements Channel {
     for (const end of this.#ends) {
       if (end === this) continue;
       const data = copyOf(message);
-      let lane = this.#lanes.get(end);
-      if (lane === undefined) this.#lanes.set(end, (lane = newLane()));
+      const lane = this.#lanes.get(end) ?? newLane();
+      this.#lanes.set(end, lane);
       send(this.#all.delays, [this.agent, end.agent], lane, data, () => end.#deliver(data));
     }
   }

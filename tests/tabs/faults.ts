@@ -26,6 +26,17 @@ const KINDS = [
 
 export type FaultKind = (typeof KINDS)[number];
 
+/** After these, calls may be refused; one of the others is nothing that a caller hears of. */
+const HARD: readonly FaultKind[] = [
+  ...(["hang", "stop", "freeze", "cache", "openFails", "openSlow"] as const),
+  // What was sent before the clock was set may be too late after it.
+  "clock",
+];
+/** Those that a database without a page of its own notices. */
+const ENDS: readonly FaultKind[] = ["kill", "leave", "close"];
+/** How long a fault is felt, in milliseconds. */
+const FELT_MS = 12_000;
+
 /** How long something stands still, in milliseconds, if it ever goes on. */
 const PAUSES = [20, 300, 1_200, 2_500, 6_000, 20_000];
 const OPEN_MS = 1_500;
@@ -37,6 +48,7 @@ export class Faults {
   lastAt = 0;
   /** How much longer opening takes at the most. */
   openMs = 0;
+  readonly #struck: { kind: FaultKind; at: number }[] = [];
   readonly #browser: SimBrowser;
   readonly #random: Random;
   readonly #tabs: readonly Tab[];
@@ -49,6 +61,7 @@ export class Faults {
     this.#random = browser.random;
     this.#tabs = tabs;
     this.#openTab = openTab;
+    browser.failed = (kind) => this.#feel(kind);
   }
 
   /** Has something go wrong. */
@@ -59,7 +72,21 @@ export class Faults {
     if (!this.#strike(kind, tab)) return;
     this.counts[kind] = (this.counts[kind] ?? 0) + 1;
     this.total++;
-    this.#touch();
+    this.#feel(kind);
+  }
+
+  #feel(kind: FaultKind): void {
+    this.lastAt = this.#browser.scheduler.now;
+    this.#struck.push({ kind, at: this.lastAt });
+  }
+
+  /** Whether a call of a tab that was made at `since` may be refused. */
+  excuse(tab: Tab, since: number): boolean {
+    if (this.#pauses.size > 0) return true;
+    const felt = this.#struck.filter(({ at }) => at > since - FELT_MS);
+    if (felt.some(({ kind }) => HARD.includes(kind))) return true;
+    if (!tab.isPage && felt.some(({ kind }) => ENDS.includes(kind))) return true;
+    return felt.filter(({ kind }) => !["open", "hide"].includes(kind)).length > 1;
   }
 
   /** Nothing is wrong any more. */
@@ -68,10 +95,6 @@ export class Faults {
     const { files } = this.#browser;
     files.failures = 0;
     this.#browser.panic = undefined;
-    this.#touch();
-  }
-
-  #touch(): void {
     this.lastAt = this.#browser.scheduler.now;
   }
 
@@ -165,17 +188,20 @@ export class Faults {
   }
 
   /** The tab stands still, its workers from a little later on. */
-  #freeze(tab: Tab, delay: number): void {
+  #freeze(tab: Tab, delay: number, thawed = () => {}): void {
     const workers = this.#workersOf(tab);
     tab.agent.freeze();
-    let isOver = false;
+    let still: SimWorker[] | undefined = [];
     this.#browser.scheduler.after(delay, () => {
-      if (!isOver) for (const { agent } of workers) agent.freeze();
+      if (still === undefined) return;
+      still = workers;
+      for (const { agent } of still) agent.freeze();
     });
     this.#pause(() => {
-      isOver = true;
       tab.agent.thaw();
-      for (const { agent } of workers) agent.thaw();
+      for (const { agent } of still ?? []) agent.thaw();
+      still = undefined;
+      thawed();
     });
   }
 
@@ -184,9 +210,8 @@ export class Faults {
     if (tab.isSuspended || !tab.agent.isRunning || tab.isClosing) return false;
     tab.isSuspended = true;
     tab.connection.suspend();
-    this.#freeze(tab, 10 + this.#random.next() * 20);
-    this.#pause(() => {
-      if (!tab.isSuspended) return;
+    // Its worker may have something to finish.
+    this.#freeze(tab, 10 + this.#random.next() * 20, () => {
       tab.isSuspended = false;
       tab.soon(() => tab.connection.resume());
     });
@@ -196,10 +221,10 @@ export class Faults {
   #pause(end: () => void): void {
     const once = () => {
       if (!this.#pauses.delete(once)) return;
-      this.#touch();
+      this.#feel("stop");
       end();
     };
     this.#pauses.add(once);
-    this.#browser.scheduler.after(this.#random.pick(PAUSES) * this.#random.next(), once);
+    this.#browser.scheduler.after(this.#random.pick(PAUSES) * (0.5 + this.#random.next()), once);
   }
 }

@@ -46,6 +46,8 @@ export interface Owner {
 export class Files {
   readonly storage: "opfs" | "indexeddb";
   readonly state = new State();
+  /** What lists that go on read, by the last commit that they see. */
+  readonly snapshots = new Map<string, [Hex, Entry][]>();
   owner: Owner | undefined;
   epoch = 0;
   /** How many commits the log keeps. */

@@ -43,7 +43,6 @@ class Connected {
   readonly out = new ResponseWriter();
   readonly watches = new Map<number, Hex[]>();
   readonly changes = new Map<number, Subscribed>();
-  readonly leases = new Map<number, [Hex, Entry][]>();
 
   constructor(client: Hex) {
     this.client = client;
@@ -226,7 +225,6 @@ export class ModelEngine implements Engine, Owner {
         this.#catchUp(connected, sequence, request.id);
         return;
       case "release":
-        connected.leases.delete(request.lease);
         break;
       case "unsubscribe":
         connected.watches.delete(request.id);
@@ -234,7 +232,7 @@ export class ModelEngine implements Engine, Owner {
         break;
       case "close":
         this.#state.sessions.delete(connected.client);
-        for (const one of [connected.watches, connected.changes, connected.leases]) one.clear();
+        for (const one of [connected.watches, connected.changes]) one.clear();
         break;
       case "flush":
         break;
@@ -346,11 +344,13 @@ export class ModelEngine implements Engine, Owner {
     writeVersionstamp(out.reply(sequence, 4), this.#stamp);
   }
 
-  #list(connected: Connected, sequence: number, list: Request & { type: "list" }): void {
-    const { out, leases } = connected;
-    const [start, end] = [list.start, list.end];
-    const snapshot =
-      list.lease === undefined ? [...this.#state.entries].sort(byKey) : leases.get(list.lease);
+  #list({ out }: Connected, sequence: number, list: Request & { type: "list" }): void {
+    const { start, end, lease } = list;
+    const { snapshots } = this.#files;
+    const versionstamp = lease?.versionstamp ?? this.#stamp;
+    const snapshot = lease
+      ? snapshots.get(versionstamp)
+      : [...this.#state.entries].filter(([key]) => key >= start && key < end).sort(byKey);
     if (snapshot === undefined) {
       out.error(sequence, SNAPSHOT_EXPIRED, "the snapshot is gone");
       return;
@@ -359,18 +359,18 @@ export class ModelEngine implements Engine, Owner {
     if (list.reverse) within.reverse();
     const page = within.slice(0, list.limit);
     const isDone = page.length === within.length;
-    let lease = list.lease;
-    if (list.keep && !isDone) {
-      lease ??= ++this.#lastLease;
-      leases.set(lease, snapshot);
-    } else {
-      if (lease !== undefined) leases.delete(lease);
-      lease = undefined;
-    }
+    const isKept = list.keep && !isDone;
     const w = out.reply(sequence, 3);
     w.u8(isDone ? 1 : 0);
-    w.u8(lease === undefined ? 0 : 1);
-    if (lease !== undefined) w.varint(lease);
+    w.u8(isKept ? 1 : 0);
+    if (isKept) {
+      if (!snapshots.has(versionstamp)) {
+        snapshots.set(versionstamp, [...this.#state.entries].sort(byKey));
+      }
+      w.varint(lease?.id ?? ++this.#lastLease);
+      writeVersionstamp(w, versionstamp);
+      w.varint(0); // Nothing expires here.
+    }
     w.varint(page.length);
     const rows = w.beginSized();
     for (const [key, { versionstamp, value }] of page) {

@@ -79,10 +79,13 @@ export class ChangesReader implements Reader {
     if (!tab.isBusy) return;
     tab.run(async () => {
       const key = [this.#prefix, "begin"];
+      const { generation } = tab.connection;
       const stamp = await tab.commit("begin", (marker) =>
         tab.handle.atomic().set(key, 1).set(marker, 1).commit(),
       );
-      if (stamp !== undefined) this.#begunBy = tab.oracle.placeOf(stamp);
+      // One that begins now begins with the host that serves it, which may be a later one.
+      if (stamp === undefined || generation !== tab.connection.generation) return;
+      this.#begunBy = tab.oracle.placeOf(stamp);
     });
   }
 

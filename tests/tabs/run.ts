@@ -4,7 +4,7 @@ import { Random } from "../codec/support/random.ts";
 import { SimBrowser, stackOf } from "./browser.ts";
 import { type FaultKind, Faults } from "./faults.ts";
 import { Oracle } from "./oracle.ts";
-import { Tab } from "./tab.ts";
+import { Tab, type World } from "./tab.ts";
 
 /** No call waits for longer, while nothing goes wrong and no files are being opened. */
 const SETTLED_MS = 5_000;
@@ -70,7 +70,7 @@ function seedRandomBytes(random: Random): () => void {
   };
 }
 
-class Simulation {
+class Simulation implements World {
   readonly browser: SimBrowser;
   readonly oracle: Oracle;
   readonly tabs: Tab[] = [];
@@ -112,9 +112,8 @@ class Simulation {
   }
 
   openTab(): void {
-    const { browser, oracle, errors } = this;
     const isPage = this.tabs.length === 0 || this.#random.below(12) > 0;
-    const tab = new Tab(browser, oracle, errors, isPage);
+    const tab = new Tab(this, isPage);
     this.tabs.push(tab);
     tab.start(1 + this.#random.below(2), this.#random.below(3));
   }
@@ -128,8 +127,8 @@ class Simulation {
       this.openTab();
       await this.#pass(random.next() * random.pick([1, 50, 500]));
     }
-    const planned = random.below(6);
-    const span = random.pick([300, 1_500, 4_000]);
+    const planned = random.below(10);
+    const span = random.pick([100, 600, 4_000]);
     for (let i = 0; i < planned; i++) {
       await this.#pass(random.next() * span);
       faults.strike();
@@ -137,11 +136,7 @@ class Simulation {
     await this.#pass(random.next() * span);
     faults.repair();
     for (const tab of tabs) tab.isBusy = false;
-    await this.#until(() => tabs.every((tab) => tab.isDone || tab.readers.length > 0), "rest");
-    await this.#until(
-      () => tabs.every(({ agent, pending }) => !agent.isAlive || pending.size === 0),
-      "answers",
-    );
+    await this.#until(() => tabs.every((tab) => tab.isIdle), "answers");
     await this.#writeOnce();
     await this.#pass(3_000);
     this.#check();
@@ -183,23 +178,30 @@ class Simulation {
     }
   }
 
+  get #open(): Tab[] {
+    return this.tabs.filter(({ agent, isClosing }) => agent.isAlive && !isClosing);
+  }
+
+  /** Whether somebody is left who can be the host. */
+  get #isServed(): boolean {
+    return this.#open.some(({ isPage }) => isPage);
+  }
+
   /** After all faults every tab can write. */
   async #writeOnce(): Promise<void> {
-    const left = this.tabs.filter(({ agent, isClosing }) => agent.isAlive && !isClosing);
-    const isOpenable = left.some(({ name }) => name.startsWith("tab"));
-    let waiting = 0;
-    for (const tab of isOpenable ? left : []) {
-      waiting++;
+    if (!this.#isServed) return;
+    const writing = new Set(this.#open);
+    for (const tab of writing) {
       tab.run(async () => {
         for (let tries = 0; (await tab.sum()) === undefined; tries++) {
           if (tries === 5) this.browser.violate(`${tab.name} can't write any more`);
           if (tries >= 5) break;
           await tab.wait(4_000);
         }
-        waiting--;
+        writing.delete(tab);
       });
     }
-    await this.#until(() => waiting === 0, "last writes");
+    await this.#until(() => [...writing].every(({ agent }) => !agent.isAlive), "last writes");
   }
 
   #check(): void {
@@ -208,8 +210,8 @@ class Simulation {
     for (const [name, value, applied] of Tab.countsOf(browser)) {
       if (value !== applied) browser.violate(`${name} is ${value} after ${applied} increments`);
     }
-    for (const { agent, readers, isClosing } of this.tabs) {
-      if (agent.isAlive && !isClosing) for (const reader of readers) reader.check();
+    for (const { readers } of this.#isServed ? this.#open : []) {
+      for (const reader of readers) reader.check();
     }
     const stealsMax = 2 * faults.total + 1;
     const { steals } = browser.locks;

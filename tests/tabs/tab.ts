@@ -11,6 +11,7 @@ import type { KvCommitError, KvCommitResult } from "../../client/types.ts";
 import { KvU64 } from "../../client/u64.ts";
 import { type Agent, newLane } from "./agent.ts";
 import { type SimBrowser, stackOf } from "./browser.ts";
+import type { Faults } from "./faults.ts";
 import { hexOfKey, type Intent, type Oracle, seen } from "./oracle.ts";
 import { ChangesReader, type Reader, WatchReader } from "./readers.ts";
 
@@ -19,16 +20,29 @@ const KEYS = 4;
 const COUNTERS = 2;
 const OPEN_TIMEOUT_MS = 30_000;
 
+/** What calls may be refused with when something goes wrong. */
+const EXCUSED = ["OutcomeUnknown", "HostLost", "Timeout", "Busy", "NoHost", "Io"];
+
 /** A call that is not over. */
 export interface Pending {
   readonly what: string;
   readonly since: number;
 }
 
+/** What a tab lives in. */
+export interface World {
+  readonly browser: SimBrowser;
+  readonly oracle: Oracle;
+  readonly faults: Faults;
+  readonly errors: Record<string, number>;
+}
+
 export class Tab {
   readonly browser: SimBrowser;
   readonly oracle: Oracle;
   readonly agent: Agent;
+  /** Whether it can have a worker: a service worker can't. */
+  readonly isPage: boolean;
   readonly connection: Connection;
   readonly handle: Handle;
   readonly pending = new Set<Pending>();
@@ -41,12 +55,15 @@ export class Tab {
   isClosed = false;
   /** Whether the page was told that it is frozen or cached. */
   isSuspended = false;
+  readonly #faults: Faults;
   #serial = 0;
   /** What it does that is not over. */
   #doing = 0;
 
-  constructor(browser: SimBrowser, oracle: Oracle, errors: Record<string, number>, isPage = true) {
+  constructor({ browser, oracle, errors, faults }: World, isPage: boolean) {
     this.browser = browser;
+    this.#faults = faults;
+    this.isPage = isPage;
     this.oracle = oracle;
     this.errors = errors;
     this.agent = browser.newAgent(isPage ? "tab" : "service");
@@ -68,9 +85,14 @@ export class Tab {
     return this.agent.name;
   }
 
-  /** Whether it waits for nothing, or will never do anything again. */
+  /** Whether no call of it is under way. */
+  get isIdle(): boolean {
+    return !this.agent.isAlive || this.pending.size === 0;
+  }
+
+  /** Whether nothing is under way, reading included. */
   get isDone(): boolean {
-    return !this.agent.isAlive || (this.pending.size === 0 && this.#doing === 0);
+    return this.isIdle && (!this.agent.isAlive || this.#doing === 0);
   }
 
   /** Does several things at a time, until it is not to be busy any more. */
@@ -114,29 +136,28 @@ export class Tab {
       this.browser.note(() => `${this.name} ${what}: done`);
       return result;
     } catch (error) {
-      this.#refused(what, error);
+      this.#refused(pending, error);
       return undefined;
     } finally {
       this.pending.delete(pending);
     }
   }
 
-  #refused(what: string, error: unknown): void {
+  #refused({ what, since }: Pending, error: unknown): void {
+    const { browser } = this;
     const code = error instanceof KvassError ? error.code : stackOf(error);
-    this.browser.note(() => `${this.name} ${what}: ${code} ${(error as Error).message}`);
+    browser.note(() => `${this.name} ${what}: ${code} ${(error as Error).message}`);
     this.errors[code] = (this.errors[code] ?? 0) + 1;
-    if (!(error instanceof KvassError)) this.browser.violate(`${this.name} ${what}: ${code}`);
-    else if (code === "MalformedFrame" || code === "Corruption" || code === "VersionMismatch") {
-      this.browser.violate(`${this.name} ${what}: ${stackOf(error)}`);
-    } else if (code === "Closed" && !this.isClosing) {
-      this.browser.violate(`${this.name} ${what}: was told that it is closed`);
+    const isExcused = this.#faults.excuse(this, since) && EXCUSED.includes(code);
+    if (!isExcused && !this.isClosing) {
+      browser.violate(`${this.name} ${what} was refused: ${stackOf(error)}`);
     }
   }
 
   async #act(): Promise<void> {
     const { random } = this.browser;
     while (this.isBusy && !this.isClosing) {
-      await this.wait(random.next() ** 3 * 400);
+      await this.wait(random.next() ** 2 * (random.below(3) === 0 ? 10 : 1_000));
       if (!this.isBusy || this.isClosing) return;
       await this.#step();
     }
@@ -186,7 +207,7 @@ export class Tab {
     } catch (error) {
       const isUnknown = (error as KvassError).code === "OutcomeUnknown";
       intent.state = isUnknown ? "unknown" : "refused";
-      this.#refused(pending.what, error);
+      this.#refused(pending, error);
       return undefined;
     } finally {
       this.pending.delete(pending);

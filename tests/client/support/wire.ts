@@ -175,8 +175,8 @@ function readMutation(r: ByteReader): Mutation {
 
 /** Puts a response frame together. */
 export class ResponseWriter {
-  readonly #replies = new ByteWriter();
-  readonly #events = new ByteWriter();
+  readonly #replies = new ByteWriter(256);
+  readonly #events = new ByteWriter(256);
   #replyCount = 0;
   #eventCount = 0;
 
@@ -235,7 +235,7 @@ export class ResponseWriter {
   }
 
   take(epoch: number): ArrayBuffer {
-    const w = new ByteWriter();
+    const w = new ByteWriter(256);
     w.varint(epoch);
     w.varint(this.#replyCount);
     w.raw(new Uint8Array(this.#replies.take()));
