@@ -48,11 +48,7 @@ export const PLANTED: Readonly<Record<string, readonly Edit[]>> = {
     edit("client/line.ts", "channel.postMessage({ upgrade: true });", ""),
   ],
   "what is sent again is sent as something new": [
-    edit(
-      "client/unanswered.ts",
-      "first: first + from }",
-      "first: first + from + 1000 * epoch }",
-    ),
+    edit("client/unanswered.ts", "first: first + from }", "first: first + from + 1000 * epoch }"),
   ],
   "a host that was deposed goes on": [edit("worker/candidate.ts", "this.#stepDown();", "")],
   "a silent host is never deposed": [
