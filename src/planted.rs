@@ -113,7 +113,7 @@ pub enum Bug {
 }
 
 /// All of them.
-pub const BUGS: [Bug; 48] = [
+pub const BUGS: [Bug; 52] = [
     Bug::DroppedFlush,
     Bug::FlushNotAwaited,
     Bug::PublishedBeforeAppend,
@@ -159,6 +159,10 @@ pub const BUGS: [Bug; 48] = [
     Bug::HeldEventsLost,
     Bug::ReadPassesWrite,
     Bug::PagesOfDifferentSnapshots,
+    Bug::GraceMissing,
+    Bug::FloorNotStored,
+    Bug::ReplayCutsVersions,
+    Bug::LostCommitsUnnoticed,
     Bug::LargeNotFlushed,
     Bug::BlobFileNotFlushed,
     Bug::BlobUseNotCounted,

@@ -15,7 +15,8 @@ use crate::planted::{Bug, planted};
 use crate::stamp::Stamp;
 use std::cell::{Cell, RefCell};
 
-/// The numbers of the leases of a host begin at its epoch, times this many.
+/// The numbers of the leases of a host begin at its epoch, times this many: below 2^53, for they are
+/// numbers of JavaScript.
 const LEASES_OF_EPOCH: u64 = 1 << 20;
 
 /// What a read sees: the commits through `stamp`, and of those the entries alive at `time_ms`.
@@ -110,7 +111,7 @@ impl Snapshots {
             held.ends_ms = now_ms + SNAPSHOT_LEASE_MS;
             return Ok(lease);
         }
-        if self.is_readable(lease.snapshot, present) {
+        if self.is_readable(lease, present) {
             return self.lease(owner, lease.snapshot, now_ms);
         }
         Err(Error::new(
@@ -119,11 +120,14 @@ impl Snapshots {
         ))
     }
 
-    /// Whether everything is there that a snapshot has seen, which some host said there is.
-    fn is_readable(&self, Snapshot { stamp, time_ms }: Snapshot, present: Snapshot) -> bool {
+    /// Whether everything is there that the snapshot of a lease has seen. What a host has found when
+    /// it was opened is durable from then on: only commits of its own may be lost.
+    fn is_readable(&self, Lease { id, snapshot }: Lease, present: Snapshot) -> bool {
+        let Snapshot { stamp, time_ms } = snapshot;
         let Inherited { ends, .. } = &self.inherited;
         let is_there = stamp.epoch == present.stamp.epoch
             || stamp.counter == 0
+            || u64::from(stamp.epoch) < id / LEASES_OF_EPOCH
             || ends.iter().any(|end| stamp.epoch == end.epoch && stamp <= *end)
             || planted(Bug::LostCommitsUnnoticed);
         let is_past = stamp <= present.stamp && time_ms <= present.time_ms;
@@ -258,12 +262,13 @@ mod tests {
     #[test]
     fn a_lease_of_an_earlier_host_goes_on_where_all_that_it_saw_is_there() {
         let at = |epoch, counter| Stamp { epoch, counter };
+        let snapshot_at = |stamp| Snapshot { stamp, time_ms: 50 };
         let inherited =
             Inherited { floor: at(2, 5), ends: vec![at(2, 9), at(3, 4)], until_ms: 100 };
         let snapshots = Snapshots::new(4, inherited);
-        let present = Snapshot { stamp: at(4, 7), time_ms: 50 };
+        let present = snapshot_at(at(4, 7));
         let renew = |stamp, time_ms| {
-            let lease = Lease { id: 1, snapshot: Snapshot { stamp, time_ms } };
+            let lease = Lease { id: 1, snapshot: Snapshot { time_ms, ..snapshot_at(stamp) } };
             snapshots.renew(1, lease, present)
         };
         for stamp in [at(2, 5), at(2, 9), at(3, 0), at(3, 4), at(4, 0), at(4, 7)] {
@@ -275,6 +280,8 @@ mod tests {
             assert_eq!(code(renew(stamp, 50)), Some(Code::SnapshotExpired), "{stamp}");
         }
         assert_eq!(code(renew(at(3, 4), 51)), Some(Code::SnapshotExpired), "in the future");
+        let of_the_third = Lease { id: 3 * LEASES_OF_EPOCH + 1, snapshot: snapshot_at(at(2, 10)) };
+        assert!(snapshots.renew(1, of_the_third, present).is_ok(), "that host had found it there");
         snapshots.release_all(1);
         assert_eq!(snapshots.let_go(present.stamp, 99), at(2, 5));
         assert_eq!(snapshots.let_go(present.stamp, 100), present.stamp);

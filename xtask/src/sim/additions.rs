@@ -69,6 +69,52 @@ pub fn large(plan: &mut Plan, rng: &Rng) {
     budgets.blob_bytes = [200, 2_000][rng.below(2) as usize];
 }
 
+/// Has lists go on with the next host: some begin before an open ends, and soon after it more is
+/// written and they are read on.
+pub fn handover(plan: &mut Plan, rng: &Rng) {
+    plan.config.hands_over = true;
+    for step in std::mem::take(&mut plan.steps) {
+        let ends = matches!(step.action, Action::End(_));
+        if ends && rng.one_in(2) {
+            add(plan, rng, Action::Lease);
+            add(plan, rng, list(rng));
+            add(plan, rng, Action::Run(20));
+            if rng.one_in(3) {
+                add(plan, rng, Action::Commit(vec![overwrite(rng)]));
+            }
+        }
+        plan.steps.push(step);
+        if ends && rng.one_in(2) {
+            for _ in 0..rng.below(3) {
+                add(plan, rng, Action::Commit(vec![overwrite(rng)]));
+            }
+            if rng.one_in(2) {
+                add(plan, rng, Action::Upkeep);
+                add(plan, rng, Action::Run(50));
+            }
+            add(plan, rng, Action::ReadLease);
+        }
+        match rng.below(40) {
+            0 => add(plan, rng, Action::ReleaseLease),
+            1 => add(plan, rng, Action::ReadLease),
+            _ => {}
+        }
+    }
+}
+
+/// A list of several pages.
+fn list(rng: &Rng) -> Action {
+    let (from, to) = (Place::Key(0), Place::Key(KEYS));
+    Action::List { from, to, reverse: rng.one_in(2), limit: 1 + rng.below(5) as usize }
+}
+
+/// Writes some keys, which are likely to be there.
+fn overwrite(rng: &Rng) -> CommitPlan {
+    let set = |_| Change::Set { place: places(rng).0, bytes: rng.below(200), live_ms: None };
+    let strict = rng.one_in(2).then_some(false);
+    CommitPlan { strict, checks: Vec::new(), mutations: (0..5).map(set).collect() }
+}
+
 fn add(plan: &mut Plan, rng: &Rng, action: Action) {
     plan.steps.push(Step { seed: rng.next(), action });
 }

@@ -10,6 +10,8 @@ mod additions;
 mod changes;
 mod clients;
 mod exhaustive;
+mod leases;
+mod lists;
 mod metamorphic;
 mod model;
 mod oracle;

@@ -1,7 +1,8 @@
 //! Pages: clients that send frames to the host of the database and judge what it answers.
 
 use super::changes::Heard;
-use super::model::{Key, Row, Seen};
+use super::lists::Listing;
+use super::model::{Key, Seen};
 use super::oracle::{Failure, Published, Verdict, fail};
 use super::subscriptions::Subscription;
 use super::world::{Database, Disk, Done, World};
@@ -10,14 +11,12 @@ use kvass::env::manual::{ManualEnv, block_on};
 use kvass::error::{Code, Error, Result};
 use kvass::external::External;
 use kvass::host::{Frame, Host};
-use kvass::limits::SNAPSHOT_LEASE_MS;
 use kvass::manifest::FORMAT;
 use kvass::rng::Rng;
 use kvass::sessions::Origin;
 use kvass::stamp::Stamp;
-use kvass::varint;
-use kvass::wire::{Blob, Changes, Entry, Event, Lease, List, PROTOCOL, Request, RequestFrame};
-use kvass::wire::{Page, Response, ResponseFrame, Value, Watch};
+use kvass::wire::{Blob, Changes, Entry, Event, PROTOCOL, Request, RequestFrame, Response};
+use kvass::wire::{ResponseFrame, Value, Watch};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -43,7 +42,7 @@ pub struct Pages {
 
 /// What a page asked for.
 #[derive(Clone)]
-enum Asked {
+pub enum Asked {
     /// The commit of this number, the last of its frame being another.
     Commit {
         number: u64,
@@ -68,30 +67,11 @@ enum Asked {
 
 /// When something was asked for.
 #[derive(Clone)]
-struct Moment {
-    stamp: Stamp,
-    time_ms: u64,
+pub struct Moment {
+    pub stamp: Stamp,
+    pub time_ms: u64,
     /// The commits that the page had sent before.
     sent: Vec<u64>,
-}
-
-/// A list that is read page by page.
-#[derive(Clone)]
-struct Listing {
-    range: (Key, Key),
-    /// What of it the next page is to be read from.
-    next: (Key, Key),
-    reverse: bool,
-    limit: u32,
-    keys_only: bool,
-    lease: Option<Lease>,
-    since: Moment,
-    /// What its snapshot may be, once the first page has come.
-    seen: Vec<Seen>,
-    rows: Vec<Row>,
-    /// When the page was asked for that renewed the lease, and when the next one was.
-    renewed_ms: u64,
-    asked_ms: u64,
 }
 
 impl Pages {
@@ -112,6 +92,16 @@ impl Pages {
         hello.extend_from_slice(&[client; 16]);
         hello.push(0);
         self.host.connect(u32::from(client), &hello).map(|_| ())
+    }
+
+    /// The lists of which a page is on its way.
+    pub fn lists_under_way(&mut self) -> Vec<(u8, Listing)> {
+        let asked = std::mem::take(&mut self.asked).into_iter();
+        let lists = asked.filter_map(|((connection, _), asked)| match asked {
+            Asked::List(listing) => Some((connection as u8, listing)),
+            _ => None,
+        });
+        lists.collect()
     }
 
     /// The frames that were posted, those of the listener first.
@@ -214,14 +204,14 @@ impl World {
         self.polled(polled).map(|_| ())
     }
 
-    fn moment(&self, client: u8) -> Moment {
+    pub fn moment(&self, client: u8) -> Moment {
         let (stamp, time_ms) =
             self.db.as_ref().map_or((Stamp::ZERO, 0), |db| (db.visible(), db.now_ms()));
         Moment { stamp, time_ms, sent: self.clients.under_way(client) }
     }
 
     /// Sends a request as a frame of its own.
-    fn ask(&mut self, client: u8, asked: Asked) -> Verdict {
+    pub fn ask(&mut self, client: u8, asked: Asked) -> Verdict {
         let origin = self.clients.request(client);
         let Some(pages) = &mut self.pages else { return Ok(()) };
         let place = (u32::from(client), origin.first);
@@ -233,20 +223,7 @@ impl World {
             Asked::Count { range: (start, end), .. } => {
                 self.post(&origin, vec![Request::Count(Blob(start), Blob(end))], 0)
             }
-            Asked::List(Listing {
-                next: (start, end), reverse, limit, keys_only, lease, ..
-            }) => {
-                let list = Request::List(List {
-                    start: Blob(start),
-                    end: Blob(end),
-                    reverse: *reverse,
-                    limit: *limit,
-                    lease: *lease,
-                    keep: true,
-                    keys_only: *keys_only,
-                });
-                self.post(&origin, vec![list], 0)
-            }
+            Asked::List(listing) => self.post(&origin, vec![Request::List(listing.request())], 0),
             Asked::Watch(id) => {
                 let Some(subscription) = found(*id) else { return Ok(()) };
                 let keys = subscription.keys.iter().map(|key| Blob(key)).collect();
@@ -279,31 +256,6 @@ impl World {
         let client = rng.below(2) as u8;
         let since = self.moment(client);
         self.ask(client, Asked::Count { range, since })
-    }
-
-    pub fn ask_list(
-        &mut self,
-        range: (Key, Key),
-        reverse: bool,
-        limit: usize,
-        rng: &Rng,
-    ) -> Verdict {
-        let client = rng.below(2) as u8;
-        let since = self.moment(client);
-        let listing = Listing {
-            next: range.clone(),
-            range,
-            reverse,
-            limit: limit as u32,
-            keys_only: rng.one_in(2),
-            lease: None,
-            renewed_ms: since.time_ms,
-            asked_ms: since.time_ms,
-            since,
-            seen: Vec::new(),
-            rows: Vec::new(),
-        };
-        self.ask(client, Asked::List(listing))
     }
 
     /// Watches keys.
@@ -406,11 +358,7 @@ impl World {
                 self.changes_replied(client, asked, response)
             }
             (Asked::List(listing), Err(error)) if error.code() == Code::SnapshotExpired => {
-                let now_ms = self.db()?.now_ms();
-                match now_ms - listing.renewed_ms >= SNAPSHOT_LEASE_MS {
-                    true => Ok(()),
-                    false => fail("a lease lasts as long as it says", format!("{error:?}")),
-                }
+                listing.grant.map_or(Ok(()), |grant| self.expired(&grant))
             }
             (asked, response) => match self.readable("a request", response)? {
                 Some(response) => self.read_replied(client, asked, response, beside),
@@ -462,71 +410,9 @@ impl World {
         }
     }
 
-    /// A page of a list; the next one is asked for, or the whole of it judged.
-    fn page(
-        &mut self,
-        client: u8,
-        mut listing: Listing,
-        page: &Page<'_>,
-        beside: &mut Beside<'_>,
-    ) -> Verdict {
-        const CHECK: &str = "lists answer as the model does";
-        if listing.seen.is_empty() {
-            listing.seen = self.window(&listing.since)?;
-        }
-        let before = listing.rows.len();
-        let mut entries = page.entries.0;
-        while let Some(row) = self.take_row(&mut entries, listing.keys_only, beside) {
-            listing.rows.push(row);
-        }
-        let count = listing.rows.len() - before;
-        if count != page.count as usize || count > listing.limit as usize || !entries.is_empty() {
-            return fail(CHECK, format!("{count} rows instead of {}", page.count));
-        }
-        let Listing { range: (start, end), reverse, seen, rows, .. } = &listing;
-        if page.done {
-            let check = |seen| self.check_list((start, end), *reverse, usize::MAX, seen, rows);
-            return any(&mut seen.iter().copied().map(check), CHECK);
-        }
-        match (rows.last(), page.lease) {
-            (Some((last, _, _)), Some(_)) if *reverse => listing.next.1 = last.clone(),
-            (Some((last, _, _)), Some(_)) => listing.next.0 = [last.as_slice(), &[0]].concat(),
-            _ => return fail(CHECK, "no way to the next page"),
-        }
-        (listing.lease, listing.renewed_ms) = (page.lease, listing.asked_ms);
-        listing.asked_ms = self.db()?.now_ms();
-        self.ask_later(client, Asked::List(listing));
-        Ok(())
-    }
-
-    /// The next row of a page; the model knows the value that a list of keys leaves out.
-    fn take_row(
-        &self,
-        entries: &mut &[u8],
-        keys_only: bool,
-        beside: &mut Beside<'_>,
-    ) -> Option<Row> {
-        let key = varint::take_bytes(entries)?;
-        let (stamp, rest) = entries.split_first_chunk()?;
-        let stamp = Stamp::from_bytes(*stamp);
-        *entries = rest;
-        if keys_only {
-            let value = self.oracle.model.at(key, stamp).map(|entry| entry.value.clone());
-            return Some((key.to_vec(), stamp, value.unwrap_or_default()));
-        }
-        let mut value = varint::take_bytes(entries)?.to_vec();
-        if value.is_empty() {
-            let (kind, rest) = entries.split_first()?;
-            *entries = rest;
-            varint::take(entries)?;
-            value = [&[*kind], &**beside.next()?].concat();
-        }
-        Some((key.to_vec(), stamp, value))
-    }
-
     /// What a read may have seen that was asked for then and is answered now: at the least the
     /// commits that were published then, and those that its page had sent before.
-    fn window(&self, since: &Moment) -> std::result::Result<Vec<Seen>, Failure> {
+    pub fn window(&self, since: &Moment) -> std::result::Result<Vec<Seen>, Failure> {
         let history = &self.oracle.history;
         let sent = |it: &&Published| it.number.is_some_and(|number| since.sent.contains(&number));
         let sent = history.iter().filter(sent).map(|it| it.stamp).max();
@@ -567,7 +453,7 @@ impl World {
         }
     }
 
-    fn ask_later(&mut self, client: u8, asked: Asked) {
+    pub fn ask_later(&mut self, client: u8, asked: Asked) {
         if let Some(pages) = &mut self.pages {
             pages.follow_ups.push((client, asked));
         }
@@ -586,7 +472,7 @@ impl World {
 }
 
 /// Whether one of the checks passes.
-fn any(
+pub fn any(
     checks: &mut dyn Iterator<Item = std::result::Result<(), String>>,
     check: &'static str,
 ) -> Verdict {

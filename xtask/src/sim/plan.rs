@@ -36,6 +36,8 @@ pub struct Config {
     pub history: Retention,
     /// Whether clients send frames to a host.
     pub hosted: bool,
+    /// Whether lists go on with the next host.
+    pub hands_over: bool,
 }
 
 /// One action, with the seed of all that is random while it lasts: leaving out other steps leaves
@@ -79,8 +81,10 @@ pub enum Action {
     Tick,
     /// Takes a lease on a snapshot.
     Lease,
-    /// Lists everything at a leased snapshot.
+    /// Lists everything at a leased snapshot, and goes on with a list that rests.
     ReadLease,
+    /// Lets go of a lease.
+    ReleaseLease,
     Flush,
     FlushInBackground,
     Upkeep,
@@ -182,12 +186,14 @@ pub enum Drawn {
     Pages,
     /// Values are large already when they have some bytes.
     Large,
+    /// Lists go on with the next host.
+    Handover,
 }
 
 impl Plan {
     /// The run of a seed.
     pub fn of(seed: u64) -> Plan {
-        Plan::drawn(seed, Drawn::Large)
+        Plan::drawn(seed, Drawn::Handover)
     }
 
     /// The run of a seed as it was before later additions.
@@ -201,6 +207,9 @@ impl Plan {
         }
         if through >= Drawn::Large {
             additions::large(&mut plan, &Rng::new(seed ^ 0xb10b_f11e));
+        }
+        if through >= Drawn::Handover {
+            additions::handover(&mut plan, &Rng::new(seed ^ 0x4a9d_03e2));
         }
         plan
     }
@@ -234,6 +243,7 @@ impl Config {
             slices: rng.one_in(2),
             history: Retention::default(),
             hosted: false,
+            hands_over: false,
         }
     }
 }

@@ -2,10 +2,9 @@
 
 use super::model::{Key, Row, Seen};
 use super::oracle::{Verdict, fail};
-use super::world::{Database, Done, EVERYTHING, Lease, Listed, World};
+use super::world::{Database, Done, Listed, World};
 use kvass::db::Range;
 use kvass::error::Result;
-use kvass::rng::Rng;
 use kvass::snapshot::Snapshot;
 
 impl World {
@@ -35,37 +34,6 @@ impl World {
             Done::List { from, to, reverse, limit, snapshot, listed }
         });
         self.polled(polled).map(|_| ())
-    }
-
-    pub fn lease(&mut self) -> Verdict {
-        let db = self.db()?;
-        let now_ms = db.now_ms();
-        match db.snapshots().lease(1, db.snapshot(), now_ms) {
-            Ok(lease) => self.leases.push(Lease { lease, renewed_ms: now_ms }),
-            Err(error) => return fail("nothing fails without a fault", format!("{error:?}")),
-        }
-        Ok(())
-    }
-
-    /// A leased snapshot goes on answering as it did, whatever was written since.
-    pub fn read_lease(&mut self, rng: &Rng) -> Verdict {
-        let db = self.db()?;
-        let chosen = rng.below(self.leases.len() as u64) as usize;
-        let Some(lease) = self.leases.get_mut(chosen) else { return Ok(()) };
-        let now_ms = db.now_ms();
-        match db.renew(1, lease.lease) {
-            Ok(renewed) => {
-                *lease = Lease { lease: renewed, renewed_ms: now_ms };
-                let snapshot = renewed.snapshot;
-                let (from, to) = (vec![1], EVERYTHING.1.to_vec());
-                self.list(from, to, rng.one_in(2), usize::MAX, Some(snapshot))
-            }
-            Err(_) if now_ms - lease.renewed_ms >= kvass::limits::SNAPSHOT_LEASE_MS => {
-                self.leases.swap_remove(chosen);
-                Ok(())
-            }
-            Err(error) => fail("a lease lasts as long as it says", format!("{error:?}")),
-        }
     }
 
     pub fn count(&mut self, range: (Key, Key)) -> Verdict {

@@ -1,6 +1,6 @@
 //! Ends of an open, and what must be there at the next one.
 
-use super::model::{Entry, Row, Seen};
+use super::model::{Row, Seen};
 use super::oracle::{Failure, Fate, Published, Sent, Verdict, fail, marker_of};
 use super::plan::{End, How};
 use super::reads::rows;
@@ -55,12 +55,14 @@ impl World {
         self.tasks.clear();
         let now_ms = self.db()?.now_ms();
         self.oracle.model.doubtful_ms = self.oracle.model.doubtful_ms.max(now_ms);
-        (self.db, self.pages) = (None, None);
         // A flush that fails gives up what it could not write, the cache of the system included.
         let cached = kept && end.cuts.is_empty() && !gave_up;
         if cached || self.closed_well {
             self.oracle.durable = self.oracle.durable.max(self.oracle.last());
         }
+        let durable = self.oracle.durable;
+        self.end_grants(now_ms, |stamp| cached || stamp <= durable);
+        (self.db, self.pages) = (None, None);
         let rows = self.cut_opens(&end.cuts, rng)?;
         self.reconcile(&rows)?;
         self.resend()
@@ -134,7 +136,7 @@ impl World {
         let everything: (&[u8], &[u8]) = (&[1], &[0xff]);
         self.check_list(everything, false, usize::MAX, snapshot.into(), found)
             .or_else(|detail| fail("what survives is a prefix of the commits", detail))?;
-        self.forget_expired(found, now_ms);
+        self.forget_expired(found, now_ms, db.epoch());
         // What an open has found is durable from then on.
         self.oracle.durable = self.oracle.last();
         self.oracle.disturbed = false;
@@ -173,6 +175,7 @@ impl World {
         let survivors = oracle.last();
         oracle.model.cut(survivors);
         self.counts.lost += lost.len() as u64;
+        self.lose(&lost);
         match lost.iter().find(|it| it.stamp <= durable) {
             Some(it) => fail(
                 "what was promised survives",
@@ -242,17 +245,18 @@ impl World {
     }
 
     /// An entry that an expiry took, which left no other trace, is gone for good.
-    fn forget_expired(&mut self, found: &[Row], now_ms: u64) {
+    fn forget_expired(&mut self, found: &[Row], now_ms: u64, epoch: u32) {
         let model = &mut self.oracle.model;
-        let gone: Vec<(Vec<u8>, Stamp)> = model
+        let gone: Vec<Vec<u8>> = model
             .keys()
             .filter_map(|key| Some((key, model.at(key, Stamp::MAX)?)))
             .filter(|(_, entry)| entry.expires.is_some_and(|(first, _)| now_ms < first))
             .filter(|(key, _)| found.binary_search_by(|row| row.0.cmp(key)).is_err())
-            .map(|(key, entry)| (key.clone(), entry.stamp))
+            .map(|(key, _)| key.clone())
             .collect();
-        for (key, stamp) in gone {
-            model.write(&key, stamp, None::<Entry>);
+        for key in gone {
+            // After all that snapshots of earlier opens see.
+            model.write(&key, Stamp { epoch, counter: 0 }, None);
         }
     }
 

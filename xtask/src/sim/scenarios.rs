@@ -34,6 +34,7 @@ fn config() -> Config {
         slices: true,
         history: Retention::default(),
         hosted: false,
+        hands_over: false,
     }
 }
 

@@ -3,6 +3,8 @@
 
 use super::changes::Heard;
 use super::clients::{Batch, Clients};
+use super::leases::Grant;
+use super::lists::Listing;
 use super::model::{Key, Row};
 use super::oracle::{
     Failure, Fate, Oracle, Sent, Submission, Verdict, fail, marker_key, marker_value,
@@ -48,11 +50,6 @@ pub enum Done {
 
 pub type Listed = Result<Vec<Row>>;
 
-pub struct Lease {
-    pub lease: kvass::snapshot::Lease,
-    pub renewed_ms: u64,
-}
-
 pub struct World {
     pub plan: Plan,
     pub disk: Disk,
@@ -69,7 +66,12 @@ pub struct World {
     /// Clients of a host, where there is one.
     pub pages: Option<Pages>,
     events: Rc<RefCell<Vec<CommitEvent>>>,
-    pub leases: Vec<Lease>,
+    pub leases: Vec<Grant>,
+    /// Lists that rest between two pages, by their clients.
+    pub resting: Vec<(u8, Listing)>,
+    /// How many opens there were that were used, and engine time when the last one began.
+    pub attended: u64,
+    pub attended_ms: u64,
 }
 
 impl World {
@@ -90,6 +92,9 @@ impl World {
             pages: None,
             events: Rc::default(),
             leases: Vec::new(),
+            resting: Vec::new(),
+            attended: 0,
+            attended_ms: 0,
         }
     }
 
@@ -140,7 +145,11 @@ impl World {
     pub fn attend(&mut self, db: Rc<Database>) -> Verdict {
         let events = self.events.clone();
         self.events.borrow_mut().clear();
-        self.leases.clear();
+        (self.attended, self.attended_ms) = (self.attended + 1, db.now_ms());
+        if !self.plan.config.hands_over {
+            self.leases.clear();
+            self.resting.clear();
+        }
         self.oracle.acknowledged = Stamp::ZERO;
         self.db = Some(db.clone());
         if self.plan.config.hosted {
@@ -177,7 +186,8 @@ impl World {
             Action::Unsubscribe => self.unsubscribe(&rng),
             Action::Tick => self.tick(),
             Action::Lease => self.lease(),
-            Action::ReadLease => self.read_lease(&rng),
+            Action::ReadLease => self.read_lease(&rng).and_then(|()| self.read_on(&rng)),
+            Action::ReleaseLease => self.release_lease(&rng),
             Action::Flush => self.flush(),
             Action::FlushInBackground => self.other("flush in background", |db| async move {
                 db.flush_in_background().await;
