@@ -136,7 +136,7 @@ fn writes() -> Vec<Value> {
         durability: None,
     };
     let expiring = one_commit(set(Some(60_000), false), Some(Durability::Strict));
-    let delete = one_commit(Mutation::Delete { key: A }, Some(Durability::Relaxed));
+    let delete = one_commit(Mutation::Delete { key: A }, Some(Durability::Strict));
     let (start, end) = (Blob(b"\x02a\x00\x00"), Blob(b"\x02a\x00\xff"));
     let delete_range = Mutation::DeleteRange { start, end };
     let long = Blob(&[3; 200]);
