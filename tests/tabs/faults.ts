@@ -82,7 +82,8 @@ export class Faults {
 
   /** Whether a call of a tab that was made at `since` may be refused. */
   excuse(tab: Tab, since: number): boolean {
-    if (this.#pauses.size > 0) return true;
+    // Others can't have the files of OPFS while their owner stands still.
+    if (this.#pauses.size > 0 && this.#browser.options.storage === "opfs") return true;
     const felt = this.#struck.filter(({ at }) => at > since - FELT_MS);
     if (felt.some(({ kind }) => HARD.includes(kind))) return true;
     if (!tab.isPage && felt.some(({ kind }) => ENDS.includes(kind))) return true;

@@ -33,6 +33,7 @@ export const PLANTED: Readonly<Record<string, readonly Edit[]>> = {
       "if (this.#link?.source === source) this.#frame(source, data as FrameMessage);",
       "this.#frame(source, data as FrameMessage);",
     ),
+    edit("client/membership.ts", "this.#line?.close();\n    this.#line = undefined;", ""),
   ],
   "a host that has slept answers at once": [
     edit("worker/host.ts", "(pause < 0 || pause > SLEEP_MS)", "pause === -1"),
@@ -54,7 +55,9 @@ export const PLANTED: Readonly<Record<string, readonly Edit[]>> = {
       "first: first + from + 1000 * epoch }",
     ),
   ],
-  "a host that was deposed goes on": [edit("worker/candidate.ts", "this.#stepDown();", "")],
+  "a host that was deposed goes on": [
+    edit("worker/candidate.ts", "#stepDown(): void {", "#stepDown(): void { return;"),
+  ],
   "a silent host is never deposed": [
     edit("client/membership.ts", "this.#candidate?.say({ seize: true });", ""),
   ],

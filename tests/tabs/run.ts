@@ -10,6 +10,8 @@ import { Tab, type World } from "./tab.ts";
 const SETTLED_MS = 5_000;
 /** How often that is looked at. */
 const LOOK_MS = 250;
+/** How long faults last in some runs that are not repaired soon. */
+const LONG_MS = 16_000;
 /** How long things may take to come to rest. */
 const REST_MS = 60_000;
 /** Steps of a run that never comes to its end. */
@@ -130,10 +132,12 @@ class Simulation implements World {
     const planned = random.below(10);
     const span = random.pick([100, 600, 4_000]);
     for (let i = 0; i < planned; i++) {
-      await this.#pass(random.next() * span);
+      // Some faults come as one.
+      await this.#pass(random.next() * random.pick([5, 50, span, span]));
       faults.strike();
     }
     await this.#pass(random.next() * span);
+    if (random.below(4) === 0) await this.#pass(LONG_MS);
     faults.repair();
     for (const tab of tabs) tab.isBusy = false;
     await this.#until(() => tabs.every((tab) => tab.isIdle), "answers");
@@ -210,6 +214,9 @@ class Simulation implements World {
     for (const [name, value, applied] of Tab.countsOf(browser)) {
       if (value !== applied) browser.violate(`${name} is ${value} after ${applied} increments`);
     }
+    const clients = browser.engine?.clients ?? 0;
+    const tabs = this.tabs.filter(({ agent }) => agent.isAlive).length;
+    if (clients > tabs) browser.violate(`the host has ${clients} clients in ${tabs} tabs`);
     for (const { readers } of this.#isServed ? this.#open : []) {
       for (const reader of readers) reader.check();
     }
