@@ -112,7 +112,7 @@ export class LockManager {
     this.steals += former.length;
     for (const one of former) {
       this.stolen(one.agent);
-      one.agent.follow(newLane(), 5 * this.#delays.message(), one.stolen);
+      one.agent.follow(newLane(), 15 * this.#delays.message(), one.stolen);
     }
     this.#give(request);
   }

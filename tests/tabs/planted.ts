@@ -33,7 +33,6 @@ export const PLANTED: Readonly<Record<string, readonly Edit[]>> = {
       "if (this.#link?.source === source) this.#frame(source, data as FrameMessage);",
       "this.#frame(source, data as FrameMessage);",
     ),
-    edit("client/membership.ts", "this.#line?.close();\n    this.#line = undefined;", ""),
   ],
   "a host that has slept answers at once": [
     edit("worker/host.ts", "(pause < 0 || pause > SLEEP_MS)", "pause === -1"),
