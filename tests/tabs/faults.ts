@@ -90,7 +90,7 @@ export class Faults {
     const felt = this.#struck.filter(({ at }) => at > since - FELT_MS);
     if (felt.some(({ kind }) => HARD.includes(kind))) return true;
     const hasPage = this.#tabs.some(({ agent, isPage, isClosing }) => {
-      return isPage && agent.isAlive && !isClosing;
+      return isPage && agent.isRunning && !isClosing;
     });
     if (!tab.isPage && (!hasPage || felt.some(({ kind }) => ENDS.includes(kind)))) return true;
     return felt.filter(({ kind }) => !["open", "hide"].includes(kind)).length > 1;

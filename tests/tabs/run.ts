@@ -4,7 +4,7 @@ import { Random } from "../codec/support/random.ts";
 import { SimBrowser, stackOf } from "./browser.ts";
 import { type FaultKind, Faults } from "./faults.ts";
 import { Oracle } from "./oracle.ts";
-import { Tab, type World } from "./tab.ts";
+import { OPEN_TIMEOUT_MS, Tab, type World } from "./tab.ts";
 
 /** No call waits for longer, while nothing goes wrong and no files are being opened. */
 const SETTLED_MS = 5_000;
@@ -171,10 +171,12 @@ class Simulation implements World {
   /** Looks for calls that wait for too long. */
   #look(): void {
     const { now } = this.browser.scheduler;
-    const bound = SETTLED_MS + this.faults.openMs;
+    const settled = SETTLED_MS + this.faults.openMs;
     for (const { agent, name, pending } of this.tabs) {
       if (!agent.isRunning) continue;
       for (const call of pending) {
+        // A worker that is loaded slowly is waited for.
+        const bound = call.what === "open" ? OPEN_TIMEOUT_MS + LOOK_MS : settled;
         if (now - Math.max(call.since, this.faults.lastAt) < bound) continue;
         pending.delete(call);
         this.browser.violate(`${name} ${call.what} is not settled after ${bound} ms`);
