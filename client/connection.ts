@@ -247,8 +247,8 @@ export class Connection {
 
   /** Flushes and closes the database, and ends the host if it is this tab's. */
   async close(): Promise<void> {
-    // Calls that were not sent yet come first; if there is no host for them, they say so.
-    if (this.#frame.count > 0) await this.connect().catch(() => undefined);
+    // Calls that are not answered yet come first; if there is no host for them, they say so.
+    if (this.#calls.isWaiting) await this.connect().catch(() => undefined);
     try {
       if (this.#link !== undefined) {
         const done = this.call(

@@ -32,6 +32,8 @@ export class Agent {
   readonly ports: { readonly isOpen: boolean }[] = [];
   /** Called when it has ended. */
   readonly ended: (() => void)[] = [];
+  /** When it last began to go on. */
+  thawedAt = 0;
   readonly #timers = new Map<number, () => void>();
   readonly #timerLane = newLane();
   #lastTimer = 0;
@@ -92,6 +94,7 @@ export class Agent {
   thaw(): void {
     if (this.#state !== "still" || --this.#freezes > 0) return;
     this.#state = "running";
+    this.thawedAt = this.scheduler.now;
     this.#drain(++this.#thaws);
   }
 

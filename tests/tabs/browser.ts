@@ -19,6 +19,9 @@ import { Scheduler } from "./scheduler.ts";
 /** When the simulations begin, in milliseconds since 1970. */
 const EPOCH_MS = 1_700_000_000_000;
 
+/** Who is awake for so long has answered, and is not deposed. */
+const AWAKE_MS = 4_000;
+
 /** What kind of browser it is. */
 export interface BrowserOptions {
   readonly storage: "opfs" | "indexeddb";
@@ -69,6 +72,10 @@ export class SimBrowser {
     this.files = new Files(options.storage);
     this.broadcasts = new Broadcasts(this.delays);
     this.locks = new LockManager(this.delays);
+    this.locks.stolen = (from) => {
+      const isAwake = from.isRunning && from.thawedAt < this.scheduler.now - AWAKE_MS;
+      if (isAwake) this.violate(`${from.name} is awake, and lost its lock`);
+    };
   }
 
   #delay(): number {
@@ -134,10 +141,16 @@ export class SimBrowser {
     return near;
   }
 
-  /** The worker whose engine has the files. */
-  get host(): SimWorker | undefined {
+  /** The engine that has the files. */
+  get engine(): ModelEngine | undefined {
     const { owner } = this.files;
-    if (!(owner instanceof ModelEngine)) return undefined;
+    return owner instanceof ModelEngine ? owner : undefined;
+  }
+
+  /** Its worker. */
+  get host(): SimWorker | undefined {
+    const owner = this.engine;
+    if (owner === undefined) return undefined;
     return this.workers.find(({ agent }) => agent === owner.agent && agent.isAlive);
   }
 
@@ -149,8 +162,7 @@ export class SimBrowser {
     agent.end();
     this.scheduler.after(10 * this.delays.message(), () => this.locks.free(agent));
     this.scheduler.after(10 * this.delays.message(), () => {
-      const { owner } = this.files;
-      if (owner instanceof ModelEngine && owner.agent === agent) this.files.release(owner);
+      if (this.engine?.agent === agent) this.files.release(this.engine);
     });
   }
 

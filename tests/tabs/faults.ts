@@ -6,10 +6,13 @@ import type { Tab } from "./tab.ts";
 
 const KINDS = [
   "kill",
+  "kill",
   "panic",
   "panicInFrame",
   "crash",
   "hang",
+  "stop",
+  "stop",
   "stop",
   "freeze",
   "cache",
@@ -82,10 +85,14 @@ export class Faults {
 
   /** Whether a call of a tab that was made at `since` may be refused. */
   excuse(tab: Tab, since: number): boolean {
-    if (this.#pauses.size > 0) return true;
+    // Others can't have the files of OPFS while their owner stands still.
+    if (this.#pauses.size > 0 && this.#browser.options.storage === "opfs") return true;
     const felt = this.#struck.filter(({ at }) => at > since - FELT_MS);
     if (felt.some(({ kind }) => HARD.includes(kind))) return true;
-    if (!tab.isPage && felt.some(({ kind }) => ENDS.includes(kind))) return true;
+    const hasPage = this.#tabs.some(({ agent, isPage, isClosing }) => {
+      return isPage && agent.isRunning && !isClosing;
+    });
+    if (!tab.isPage && (!hasPage || felt.some(({ kind }) => ENDS.includes(kind)))) return true;
     return felt.filter(({ kind }) => !["open", "hide"].includes(kind)).length > 1;
   }
 

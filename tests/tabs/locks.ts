@@ -23,6 +23,8 @@ export class LockManager {
   readonly waiting = new Map<string, Request[]>();
   /** Locks that were taken from those who had them. */
   steals = 0;
+  /** Called when one is taken from an agent. */
+  stolen: (from: Agent) => void = () => undefined;
   readonly #delays: Delays;
 
   constructor(delays: Delays) {
@@ -108,7 +110,10 @@ export class LockManager {
     const former = this.held.get(request.name) ?? [];
     this.held.delete(request.name);
     this.steals += former.length;
-    for (const one of former) one.agent.follow(newLane(), 5 * this.#delays.message(), one.stolen);
+    for (const one of former) {
+      this.stolen(one.agent);
+      one.agent.follow(newLane(), 15 * this.#delays.message(), one.stolen);
+    }
     this.#give(request);
   }
 

@@ -98,6 +98,11 @@ export class ModelEngine implements Engine, Owner {
     this.#stale = was;
   }
 
+  /** How many clients are connected. */
+  get clients(): number {
+    return this.#connections.size;
+  }
+
   /** Whether another one has the files. */
   get isDeposed(): boolean {
     return this.#files.owner !== this;

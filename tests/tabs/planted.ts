@@ -50,7 +50,9 @@ export const PLANTED: Readonly<Record<string, readonly Edit[]>> = {
   "what is sent again is sent as something new": [
     edit("client/unanswered.ts", "first: first + from }", "first: first + from + 1000 * epoch }"),
   ],
-  "a host that was deposed goes on": [edit("worker/candidate.ts", "this.#stepDown();", "")],
+  "a host that was deposed goes on": [
+    edit("worker/candidate.ts", "#stepDown(): void {", "#stepDown(): void { return;"),
+  ],
   "a silent host is never deposed": [
     edit("client/membership.ts", "this.#candidate?.say({ seize: true });", ""),
   ],

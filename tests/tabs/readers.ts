@@ -25,6 +25,11 @@ async function readAll<T>(tab: Tab, stream: ReadableStream<T>, take: (item: T) =
   }
 }
 
+/** The epoch of the host that made a commit. */
+function epochOf(stamp: string): number {
+  return Number.parseInt(stamp.slice(0, 8), 16);
+}
+
 function codeOf(error: unknown): string {
   return (error as { code?: string }).code ?? String((error as Error).stack);
 }
@@ -79,13 +84,12 @@ export class ChangesReader implements Reader {
     if (!tab.isBusy) return;
     tab.run(async () => {
       const key = [this.#prefix, "begin"];
-      const { generation } = tab.connection;
       const stamp = await tab.commit("begin", (marker) =>
         tab.handle.atomic().set(key, 1).set(marker, 1).commit(),
       );
-      // One that begins now begins with the host that serves it, which may be a later one.
-      if (stamp === undefined || generation !== tab.connection.generation) return;
-      this.#begunBy = tab.oracle.placeOf(stamp);
+      // A host that was applied to before may have begun it, and ended with what it had to tell.
+      const isByPresent = stamp !== undefined && epochOf(stamp) === tab.browser.files.epoch;
+      if (isByPresent) this.#begunBy = tab.oracle.placeOf(stamp);
     });
   }
 

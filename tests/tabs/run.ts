@@ -4,12 +4,14 @@ import { Random } from "../codec/support/random.ts";
 import { SimBrowser, stackOf } from "./browser.ts";
 import { type FaultKind, Faults } from "./faults.ts";
 import { Oracle } from "./oracle.ts";
-import { Tab, type World } from "./tab.ts";
+import { OPEN_TIMEOUT_MS, Tab, type World } from "./tab.ts";
 
 /** No call waits for longer, while nothing goes wrong and no files are being opened. */
 const SETTLED_MS = 5_000;
 /** How often that is looked at. */
 const LOOK_MS = 250;
+/** How long faults last in some runs that are not repaired soon. */
+const LONG_MS = 16_000;
 /** How long things may take to come to rest. */
 const REST_MS = 60_000;
 /** Steps of a run that never comes to its end. */
@@ -130,10 +132,12 @@ class Simulation implements World {
     const planned = random.below(10);
     const span = random.pick([100, 600, 4_000]);
     for (let i = 0; i < planned; i++) {
-      await this.#pass(random.next() * span);
+      // Some faults come as one.
+      await this.#pass(random.next() * random.pick([5, 50, span, span]));
       faults.strike();
     }
     await this.#pass(random.next() * span);
+    if (random.below(4) === 0) await this.#pass(LONG_MS);
     faults.repair();
     for (const tab of tabs) tab.isBusy = false;
     await this.#until(() => tabs.every((tab) => tab.isIdle), "answers");
@@ -167,10 +171,12 @@ class Simulation implements World {
   /** Looks for calls that wait for too long. */
   #look(): void {
     const { now } = this.browser.scheduler;
-    const bound = SETTLED_MS + this.faults.openMs;
+    const settled = SETTLED_MS + this.faults.openMs;
     for (const { agent, name, pending } of this.tabs) {
       if (!agent.isRunning) continue;
       for (const call of pending) {
+        // A worker that is loaded slowly is waited for.
+        const bound = call.what === "open" ? OPEN_TIMEOUT_MS + LOOK_MS : settled;
         if (now - Math.max(call.since, this.faults.lastAt) < bound) continue;
         pending.delete(call);
         this.browser.violate(`${name} ${call.what} is not settled after ${bound} ms`);
@@ -193,8 +199,8 @@ class Simulation implements World {
     const writing = new Set(this.#open);
     for (const tab of writing) {
       tab.run(async () => {
-        for (let tries = 0; (await tab.sum()) === undefined; tries++) {
-          if (tries === 5) this.browser.violate(`${tab.name} can't write any more`);
+        for (let tries = 0; !tab.isClosing && (await tab.sum()) === undefined; tries++) {
+          if (tries === 5 && !tab.isClosing) this.browser.violate(`${tab.name} can't write any more`);
           if (tries >= 5) break;
           await tab.wait(4_000);
         }
@@ -210,6 +216,9 @@ class Simulation implements World {
     for (const [name, value, applied] of Tab.countsOf(browser)) {
       if (value !== applied) browser.violate(`${name} is ${value} after ${applied} increments`);
     }
+    const clients = browser.engine?.clients ?? 0;
+    const tabs = this.tabs.filter(({ agent }) => agent.isAlive).length;
+    if (clients > tabs) browser.violate(`the host has ${clients} clients in ${tabs} tabs`);
     for (const { readers } of this.#isServed ? this.#open : []) {
       for (const reader of readers) reader.check();
     }

@@ -18,7 +18,7 @@ import { ChangesReader, type Reader, WatchReader } from "./readers.ts";
 /** Keys that many write. */
 const KEYS = 4;
 const COUNTERS = 2;
-const OPEN_TIMEOUT_MS = 30_000;
+export const OPEN_TIMEOUT_MS = 30_000;
 
 /** What calls may be refused with when something goes wrong. */
 const EXCUSED = ["OutcomeUnknown", "HostLost", "Timeout", "Busy", "NoHost", "Io"];
