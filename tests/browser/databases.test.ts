@@ -41,7 +41,7 @@ for (const storage of DURABLE) {
     await page.close();
   });
 
-  test(`${storage}: a deleted database is closed in all tabs, and empty when it is opened`, async () => {
+  test(`${storage}: a deleted database is closed in all tabs and then empty`, async () => {
     const pages = [await visitor.visit(), await visitor.visit(), await visitor.visit()];
     for (const page of pages) {
       await page.evaluate(async (storage) => {

@@ -1,6 +1,6 @@
 /**
- * `npm run sim:tabs -- --seed 1 --runs 10000`: runs that many seeds from the first one on, and tells
- * of the first that fails. With `--trace` one seed tells all that happens.
+ * `npm run sim:tabs -- --seed 1 --runs 10000`: runs that many seeds from the first one on, and
+ * tells of the first that fails. With `--trace` one seed tells all that happens.
  */
 
 import { parseArgs } from "node:util";
