@@ -5,9 +5,12 @@
 
 import "/pkg/worker.js";
 
-const { onmessage } = self;
-
-self.onmessage = (event) => {
-  if (event.data === "panic" || location.hash === "#stillborn") throw new Error("unreachable");
-  onmessage?.call(self, event);
+const panic = () => {
+  throw new Error("unreachable");
 };
+
+if (location.hash === "#stillborn") self.onmessage = panic;
+
+self.addEventListener("message", ({ data }) => {
+  if (data === "panic") panic();
+});
