@@ -36,9 +36,9 @@ impl Signal {
 /// A fair mutex over a stretch of code: one task inside at a time, first come, first served.
 #[derive(Default)]
 pub struct Turnstile {
-    line: RefCell<Vec<u64>>,
+    /// The task inside, then those that wait, in their order: only the next one is woken.
+    line: RefCell<Vec<(u64, Option<Waker>)>>,
     tickets: Cell<u64>,
-    moved: Signal,
 }
 
 impl Turnstile {
@@ -47,9 +47,20 @@ impl Turnstile {
     pub async fn enter(&self) -> Turn<'_> {
         let ticket = self.tickets.get();
         self.tickets.set(ticket + 1);
-        self.line.borrow_mut().push(ticket);
+        self.line.borrow_mut().push((ticket, None));
         let turn = Turn { turnstile: self, ticket };
-        self.moved.until(|| (self.line.borrow().first() == Some(&ticket)).then_some(())).await;
+        poll_fn(|context| {
+            let mut line = self.line.borrow_mut();
+            let place = line.partition_point(|(other, _)| *other < ticket);
+            match line.get_mut(place) {
+                Some((_, waker)) if place > 0 => {
+                    *waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+                _ => Poll::Ready(()),
+            }
+        })
+        .await;
         turn
     }
 }
@@ -62,8 +73,13 @@ pub struct Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.turnstile.line.borrow_mut().retain(|ticket| *ticket != self.ticket);
-        self.turnstile.moved.notify();
+        let mut line = self.turnstile.line.borrow_mut();
+        line.retain(|(ticket, _)| *ticket != self.ticket);
+        let next = line.first_mut().and_then(|(_, waker)| waker.take());
+        drop(line);
+        if let Some(waker) = next {
+            waker.wake();
+        }
     }
 }
 
@@ -93,7 +109,9 @@ pub async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Out
 mod tests {
     use super::*;
     use std::pin::pin;
-    use std::task::Context;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::task::{Context, Wake};
 
     #[test]
     fn tasks_pass_in_the_order_of_arrival_and_a_dropped_waiter_blocks_nobody() {
@@ -111,5 +129,26 @@ mod tests {
         }
         drop(inside);
         assert!(third.as_mut().poll(&mut context).is_ready());
+    }
+
+    #[test]
+    fn a_long_line_costs_each_of_its_tasks_two_polls() {
+        struct Woken(AtomicU64);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let turnstile = Turnstile::default();
+        let woken = Arc::new(Woken(AtomicU64::new(0)));
+        let waker = Waker::from(woken.clone());
+        let mut context = Context::from_waker(&waker);
+        let mut first = Box::pin(turnstile.enter());
+        let inside = first.as_mut().poll(&mut context);
+        let mut line: Vec<_> = (0..1_000).map(|_| Box::pin(turnstile.enter())).collect();
+        assert!(line.iter_mut().all(|task| task.as_mut().poll(&mut context).is_pending()));
+        drop(inside);
+        assert!(line.iter_mut().all(|task| task.as_mut().poll(&mut context).is_ready()));
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1_000, "each was woken when it was its turn");
     }
 }

@@ -15,8 +15,8 @@ use crate::planted::{Bug, planted};
 use crate::stamp::Stamp;
 use std::cell::{Cell, RefCell};
 
-/// The numbers of the leases of a host begin at its epoch, times this many: below 2^53, for they
-/// are numbers of JavaScript.
+/// The numbers of the leases of a host begin at its epoch, times this many: below 2^53, for
+/// JavaScript has them as numbers.
 const LEASES_OF_EPOCH: u64 = 1 << 20;
 
 /// What a read sees: the commits through `stamp`, and of those the entries alive at `time_ms`.

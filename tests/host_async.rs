@@ -9,7 +9,7 @@ use common::{START_MS, commit, key, number, set};
 use kvass::db::{Db, Options};
 use kvass::env::manual::{ManualEnv, block_on};
 use kvass::error::{Code, Result};
-use kvass::host::Host;
+use kvass::host::{Frame, Host};
 use kvass::manifest::FORMAT;
 use kvass::rng::Rng;
 use kvass::signal::join_all;
@@ -30,6 +30,8 @@ struct Harness {
     disk: SimulatedStorage,
     host: Rc<Host<ManualEnv<SimulatedStorage>>>,
     frames: Rc<RefCell<Vec<Vec<u8>>>>,
+    /// The connections they were for.
+    posted_to: Rc<RefCell<Vec<u32>>>,
     sequence: u64,
 }
 
@@ -42,14 +44,14 @@ impl Harness {
         let db = block_on(Db::open(env, Options::default())).expect("a new database opens");
         disk.set_polls_max(5);
         let frames: Rc<RefCell<Vec<Vec<u8>>>> = Rc::default();
-        let sink = frames.clone();
-        let host = Host::new(
-            db,
-            "memory",
-            None,
-            Box::new(move |_, frame| sink.borrow_mut().push(frame.bytes)),
-        );
-        let harness = Harness { disk, host, frames, sequence: 0 };
+        let posted_to: Rc<RefCell<Vec<u32>>> = Rc::default();
+        let (sink, to) = (frames.clone(), posted_to.clone());
+        let post = move |id, frame: Frame| {
+            to.borrow_mut().push(id);
+            sink.borrow_mut().push(frame.bytes);
+        };
+        let host = Host::new(db, "memory", None, Box::new(post));
+        let harness = Harness { disk, host, frames, posted_to, sequence: 0 };
         harness.connect(1);
         harness
     }
@@ -326,4 +328,67 @@ fn stamps_of(harness: &Harness, asked: &[u64]) -> Vec<[u8; 10]> {
         }
     }
     stamps
+}
+
+#[test]
+fn what_a_connection_has_asked_for_ends_with_it_but_for_its_commits() {
+    for seed in 0..40 {
+        let mut harness = Harness::new(seed);
+        harness.connect(2);
+        let (a, b, one) = (key(&["a"]), key(&["b"]), number(1.0));
+        let large = vec![3; 40_000];
+        let written = harness.begin(vec![put(&a, &large), put(&b, &one)]);
+        harness.finish(vec![written]);
+        harness.posted_to.borrow_mut().clear();
+        let (start, end) = (Blob(&a[..]), Blob(&[0xff][..]));
+        let (limit, reverse, keep, keys_only, lease) = (1, false, true, false, None);
+        let list = || List { start, end, reverse, limit, lease, keep, keys_only };
+        let ranges = || vec![(start, end)];
+        let under_way = vec![
+            harness.begin_as(2, vec![put(&key(&["c"]), &one)]),
+            harness.begin_as(2, vec![Request::List(list()), Request::Verify]),
+            harness.begin_as(2, vec![Request::Watch(Watch { id: 1, keys: vec![Blob(&a)] })]),
+            harness.begin_as(
+                2,
+                vec![Request::Changes(Changes { id: 2, ranges: ranges(), since: None })],
+            ),
+            harness.begin_as(2, vec![put(&key(&["d"]), &one), Request::List(list())]),
+        ];
+        harness.host.disconnect(2);
+        // Another one may have its number by then.
+        harness.connect(2);
+        harness.finish(under_way);
+        let last = harness.begin(vec![put(&b, &one)]);
+        harness.finish(vec![last]);
+        let db = harness.host.db();
+        assert!(db.snapshots().is_unused(START_MS), "seed {seed}");
+        assert!(!harness.posted_to.borrow().contains(&2), "seed {seed}");
+        for name in ["c", "d"] {
+            let found = block_on(db.get(&key(&[name]), db.snapshot())).expect("it reads");
+            assert!(found.is_some(), "seed {seed}: {name}");
+        }
+    }
+}
+
+#[test]
+fn a_read_waits_for_the_commits_of_no_other_client() {
+    let mut harness = Harness::new(1);
+    harness.connect(2);
+    let (a, b, one) = (key(&["a"]), key(&["b"]), number(1.0));
+    let written = harness.begin(vec![put(&a, &one)]);
+    harness.finish(vec![written]);
+    let busy: Vec<_> = (0..1_000).map(|_| harness.begin(vec![put(&b, &one)])).collect();
+    harness.frames.borrow_mut().clear();
+    drop(harness.begin_as(2, vec![Request::Get(Blob(&a))]));
+    let answer = harness.host.take_outbox(2).expect("it is answered at once").bytes;
+    assert!(matches!(decode(&answer).replies[0].response, Response::Entry(Some(_))));
+    // A commit waits for those that came before it, and shares what they write.
+    let own = harness.begin_as(2, vec![put(&a, &one)]);
+    harness.disk.inject(Some(Call::Write), 4, Fault::Fail(Code::Io));
+    harness.finish(busy.into_iter().chain([own]).collect());
+    let frames = harness.frames.borrow();
+    let replies = frames.iter().flat_map(|frame| decode(frame).replies);
+    let (done, others): (Vec<_>, Vec<_>) =
+        replies.partition(|reply| matches!(reply.response, Response::Committed(_)));
+    assert_eq!((done.len(), others), (1_001, vec![]), "more than four writes");
 }

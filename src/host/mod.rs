@@ -85,7 +85,14 @@ impl Connection {
 /// Whether a request can be given up anywhere: others may be about to write to the log, and that
 /// is not to be left half-way.
 fn only_reads(request: &Request<'_>) -> bool {
-    matches!(request, Request::Get(_) | Request::GetMany(_) | Request::List(_) | Request::Count(..))
+    matches!(
+        request,
+        Request::Get(_)
+            | Request::GetMany(_)
+            | Request::List(_)
+            | Request::Count(..)
+            | Request::Verify
+    )
 }
 
 fn is_commit(request: &Request<'_>) -> bool {
