@@ -200,7 +200,8 @@ class Simulation implements World {
     for (const tab of writing) {
       tab.run(async () => {
         for (let tries = 0; !tab.isClosing && (await tab.sum()) === undefined; tries++) {
-          if (tries === 5 && !tab.isClosing) this.browser.violate(`${tab.name} can't write any more`);
+          if (tries === 5 && !tab.isClosing)
+            this.browser.violate(`${tab.name} can't write any more`);
           if (tries >= 5) break;
           await tab.wait(4_000);
         }
