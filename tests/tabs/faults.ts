@@ -12,8 +12,8 @@ const KINDS = [
   "crash",
   "hang",
   "stop",
-  "stop",
-  "stop",
+  "doze",
+  "doze",
   "freeze",
   "cache",
   "leave",
@@ -31,18 +31,20 @@ export type FaultKind = (typeof KINDS)[number];
 
 /** After these, calls may be refused; one of the others is nothing that a caller hears of. */
 const HARD: readonly FaultKind[] = [
-  ...(["hang", "stop", "freeze", "cache", "openFails", "openSlow"] as const),
+  ...(["hang", "stop", "doze", "freeze", "cache", "openFails", "openSlow"] as const),
   // What was sent before the clock was set may be too late after it.
   "clock",
 ];
 /** Those that a database without a page of its own notices. */
 const ENDS: readonly FaultKind[] = ["kill", "leave", "close"];
 /** How long a fault is felt, in milliseconds. */
-const FELT_MS = 12_000;
+const FELT_MS = 16_000;
 
 /** How long something stands still, in milliseconds, if it ever goes on. */
 const PAUSES = [20, 300, 1_200, 2_500, 6_000, 20_000];
 const OPEN_MS = 1_500;
+/** How long a worker that loads is waited for. */
+const LOADING_MS = 10_000;
 
 export class Faults {
   readonly counts: Partial<Record<FaultKind, number>> = {};
@@ -129,7 +131,8 @@ export class Faults {
         browser.files.failures = 1 + random.below(2);
         return true;
       case "openSlow":
-        browser.files.openMs = this.openMs = OPEN_MS * random.next();
+        browser.files.openMs = OPEN_MS * random.next();
+        this.openMs = Math.max(this.openMs, OPEN_MS);
         return true;
       case "brokerEnds":
         if (browser.broker !== undefined) browser.end(browser.broker);
@@ -141,6 +144,8 @@ export class Faults {
       case "clock":
         browser.clockOffset += (random.next() - 0.5) * random.pick([1e3, 1e5, 1e8]);
         return true;
+      case "doze":
+        return tab !== undefined && this.#doze(tab);
       case "panicInFrame":
         browser.panic = random.pick(["before", "after"]);
         return true;
@@ -168,6 +173,8 @@ export class Faults {
         return worker !== undefined;
       case "hang":
         worker?.agent.freeze();
+        // It may be about to load, and is waited for.
+        this.openMs = Math.max(this.openMs, LOADING_MS);
         if (worker !== undefined) this.#pause(() => worker.agent.thaw());
         return worker !== undefined;
       case "stop":
@@ -194,6 +201,13 @@ export class Faults {
     }
   }
 
+  /** All tabs but one stand still. */
+  #doze(awake: Tab): boolean {
+    const others = this.#tabs.filter((tab) => tab !== awake && tab.agent.isRunning);
+    for (const tab of others) this.#freeze(tab, 0);
+    return others.length > 0;
+  }
+
   /** The tab stands still, its workers from a little later on. */
   #freeze(tab: Tab, delay: number, thawed = () => {}): void {
     const workers = this.#workersOf(tab);
@@ -216,6 +230,7 @@ export class Faults {
   #suspend(tab: Tab): boolean {
     if (tab.isSuspended || !tab.agent.isRunning || tab.isClosing) return false;
     tab.isSuspended = true;
+    tab.suspensions++;
     tab.connection.suspend();
     // Its worker may have something to finish.
     this.#freeze(tab, 10 + this.#random.next() * 20, () => {

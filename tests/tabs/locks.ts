@@ -4,6 +4,9 @@ import type { LockOptions, Locks } from "../../tabs/platform.ts";
 import { type Agent, type Lane, newLane } from "./agent.ts";
 import type { Delays } from "./channels.ts";
 
+/** How long it takes at the most until one hears that its lock was stolen, in milliseconds. */
+const STOLEN_MS = 8;
+
 interface Request {
   readonly agent: Agent;
   readonly name: string;
@@ -12,6 +15,8 @@ interface Request {
   /** The way of answers. */
   readonly lane: Lane;
   isAborted: boolean;
+  /** When it was granted. */
+  since: number;
   granted(isGranted: boolean): void;
   stolen(): void;
 }
@@ -23,8 +28,8 @@ export class LockManager {
   readonly waiting = new Map<string, Request[]>();
   /** Locks that were taken from those who had them. */
   steals = 0;
-  /** Called when one is taken from an agent. */
-  stolen: (from: Agent) => void = () => undefined;
+  /** Called when one is taken from an agent that has it since then. */
+  stolen: (from: Agent, since: number) => void = () => undefined;
   readonly #delays: Delays;
 
   constructor(delays: Delays) {
@@ -58,6 +63,7 @@ export class LockManager {
             isIfAvailable: options.ifAvailable === true,
             lane: answers,
             isAborted: false,
+            since: 0,
             granted: (isGranted) => {
               signal?.removeEventListener("abort", abort);
               const result = Promise.resolve(isGranted ? { name } : null).then(granted);
@@ -111,8 +117,12 @@ export class LockManager {
     this.held.delete(request.name);
     this.steals += former.length;
     for (const one of former) {
-      this.stolen(one.agent);
-      one.agent.follow(newLane(), 15 * this.#delays.message(), one.stolen);
+      const { agent } = one;
+      this.stolen(agent, one.since);
+      // One that stood still hears other things first.
+      agent.follow(newLane(), this.#delays.message(), () => {
+        agent.follow(newLane(), agent.random.next() * STOLEN_MS, one.stolen);
+      });
     }
     this.#give(request);
   }
@@ -124,6 +134,7 @@ export class LockManager {
 
   #give(request: Request): void {
     put(this.held, request);
+    request.since = request.agent.scheduler.now;
     request.agent.follow(request.lane, this.#delays.message(), () => {
       if (!request.isAborted) request.granted(true);
     });
