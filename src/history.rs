@@ -164,13 +164,13 @@ mod tests {
             let_go(&mut history, nothing, now_ms, None, is_awaited);
             history.iter().map(|log| log.last.counter).collect::<Vec<_>>()
         };
-        assert_eq!(kept(19_999, 1, true), [10, 20, 30]);
-        assert_eq!(kept(20_000, 1, true), [20, 30]);
-        assert_eq!(kept(40_000, 1, true), []);
-        assert_eq!(kept(19_999, HISTORY_RECENT_BYTES / 2, true), [20, 30]);
-        assert_eq!(kept(19_999, 1, false), []);
+        assert_eq!(kept(69_999, 1, true), [10, 20, 30]);
+        assert_eq!(kept(70_000, 1, true), [20, 30]);
+        assert_eq!(kept(90_000, 1, true), []);
+        assert_eq!(kept(69_999, HISTORY_RECENT_BYTES / 2, true), [20, 30]);
+        assert_eq!(kept(69_999, 1, false), []);
         let due = |now_ms| kept_until(&[log(10, 1), log(20, 1)], nothing, now_ms);
-        assert_eq!([due(19_999), due(20_000)], [20_000, u64::MAX]);
+        assert_eq!([due(69_999), due(70_000)], [70_000, u64::MAX]);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub const HISTORY_BYTES: u64 = 8 * 1024 * 1024;
 pub const HISTORY_LOGS_MAX: usize = 32;
 /// A log is kept for so long after its last commit, in milliseconds, where clients may be on their
 /// way to another host with events of it still to come, and at most so many bytes of such logs.
-pub const HISTORY_RECENT_MS: u64 = 10_000;
+pub const HISTORY_RECENT_MS: u64 = 60_000;
 pub const HISTORY_RECENT_BYTES: u64 = 64 * 1024 * 1024;
 /// How much of the log is read at a time for a subscriber that catches up, in bytes.
 pub const HISTORY_PAGE_BYTES: u64 = 256 * 1024;

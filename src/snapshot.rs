@@ -144,9 +144,14 @@ impl Snapshots {
         self.leases.borrow_mut().retain(|held| held.owner != owner);
     }
 
+    /// Until when clients of an earlier host may turn up.
+    pub fn awaited_until_ms(&self) -> u64 {
+        self.inherited.until_ms
+    }
+
     /// Whether clients of an earlier host may still turn up.
     pub fn awaits_clients(&self, now_ms: u64) -> bool {
-        now_ms < self.inherited.until_ms
+        now_ms < self.awaited_until_ms()
     }
 
     /// The oldest stamp that must stay readable: of pins, leases, what earlier hosts may have

@@ -218,10 +218,16 @@ impl<E: Env> Db<E> {
         let readers = readers.iter().filter_map(|reader| reader.upgrade());
         let reading = readers.filter(|reader| reader.holds(now_ms));
         let reading = reading.map(|reader| reader.after.get()).min();
-        let is_awaited = self.observer.borrow().is_some() || self.snapshots.awaits_clients(now_ms);
+        let is_heard = self.observer.borrow().is_some();
+        let is_awaited = is_heard || self.snapshots.awaits_clients(now_ms);
         let history = &mut manifest.history;
         let gone = history::let_go(history, retention, now_ms, reading, is_awaited);
-        self.history_due_ms.set(history::kept_until(history, retention, now_ms));
+        let due_ms = history::kept_until(history, retention, now_ms);
+        self.history_due_ms.set(match (is_heard, is_awaited) {
+            (true, _) => due_ms,
+            (false, true) => due_ms.min(self.snapshots.awaited_until_ms()),
+            (false, false) => u64::MAX,
+        });
         manifest.forget(&gone);
         files.extend(gone.iter().map(|gone| gone.log.file));
         files

@@ -134,7 +134,11 @@ impl<E: Env> Db<E> {
             version: Rc::new(Version::empty().apply(opened.collect(), &[])),
         };
         let start = Stamp { epoch: manifest.epoch, counter: 0 };
-        let history_due_ms = history::kept_until(&manifest.history, options.history, env.now_ms());
+        let kept_until_ms = history::kept_until(&manifest.history, options.history, env.now_ms());
+        let history_due_ms = match kept_until_ms {
+            u64::MAX => u64::MAX,
+            until_ms => until_ms.min(snapshots.awaited_until_ms()),
+        };
         let db = Db {
             tables,
             upkeep_due: Cell::new(false),

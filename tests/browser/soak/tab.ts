@@ -55,7 +55,7 @@ let reading: Promise<void>;
 export async function begin({ name, storage, tab }: Orders): Promise<void> {
   watch();
   kv = await track("open", kvass.openKv(name, { storage }));
-  reading = read();
+  reading = read(tab);
   void watchCount();
   loops = Array.from({ length: SIDE_BY_SIDE }, (_, lane) => load(tab, lane));
 }
@@ -187,9 +187,12 @@ function tell(): void {
   globalThis.report?.(JSON.stringify(message));
 }
 
-async function read(): Promise<void> {
+async function read(tab: number): Promise<void> {
   try {
-    for await (const event of kv.changes({ prefix: ["mark"] })) {
+    // Every other reader is one that must not miss anything.
+    const { versionstamp } = await kv.set(["tab", tab], true);
+    const options = tab % 2 === 0 ? { since: versionstamp } : {};
+    for await (const event of kv.changes({ prefix: ["mark"] }, options)) {
       if (event.type !== "commit") {
         const { failure, epoch } = await kv.status();
         const { versionstamp, missed } = event;
