@@ -119,7 +119,8 @@ async function buildTypes() {
 }
 
 /**
- * www/main.ts and the style sheets it imports as main.js and main.css; the other files as they are.
+ * The scripts of the pages and the style sheets they import, main.js and main.css for index.html,
+ * tabs.js and tabs.css for tabs.html; the other files of www/ as they are.
  * @param {boolean} dev
  */
 async function buildPlayground(dev) {
@@ -127,16 +128,18 @@ async function buildPlayground(dev) {
   rmSync(at("www", "dist"), { recursive: true, force: true });
   await bundle({
     absWorkingDir: at(),
-    entryPoints: ["www/main.ts"],
+    entryPoints: {
+      main: "www/main.ts",
+      tabs: "www/tabs/page.ts",
+      ticker: "www/tabs/ticker.ts",
+    },
     outdir: "www/dist",
     alias: { kvass: "/pkg/index.js" },
     external: ["/pkg/index.js"],
     ...bundling(dev),
   });
   for (const name of readdirSync(at("www"))) {
-    if (!/^(dist|tsconfig\.json)$|\.(ts|css)$/.test(name)) {
-      cpSync(at("www", name), at("www", "dist", name), { recursive: true });
-    }
+    if (!/^(dist|tabs)$|\.(ts|css)$/.test(name)) cpSync(at("www", name), at("www", "dist", name));
   }
 }
 

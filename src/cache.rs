@@ -7,8 +7,8 @@
 //! Blocks are found by hash chains that run through the slots themselves: next to no code, where
 //! a general hash map would be a few KB of the download.
 
-use crate::bytes::Bytes;
-use std::cell::{Cell, RefCell};
+use crate::table::block::Block;
+use std::cell::{Cell, Ref, RefCell};
 
 /// What a block occupies beside its bytes, roughly.
 const OVERHEAD_BYTES: usize = 96;
@@ -37,28 +37,28 @@ pub struct CacheStats {
 type Place = (u64, u64);
 
 /// The index that ends a chain; no slot has it.
-const END: usize = usize::MAX;
+const END: u32 = u32::MAX;
 
 #[derive(Default)]
 struct Blocks {
     ring: Vec<Slot>,
     /// The first slot of each chain. As many as a power of two says, and no fewer than slots.
-    chains: Vec<usize>,
+    chains: Vec<u32>,
     hand: usize,
     bytes: usize,
 }
 
 struct Slot {
     place: Place,
-    block: Bytes,
-    used: bool,
+    block: Block,
+    used: Cell<bool>,
     /// The next slot of the chain.
-    next: usize,
+    next: u32,
 }
 
 impl Slot {
     fn bytes(&self) -> usize {
-        self.block.len() + OVERHEAD_BYTES
+        self.block.bytes().len() + OVERHEAD_BYTES
     }
 }
 
@@ -68,22 +68,23 @@ impl Cache {
         Cache { budget, blocks: RefCell::default(), hits: Cell::new(0), misses: Cell::new(0) }
     }
 
-    /// The block at `offset` of a table.
-    pub fn get(&self, table: u64, offset: u64) -> Option<Bytes> {
-        let mut blocks = self.blocks.borrow_mut();
-        let index = blocks.find((table, offset));
-        let slot = blocks.ring.get_mut(index);
+    /// The block at `offset` of a table, to be looked at where it is, for no longer than until the
+    /// next call: that is faster than to share it, which writes to the counter of its buffer.
+    pub fn get(&self, table: u64, offset: u64) -> Option<Ref<'_, Block>> {
+        let blocks = self.blocks.borrow();
+        let index = blocks.find((table, offset)) as usize;
+        let slot = Ref::filter_map(blocks, |blocks| blocks.ring.get(index)).ok();
         let counter = if slot.is_some() { &self.hits } else { &self.misses };
         counter.set(counter.get() + 1);
         slot.map(|slot| {
-            slot.used = true;
-            slot.block.clone()
+            slot.used.set(true);
+            Ref::map(slot, |slot| &slot.block)
         })
     }
 
     /// Keeps a block, which has a buffer of its own, if it is not too large.
-    pub fn insert(&self, table: u64, offset: u64, block: Bytes) {
-        let slot = Slot { place: (table, offset), block, used: false, next: END };
+    pub fn insert(&self, table: u64, offset: u64, block: Block) {
+        let slot = Slot { place: (table, offset), block, used: Cell::new(false), next: END };
         if slot.bytes() > self.budget / SHARE_MAX {
             return;
         }
@@ -117,9 +118,8 @@ impl Cache {
 impl Blocks {
     fn evict(&mut self) {
         loop {
-            match self.ring.get_mut(self.hand) {
-                Some(slot) if slot.used => {
-                    slot.used = false;
+            match self.ring.get(self.hand) {
+                Some(slot) if slot.used.take() => {
                     self.hand += 1;
                 }
                 Some(_) => return self.remove(self.hand),
@@ -129,9 +129,9 @@ impl Blocks {
     }
 
     /// The index of a block; [`END`] where it is not there.
-    fn find(&self, place: Place) -> usize {
+    fn find(&self, place: Place) -> u32 {
         let mut index = self.chains.get(self.chain(place)).copied().unwrap_or(END);
-        while let Some(slot) = self.ring.get(index)
+        while let Some(slot) = self.ring.get(index as usize)
             && slot.place != place
         {
             index = slot.next;
@@ -161,7 +161,7 @@ impl Blocks {
         let Some(place) = self.ring.get(index).map(|slot| slot.place) else { return };
         let chain = self.chain(place);
         if let (Some(first), Some(slot)) = (self.chains.get_mut(chain), self.ring.get_mut(index)) {
-            slot.next = std::mem::replace(first, index);
+            slot.next = std::mem::replace(first, index as u32);
         }
     }
 
@@ -171,9 +171,9 @@ impl Blocks {
         let (chain, next) = (self.chain(*place), *next);
         let mut link = self.chains.get_mut(chain);
         while let Some(&other) = link.as_deref()
-            && other != index
+            && other as usize != index
         {
-            link = self.ring.get_mut(other).map(|slot| &mut slot.next);
+            link = self.ring.get_mut(other as usize).map(|slot| &mut slot.next);
         }
         if let Some(link) = link {
             *link = next;
@@ -195,18 +195,23 @@ impl Blocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bytes::Bytes;
     use crate::rng::Rng;
+
+    fn block(bytes: &[u8]) -> Block {
+        Block::any(Bytes::copy(bytes), 1, 0)
+    }
 
     #[test]
     fn the_budget_holds_and_every_hit_is_the_block_that_was_put_in() {
         let cache = Cache::new(10_000);
         let rng = Rng::new(1);
-        let block = |table: u64, offset: u64| Bytes::copy(&vec![(table ^ offset) as u8; 500]);
+        let content = |table: u64, offset: u64| vec![(table ^ offset) as u8; 500];
         for _ in 0..20_000 {
             let (table, offset) = (rng.below(4), rng.below(20));
-            match cache.get(table, offset) {
-                Some(found) => assert_eq!(found, block(table, offset)),
-                None => cache.insert(table, offset, block(table, offset)),
+            match cache.get(table, offset).as_deref().cloned() {
+                Some(found) => assert_eq!(found.bytes(), content(table, offset)),
+                None => cache.insert(table, offset, block(&content(table, offset))),
             }
             if rng.one_in(1_000) {
                 cache.forget(table);
@@ -221,17 +226,17 @@ mod tests {
     #[test]
     fn a_scan_does_not_drive_out_what_is_read_again() {
         let cache = Cache::new(20 * (1_000 + OVERHEAD_BYTES));
-        cache.insert(1, 0, Bytes::copy(&[1; 1_000]));
+        cache.insert(1, 0, block(&[1; 1_000]));
         for offset in 0..1_000 {
             assert!(cache.get(1, 0).is_some());
-            cache.insert(2, offset, Bytes::copy(&[2; 1_000]));
+            cache.insert(2, offset, block(&[2; 1_000]));
         }
     }
 
     #[test]
     fn a_block_that_would_fill_the_cache_is_not_kept() {
         let cache = Cache::new(8_000);
-        cache.insert(1, 0, Bytes::copy(&[0; 1_001]));
+        cache.insert(1, 0, block(&[0; 1_001]));
         assert_eq!(cache.stats().bytes, 0);
     }
 }

@@ -356,7 +356,7 @@ impl<'a> Staging<'a> {
             staged.iter().enumerate().for_each(|(place, one)| one.write_to(&written, place));
             written
         });
-        let current = match written.get(key, Stamp::MAX) {
+        let current = match written.get(key, crate::table::hash(key), Stamp::MAX) {
             Some(Found::Set { value, expires_at, .. }) if alive(expires_at, self.now_ms) => {
                 Some(value.to_vec())
             }

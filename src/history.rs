@@ -83,7 +83,7 @@ pub fn let_go(
     reading: Option<Stamp>,
     is_awaited: bool,
 ) -> Vec<HistoryLog> {
-    let mut bytes: u64 = history.iter().map(HistoryLog::size).sum();
+    let mut bytes = history.iter().map(HistoryLog::size).fold(0u64, u64::saturating_add);
     let mut count = 0;
     for log in history.iter() {
         let is_old = log.last_ms.saturating_add(retention.ms) <= now_ms;
@@ -95,7 +95,7 @@ pub fn let_go(
         if is_unread || is_recent || !(is_old || is_much) {
             break;
         }
-        bytes -= log.size();
+        bytes = bytes.saturating_sub(log.size());
         count += 1;
     }
     history.drain(..count).collect()

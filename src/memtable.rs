@@ -175,14 +175,15 @@ impl Memtable {
 
     /// The newest version of a key at or below `at`; a delete where a range that was deleted hides
     /// it, or would hide an older one.
-    pub fn get(&self, key: &[u8], at: Stamp) -> Option<Found> {
+    /// `hash` is the key's.
+    pub fn get(&self, key: &[u8], hash: u64, at: Stamp) -> Option<Found> {
         let deleted = self.ranges.borrow().newest(key, at);
-        Found::newer(self.version(key, at), deleted)
+        Found::newer(self.version(key, hash, at), deleted)
     }
 
-    fn version(&self, key: &[u8], at: Stamp) -> Option<Found> {
+    fn version(&self, key: &[u8], hash: u64, at: Stamp) -> Option<Found> {
         let entries = self.entries.borrow();
-        let mut link = entries.get(key)?;
+        let mut link = entries.get(key, hash)?;
         while link.stamp > at {
             link = link.older.as_deref()?;
         }
@@ -289,6 +290,7 @@ impl Memtable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::xxh3_64;
 
     fn at(counter: u64) -> Stamp {
         Stamp { epoch: 1, counter }
@@ -304,7 +306,7 @@ mod tests {
     }
 
     fn stamp_at(table: &Memtable, key: &str, counter: u64) -> Option<u64> {
-        table.get(key.as_bytes(), at(counter)).map(|found| match found {
+        table.get(key.as_bytes(), xxh3_64(key.as_bytes()), at(counter)).map(|found| match found {
             Found::Set { stamp, .. } | Found::Delete { stamp } => stamp.counter,
         })
     }
@@ -319,7 +321,8 @@ mod tests {
         assert_eq!(stamp_at(&table, "a", 2), Some(1));
         assert_eq!(stamp_at(&table, "a", 9), Some(5));
         table.insert(Rc::from(&b"a"[..]), at(6), OwnedOp::Delete, at(0));
-        assert_eq!(table.get(b"a", at(6)), Some(Found::Delete { stamp: at(6) }));
+        let deleted = Some(Found::Delete { stamp: at(6) });
+        assert_eq!(table.get(b"a", xxh3_64(b"a"), at(6)), deleted);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::planted::{Bug, planted};
 use crate::record::Found;
 use crate::stamp::Stamp;
 use crate::storage::Storage;
-use crate::table::{Table, TableMeta, hash};
+use crate::table::{Table, TableMeta};
 use std::rc::Rc;
 
 /// The tables of a database, by level. Level 0 is ordered by age, newest first, and its tables
@@ -93,13 +93,12 @@ impl<S: Storage> Version<S> {
         sum
     }
 
-    /// The newest version of `key` at or below `at`.
+    /// The newest version of `key`, whose hash is `hash`, at or below `at`.
     ///
     /// # Errors
     /// Those of [`Table::get`].
-    pub async fn get(&self, key: &[u8], at: Stamp) -> Result<Option<Found>> {
+    pub async fn get(&self, key: &[u8], hash: u64, at: Stamp) -> Result<Option<Found>> {
         let Some((level0, deeper)) = self.levels.split_first() else { return Ok(None) };
-        let hash = hash(key);
         for table in level0 {
             if let Some(found) = get_from(table, key, hash, at).await? {
                 return Ok(Some(found));

@@ -6,6 +6,8 @@ import { compareBytes } from "../client/codec/bytes.ts";
 import { encodeKey } from "../client/codec/key.ts";
 import { JsonArrayReader } from "../www/json-stream.ts";
 import { compareKeys, parsePart, partText } from "../www/keys.ts";
+import { Audit } from "../www/tabs/audit.ts";
+import type { TabCommit } from "../www/tabs/tab.ts";
 import { fromText, NoText, preview, toText } from "../www/value-text.ts";
 
 const KEYS: KvKey[] = [
@@ -109,4 +111,39 @@ test("a value without a text is refused, and text without a value", () => {
   for (const text of ["", "{", '{"$u64": "-1"}', '{"$bytes": "abc"}', '{"$what": 1}']) {
     assert.throws(() => fromText(text), SyntaxError);
   }
+});
+
+/** What an audit finds in commits of `[versionstamp, run, number, count]`. */
+function audited(...commits: [string, string, number, bigint?][]): [number, number] {
+  const audit = new Audit();
+  for (const [versionstamp, run, number, count] of commits) {
+    const tab = { run, number, role: "host", epoch: 1, isCounting: true } as const;
+    const commit: TabCommit = {
+      versionstamp,
+      epoch: 1,
+      tab,
+      seat: 0,
+      count,
+      isKill: false,
+      expired: [],
+    };
+    audit.add(commit);
+  }
+  return [audit.missed, audit.repeated];
+}
+
+test("an audit of commits finds what is missing, there twice or out of order", () => {
+  const whole: Parameters<typeof audited> = [
+    ["01", "a", 7, 3n],
+    ["02", "b", 1],
+    ["03", "a", 8, 4n],
+    ["04", "b", 2, 5n],
+  ];
+  const [first, second, , fourth] = whole as Required<typeof whole>;
+  assert.deepEqual(audited(...whole), [0, 0]);
+  assert.deepEqual(audited(first, second, fourth), [1, 0], "by the counter");
+  assert.deepEqual(audited(second, ["05", "b", 4]), [2, 0], "by the tab's numbers");
+  assert.deepEqual(audited(first, first), [0, 1], "heard twice");
+  assert.deepEqual(audited(first, ["02", "a", 7]), [0, 1], "applied twice");
+  assert.deepEqual(audited(second, first), [0, 1], "out of order");
 });

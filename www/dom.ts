@@ -7,7 +7,7 @@
 export type Child = string | Node | undefined;
 
 /**
- * The element of index.html with this id.
+ * The element of the page with this id.
  * @throws where the page has no such element of that type
  */
 export function byId<T extends Element = HTMLElement>(
@@ -15,7 +15,7 @@ export function byId<T extends Element = HTMLElement>(
   type: new () => T = HTMLElement as unknown as new () => T,
 ): T {
   const found = document.getElementById(id);
-  if (!(found instanceof type)) throw new Error(`index.html has no ${type.name} #${id}`);
+  if (!(found instanceof type)) throw new Error(`the page has no ${type.name} #${id}`);
   return found;
 }
 

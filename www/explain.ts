@@ -7,8 +7,8 @@ export interface Explanation {
 
 const KNOWN: Record<string, Explanation> = {
   Busy: {
-    title: "Another tab has this database open",
-    text: "Close the other tab and try again, or choose Memory to look around here.",
+    title: "The tab that hosts this database does not answer",
+    text: "It may be frozen: go to it or close it, then try again.",
   },
   Closed: {
     title: "The database was closed",

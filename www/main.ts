@@ -10,7 +10,7 @@ import { Figures } from "./figures.ts";
 import { count, duration, plural } from "./format.ts";
 import { Job } from "./job.ts";
 import { hideNotice, showError } from "./notice.ts";
-import { startSample } from "./sample.ts";
+import { SAMPLE, startSample } from "./sample.ts";
 import { Session, type Storage } from "./session.ts";
 import { StoragePicker } from "./storage-picker.ts";
 import { startTheme } from "./theme.ts";
@@ -34,7 +34,7 @@ const browser = new Browser({
 const figures = new Figures(failed);
 const picker = new StoragePicker((storage) => void open(storage), failed);
 const panels = [picker, figures, browser, editor, new Feed(), new Counter(failed)];
-const session = new Session([...panels, new TimeToLive(failed)], (error) => {
+const session = new Session("playground", [...panels, new TimeToLive(failed)], (error) => {
   showError(error, { label: "Open again", work: () => void open(picker.choice) });
 });
 
@@ -111,6 +111,6 @@ byId("empty-action").addEventListener("click", () => {
   else browser.browse([], true);
 });
 
-startSample();
+startSample(SAMPLE);
 startTheme(() => figures.recolour());
 void open(picker.choice);

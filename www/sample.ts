@@ -1,8 +1,8 @@
-/** Ten lines of code to take away. */
+/** Some lines of code to take away. */
 import { byId, el } from "./dom.ts";
 import { toast } from "./toast.ts";
 
-const SAMPLE = `import { openKv } from "kvass";
+export const SAMPLE = `import { openKv } from "kvass";
 
 const kv = await openKv("my-app");
 await kv.set(["user", "ada"], { age: 36 });
@@ -20,14 +20,15 @@ for await (const user of users) {
   console.log(user.key, user.value);
 }`;
 
-export function startSample(): void {
-  const lines = SAMPLE.split("\n").flatMap((line) => {
-    const [code, comment] = line.split(/(?=\/\/ )/);
-    return [code ?? "", comment && el("span", { class: "comment" }, comment), "\n"];
+/** Shows code, and copies it for who wants it. */
+export function startSample(code: string): void {
+  const lines = code.split("\n").flatMap((line) => {
+    const [words, comment] = line.split(/(?=\/\/ )/);
+    return [words ?? "", comment && el("span", { class: "comment" }, comment), "\n"];
   });
   byId("sample-code").append(...lines.filter((part) => part !== undefined && part !== ""));
   byId("sample-copy").addEventListener("click", () => {
-    navigator.clipboard.writeText(SAMPLE).then(
+    navigator.clipboard.writeText(code).then(
       () => toast("Copied"),
       () => toast("This browser does not let the page copy: select the code instead"),
     );

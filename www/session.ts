@@ -2,7 +2,7 @@
  * The open database and what is made of it: panels are told when one opens, what each commit
  * changed, and when it is gone. One subscription to the changes serves them all.
  */
-import { type Kv, type KvCommit, type KvLagged, openKv } from "kvass";
+import { type Kv, type KvCommit, type KvLagged, type OpenOptions, openKv } from "kvass";
 import { codeOf } from "./explain.ts";
 
 export const STORAGES = ["auto", "opfs", "indexeddb", "memory"] as const;
@@ -17,9 +17,9 @@ export interface Panel {
   closed?(): void;
 }
 
-const NAME = "playground";
-
 export class Session {
+  readonly #name: string;
+  readonly #options: OpenOptions;
   readonly #panels: Panel[];
   readonly #failed: (error: unknown) => void;
   #kv: Kv | undefined;
@@ -27,7 +27,14 @@ export class Session {
   /**
    * @param failed called with an error that ended the subscription to the changes
    */
-  constructor(panels: Panel[], failed: (error: unknown) => void) {
+  constructor(
+    name: string,
+    panels: Panel[],
+    failed: (error: unknown) => void,
+    options: OpenOptions = {},
+  ) {
+    this.#name = name;
+    this.#options = options;
     this.#panels = panels;
     this.#failed = failed;
   }
@@ -43,7 +50,7 @@ export class Session {
    */
   async open(storage: Storage): Promise<Kv> {
     await this.close();
-    const kv = await openKv(NAME, { storage });
+    const kv = await openKv(this.#name, { ...this.#options, storage });
     this.#kv = kv;
     void this.#follow(kv);
     for (const panel of this.#panels) panel.opened?.(kv);

@@ -104,8 +104,8 @@ impl<E: Env> Db<E> {
     /// before the memtable is full: as much as a memtable, or half of all that there is.
     fn appraise_deletes(&self, shape: &[Vec<&TableMeta>]) {
         let tables = || shape.iter().flatten();
-        let bytes: u64 = tables().map(|table| table.held_bytes()).sum();
-        let sets: u64 = tables().map(|table| table.sets).sum();
+        let bytes = tables().map(|table| table.held_bytes()).fold(0, u64::saturating_add);
+        let sets = tables().map(|table| table.sets).fold(0, u64::saturating_add);
         let memtable = self.options.budgets.memtable_bytes as u64;
         let worth = (bytes / 2).clamp(memtable / HIDDEN_SHARE, memtable);
         let (deletes, hidden) = match bytes < worth {

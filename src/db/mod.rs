@@ -287,10 +287,13 @@ impl<E: Env> Db<E> {
         deletes += frozen.1;
         let mut levels = Vec::new();
         for level in view.version.levels() {
-            let bytes = level.iter().map(|table| table.meta().bytes).sum();
+            let mut bytes = 0u64;
+            for table in level.iter().map(|table| table.meta()) {
+                bytes = bytes.saturating_add(table.bytes);
+                sets = sets.saturating_add(table.sets);
+                deletes = deletes.saturating_add(table.deletes);
+            }
             levels.push((level.len() as u32, bytes));
-            sets += level.iter().map(|table| table.meta().sets).sum::<u64>();
-            deletes += level.iter().map(|table| table.meta().deletes).sum::<u64>();
         }
         let cache = self.tables.cache.stats();
         Ok(wire::Stats {

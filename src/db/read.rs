@@ -11,6 +11,7 @@ use crate::record::Op;
 use crate::record::{Found, Record, alive};
 use crate::snapshot::Snapshot;
 use crate::stamp::Stamp;
+use crate::table;
 
 /// After so many entries that are counted, the clock is looked at.
 const COUNT_STRIDE: u64 = 256;
@@ -163,11 +164,12 @@ impl<E: Env> Db<E> {
 }
 
 async fn find_in<E: Env>(view: &View<E>, key: &[u8], at: Stamp) -> Result<Option<Found>> {
-    if let Some(found) = view.active.get(key, at) {
+    let hash = table::hash(key);
+    if let Some(found) = view.active.get(key, hash, at) {
         return Ok(Some(found));
     }
-    if let Some(found) = view.frozen.as_ref().and_then(|frozen| frozen.get(key, at)) {
+    if let Some(found) = view.frozen.as_ref().and_then(|frozen| frozen.get(key, hash, at)) {
         return Ok(Some(found));
     }
-    view.version.get(key, at).await
+    view.version.get(key, hash, at).await
 }

@@ -1,4 +1,5 @@
-//! The keys of a memtable in their order: a B-tree of two levels over entries that never move.
+//! The keys of a memtable: in their order a B-tree of two levels over entries that never move, and
+//! by their hash a table that finds a single one.
 //!
 //! ```text
 //! directory   skip | slot | slot | slot | ...          a slot for the first key of each leaf
@@ -6,17 +7,24 @@
 //! leaves      skip | slot | slot | ...                 a slot for each key, up to LEAF_MAX
 //!                     v
 //! entries     (key, value), in the order in which they came
+//!                 ^
+//! hashes      bucket | bucket | ...                    half of the hash of a key, and its entry
 //! ```
 //!
 //! A slot holds the number of an entry and eight bytes of its key. All keys of a leaf begin with
 //! the same `skip` bytes and the eight are those behind them, so that nearly every comparison is
 //! one of two integers that lie side by side: keys are somewhere else in memory, and to look at
-//! them is what a search in a large tree takes most of its time for.
+//! them is what a search in a large tree takes most of its time for. A get takes the shorter way
+//! through the hashes, and where the key is not there it nearly never looks further.
 
 use crate::bytes::common_prefix;
+use crate::hash::xxh3_64;
+use hashes::Hashes;
 use std::cmp::Ordering;
 use std::ops::Bound;
 use std::rc::Rc;
+
+mod hashes;
 
 /// A leaf is split once it has so many slots: 2 KiB.
 const LEAF_MAX: usize = 128;
@@ -29,6 +37,7 @@ const CHUNK: usize = 256;
 pub struct Index<V> {
     directory: Run,
     leaves: Vec<Run>,
+    hashes: Hashes,
     entries: Entries<V>,
 }
 
@@ -57,7 +66,12 @@ struct Slot {
 
 impl<V> Default for Index<V> {
     fn default() -> Index<V> {
-        Index { directory: Run::default(), leaves: Vec::new(), entries: Entries(Vec::new()) }
+        Index {
+            directory: Run::default(),
+            leaves: Vec::new(),
+            hashes: Hashes::default(),
+            entries: Entries(Vec::new()),
+        }
     }
 }
 
@@ -75,9 +89,10 @@ impl<V> Index<V> {
         }
     }
 
-    /// The value of a key.
-    pub fn get(&self, key: &[u8]) -> Option<&V> {
-        self.at(self.find(key).ok()?).map(|(_, value)| value)
+    /// The value of a key, whose hash is `hash`.
+    pub fn get(&self, key: &[u8], hash: u64) -> Option<&V> {
+        let entry = self.hashes.find(hash, |entry| self.entries.key(entry) == key)?;
+        self.entries.get(entry).map(|(_, value)| value)
     }
 
     /// The entry at a place.
@@ -94,7 +109,9 @@ impl<V> Index<V> {
 
     /// Adds an entry where [`Index::find`] has not found its key.
     pub fn insert(&mut self, mut place: Place, key: Rc<[u8]>, value: V) {
+        let hash = xxh3_64(&key);
         let entry = self.entries.push((key, value));
+        self.hashes.insert(hash, entry);
         if place.slot == 0 {
             // Before all others: the first leaf has another first key.
             if self.leaves.is_empty() {
@@ -320,7 +337,11 @@ mod tests {
                     check(&index, &model, &rng);
                 }
             }
-            assert!(model.iter().all(|(key, value)| index.get(key) == Some(value)));
+            for (key, value) in &model {
+                assert_eq!(index.get(key, xxh3_64(key)), Some(value));
+                let longer = [key, &[9][..]].concat();
+                assert_eq!(index.get(&longer, xxh3_64(&longer)), None);
+            }
         }
     }
 

@@ -223,20 +223,39 @@ impl Block {
     /// The block in these stored bytes, which begin at `offset` of `file`.
     ///
     /// # Errors
-    /// `Corruption` where they are no block.
+    /// `Corruption` where they are no block with entries.
     pub fn new(bytes: Bytes, file: FileNo, offset: u64) -> Result<Block> {
-        let mut block = Block { bytes, entries_end: 0, restarts: 0, file, offset };
-        let (rest, count) = block.bytes.split_last_chunk::<4>().ok_or_else(|| block.damaged())?;
-        let count = u32::from_le_bytes(*count) as usize;
-        let entries_end = count.checked_mul(4).and_then(|bytes| rest.len().checked_sub(bytes));
-        match entries_end {
-            Some(end) if count > 0 => (block.entries_end, block.restarts) = (end, count),
-            _ => return Err(block.damaged()),
-        }
-        Ok(block)
+        Block::any(bytes, file, offset).with_entries()
     }
 
-    /// The number of restarts: at least one.
+    /// The same for bytes that may be a filter, which has no entries.
+    pub fn any(bytes: Bytes, file: FileNo, offset: u64) -> Block {
+        let end = |restarts: usize| {
+            let behind = restarts.checked_mul(4)?.checked_add(4)?;
+            bytes.len().checked_sub(behind)
+        };
+        let count = bytes.last_chunk::<4>().map_or(0, |count| u32::from_le_bytes(*count) as usize);
+        let (entries_end, restarts) = end(count).map_or((0, 0), |end| (end, count));
+        Block { bytes, entries_end, restarts, file, offset }
+    }
+
+    /// # Errors
+    /// `Corruption` where it has no entries.
+    pub fn with_entries(self) -> Result<Block> {
+        if self.restarts > 0 { Ok(self) } else { Err(self.damaged()) }
+    }
+
+    /// Where it begins in its file.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// All of it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The number of restarts: at least one, but for a filter.
     pub(super) fn restarts(&self) -> usize {
         self.restarts
     }
@@ -291,6 +310,10 @@ impl Block {
     /// The last restart whose entry comes before (`key`, `stamp`), or the first one.
     pub(super) fn restart_before(&self, key: &[u8], stamp: Stamp) -> Result<usize> {
         let (mut low, mut high) = (0, self.restarts);
+        if high == 0 {
+            // An index that names a filter where it should name a block.
+            return Err(self.damaged());
+        }
         while low + 1 < high {
             let middle = low.midpoint(high);
             let entry = self.entry(self.interval_start(middle)?)?;

@@ -5,7 +5,6 @@ use super::block::{Block, Handle};
 use super::block_cursor::BlockCursor;
 use super::window::Window;
 use super::{Table, TableMeta};
-use crate::bytes::Bytes;
 use crate::error::Result;
 use crate::memtable::OwnedOp;
 use crate::record::Record;
@@ -175,12 +174,11 @@ impl<S: Storage> TableCursor<S> {
     /// The block that the leaf is at; None where it is passed over.
     async fn data_block(&mut self) -> Result<Option<Block>> {
         let handle = self.leaf.handle()?;
-        let bytes = match self.window.block(&self.table, handle) {
+        let block = match self.window.block(&self.table, handle) {
             Ok(None) => self.load(handle).await,
-            Ok(Some(bytes)) => Ok(bytes),
+            Ok(Some(bytes)) => self.table.block(bytes, handle),
             Err(error) => Err(error),
         };
-        let block = bytes.and_then(|bytes| Block::new(bytes, self.table.meta.file, handle.offset));
         self.passing(block)
     }
 
@@ -188,17 +186,17 @@ impl<S: Storage> TableCursor<S> {
         self.table.shared.passing(read)
     }
 
-    async fn load(&mut self, handle: Handle) -> Result<Bytes> {
+    async fn load(&mut self, handle: Handle) -> Result<Block> {
         let table = &self.table;
-        if let Some(block) = table.shared.cache.get(table.meta.id, handle.offset) {
-            return Ok(block);
+        let cached = table.shared.cache.get(table.meta.id, handle.offset).as_deref().cloned();
+        if let Some(block) = cached {
+            return block.with_entries();
         }
         if self.reads < SINGLE_READS {
             self.reads += 1;
-            let block = table.uncached(handle).await?;
-            table.shared.cache.insert(table.meta.id, handle.offset, block.clone());
-            return Ok(block);
+            return table.read_block(handle).await?.with_entries();
         }
-        self.window.load(table, handle, self.reverse).await
+        let bytes = self.window.load(table, handle, self.reverse).await?;
+        table.block(bytes, handle)
     }
 }

@@ -14,7 +14,7 @@ use crate::stamp::Stamp;
 use crate::storage::{FileNo, Storage};
 use block::{Block, Handle, Part};
 use footer::{FOOTER_BYTES, Footer};
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::rc::Rc;
 
 pub(crate) mod block;
@@ -39,7 +39,7 @@ pub use verify::Verifier;
 /// Opening a table reads this much of its end: the footer, and the top of the index with it.
 const TAIL_BYTES: u64 = 4 * 1024;
 /// An open table keeps a top of the index of up to so many bytes; a larger one is cached.
-const TOP_BYTES_MAX: usize = 1024;
+const TOP_BYTES_MAX: usize = 4 * 1024;
 
 /// What the manifest keeps of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -120,7 +120,7 @@ impl TableMeta {
 
     /// Whether it holds deleted ranges only.
     pub fn is_empty(&self) -> bool {
-        self.sets + self.deletes == 0
+        self.sets == 0 && self.deletes == 0
     }
 
     /// Its length in bytes, with the large values that it points to.
@@ -216,6 +216,20 @@ struct Ends {
     top: Option<Block>,
 }
 
+/// Why a lookup does not come to its end.
+enum Stop {
+    /// This block is not in memory.
+    Wanted(Handle),
+    /// A block is damaged.
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Failed(error)
+    }
+}
+
 impl<S: Storage> Table<S> {
     /// The table that `meta` describes.
     pub fn new(shared: Rc<Tables<S>>, meta: TableMeta) -> Rc<Table<S>> {
@@ -246,19 +260,61 @@ impl<S: Storage> Table<S> {
     }
 
     async fn version(&self, key: &[u8], hash: u64, at: Stamp) -> Result<Option<Found>> {
-        let top = self.top().await?;
+        let (ends, read) = (self.ends().await?, RefCell::default());
+        loop {
+            let wanted = match self.look_up(ends, &read, key, hash, at) {
+                Ok(found) => return Ok(found),
+                Err(Stop::Failed(error)) => return Err(error),
+                Err(Stop::Wanted(handle)) => handle,
+            };
+            let block = self.read_block(wanted).await?;
+            read.borrow_mut().push(block);
+        }
+    }
+
+    /// Looks for the newest version of a key in blocks that are in memory: those of the cache, and
+    /// those that were `read` for this, which the cache need not have kept.
+    fn look_up(
+        &self,
+        ends: &Ends,
+        read: &RefCell<Vec<Block>>,
+        key: &[u8],
+        hash: u64,
+        at: Stamp,
+    ) -> core::result::Result<Option<Found>, Stop> {
+        let block = |handle| self.in_memory(handle, read).ok_or(Stop::Wanted(handle));
+        let cached_top;
+        let top = match &ends.top {
+            Some(top) => top,
+            None => {
+                cached_top = block(ends.top_at)?;
+                &*cached_top
+            }
+        };
         let Some(hit) = top.search(key, at)? else { return Ok(None) };
         let Part { leaf, filter } = hit.part()?;
         if let Some(filter) = filter
-            && !filter::may_contain(&self.cached(filter).await?, hash)
+            && !filter::may_contain(block(filter)?.bytes(), hash)
         {
             return Ok(None);
         }
-        let leaf = self.cached_block(leaf).await?;
+        let leaf = block(leaf)?;
         let Some(hit) = leaf.search(key, at)? else { return Ok(None) };
-        let data = self.cached_block(hit.handle()?).await?;
+        let data = block(hit.handle()?)?;
         let hit = data.search(key, at)?;
         Ok(hit.filter(|hit| hit.same_key).map(|hit| hit.found()))
+    }
+
+    /// A block, if it is in memory.
+    fn in_memory<'a>(
+        &'a self,
+        handle: Handle,
+        read: &'a RefCell<Vec<Block>>,
+    ) -> Option<Ref<'a, Block>> {
+        let cached = self.shared.cache.get(self.meta.id, handle.offset);
+        let is_it = |block: &&Block| block.offset() == handle.offset;
+        let find = || Ref::filter_map(read.borrow(), |read| read.iter().find(is_it)).ok();
+        cached.or_else(find)
     }
 
     /// Marks the table as replaced: its file becomes garbage once the last reader lets it go.
@@ -309,18 +365,26 @@ impl<S: Storage> Table<S> {
         Ok((footer, top))
     }
 
-    /// A verified block, through the cache.
-    async fn cached(&self, handle: Handle) -> Result<Bytes> {
-        if let Some(block) = self.shared.cache.get(self.meta.id, handle.offset) {
-            return Ok(block);
+    /// A verified block with entries, through the cache.
+    async fn cached_block(&self, handle: Handle) -> Result<Block> {
+        let cached = self.shared.cache.get(self.meta.id, handle.offset).as_deref().cloned();
+        match cached {
+            Some(block) => block.with_entries(),
+            None => self.read_block(handle).await?.with_entries(),
         }
-        let block = self.uncached(handle).await?;
+    }
+
+    /// A verified block from the file, for the cache too.
+    async fn read_block(&self, handle: Handle) -> Result<Block> {
+        let bytes = self.uncached(handle).await?;
+        let block = Block::any(bytes, self.meta.file, handle.offset);
         self.shared.cache.insert(self.meta.id, handle.offset, block.clone());
         Ok(block)
     }
 
-    async fn cached_block(&self, handle: Handle) -> Result<Block> {
-        Block::new(self.cached(handle).await?, self.meta.file, handle.offset)
+    /// The block with entries in these bytes.
+    fn block(&self, bytes: Bytes, handle: Handle) -> Result<Block> {
+        Block::new(bytes, self.meta.file, handle.offset)
     }
 
     async fn uncached(&self, handle: Handle) -> Result<Bytes> {

@@ -386,7 +386,7 @@ fn a_filter_of_a_leaf_knows_the_keys_whose_versions_began_before_it() {
 fn an_open_table_keeps_little_and_reads_what_it_needs_through_the_cache() {
     let entries = (0..20_000u64).map(|n| (place(&n.to_be_bytes(), at(n + 1)), None));
     let model: Model = entries.collect();
-    let table = open(&model, &Budgets { block_bytes: 128, ..Budgets::default() });
+    let table = open(&model, &Budgets { block_bytes: 64, ..Budgets::default() });
     for n in (0..20_000u64).step_by(17) {
         let key = n.to_be_bytes();
         assert!(block_on(table.get(&key, hash(&key), Stamp::MAX)).unwrap().is_some());
