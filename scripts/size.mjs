@@ -16,7 +16,7 @@ const KB = 1024;
 const LIMITS = [
   { file: "index.js", max: 24 * KB, aim: 16 * KB },
   { file: "worker.js", max: 10.25 * KB, aim: 6 * KB },
-  { file: "kvass.wasm", max: 159 * KB, aim: 100 * KB },
+  { file: "kvass.wasm", max: 160 * KB, aim: 100 * KB },
 ];
 
 /** @param {number} bytes */
