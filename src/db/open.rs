@@ -134,8 +134,7 @@ impl<E: Env> Db<E> {
             version: Rc::new(Version::empty().apply(opened.collect(), &[])),
         };
         let start = Stamp { epoch: manifest.epoch, counter: 0 };
-        let history_due_ms =
-            history::kept_until(&manifest.history, options.history, env.now_ms());
+        let history_due_ms = history::kept_until(&manifest.history, options.history, env.now_ms());
         let db = Db {
             tables,
             upkeep_due: Cell::new(false),
