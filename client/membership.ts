@@ -34,6 +34,8 @@ const PATIENCE_MS = 1_000;
 const SILENCE_MS = 2_000;
 /** After so long without a host, those who wait are told. */
 const ABSENCE_MS = 4_000;
+/** So long a worker may take to load the engine before that counts as silence. */
+const LOADING_MS = 10_000;
 /** After this many crashes in a row no candidate is started. */
 const CRASHES_MAX = 3;
 /** But it is tried again after this many milliseconds. */
@@ -85,6 +87,7 @@ export class Membership {
   #candidate: Candidate | undefined;
   /** Whether the candidate has the engine, and can only be waiting for its turn. */
   #candidateWaits = false;
+  #loadsUntil = 0;
   #lobby: Channel | undefined;
   #line: Line | undefined;
   #lines = 0;
@@ -293,6 +296,7 @@ export class Membership {
       failed: (error) => this.#candidateFailed(error),
     });
     this.#candidate = candidate;
+    this.#loadsUntil = this.#platform.now() + LOADING_MS;
   }
 
   #candidateWaiting(isWaiting: boolean): void {
@@ -469,7 +473,9 @@ export class Membership {
 
   /** Whether the own worker may become the host as soon as it has the engine. */
   get #isLoading(): boolean {
-    return this.#link === undefined && this.#candidate !== undefined && !this.#candidateWaits;
+    if (this.#link !== undefined || this.#candidate === undefined) return false;
+    const isFirst = this.#epoch === 0;
+    return !this.#candidateWaits && (isFirst || this.#platform.now() < this.#loadsUntil);
   }
 
   #ask(): void {

@@ -213,7 +213,7 @@ export class Candidate {
       this.#platform.setTimer(heartbeat, OPENING_MS);
     };
     this.#isOpening = true;
-    this.#platform.setTimer(heartbeat, OPENING_MS);
+    heartbeat();
     const engine = await this.#openFiles();
     this.#engine = engine;
     if (this.#isOver || this.#isEnding) {

@@ -21,6 +21,8 @@ const EPOCH_MS = 1_700_000_000_000;
 
 /** Who is awake for so long has answered, and is not deposed. */
 const AWAKE_MS = 4_000;
+/** After so long others have heard of one that has the lock. */
+const KNOWN_MS = 300;
 
 /** What kind of browser it is. */
 export interface BrowserOptions {
@@ -72,8 +74,9 @@ export class SimBrowser {
     this.files = new Files(options.storage);
     this.broadcasts = new Broadcasts(this.delays);
     this.locks = new LockManager(this.delays);
-    this.locks.stolen = (from) => {
-      const isAwake = from.isRunning && from.thawedAt < this.scheduler.now - AWAKE_MS;
+    this.locks.stolen = (from, since) => {
+      const { now } = this.scheduler;
+      const isAwake = from.isRunning && from.thawedAt < now - AWAKE_MS && since < now - KNOWN_MS;
       if (isAwake) this.violate(`${from.name} is awake, and lost its lock`);
     };
   }

@@ -38,11 +38,13 @@ const HARD: readonly FaultKind[] = [
 /** Those that a database without a page of its own notices. */
 const ENDS: readonly FaultKind[] = ["kill", "leave", "close"];
 /** How long a fault is felt, in milliseconds. */
-const FELT_MS = 12_000;
+const FELT_MS = 16_000;
 
 /** How long something stands still, in milliseconds, if it ever goes on. */
 const PAUSES = [20, 300, 1_200, 2_500, 6_000, 20_000];
 const OPEN_MS = 1_500;
+/** How long a worker that loads is waited for. */
+const LOADING_MS = 10_000;
 
 export class Faults {
   readonly counts: Partial<Record<FaultKind, number>> = {};
@@ -129,7 +131,8 @@ export class Faults {
         browser.files.failures = 1 + random.below(2);
         return true;
       case "openSlow":
-        browser.files.openMs = this.openMs = OPEN_MS * random.next();
+        browser.files.openMs = OPEN_MS * random.next();
+        this.openMs = Math.max(this.openMs, OPEN_MS);
         return true;
       case "brokerEnds":
         if (browser.broker !== undefined) browser.end(browser.broker);
@@ -168,6 +171,8 @@ export class Faults {
         return worker !== undefined;
       case "hang":
         worker?.agent.freeze();
+        // It may be about to load, and is waited for.
+        this.openMs = Math.max(this.openMs, LOADING_MS);
         if (worker !== undefined) this.#pause(() => worker.agent.thaw());
         return worker !== undefined;
       case "stop":
@@ -216,6 +221,7 @@ export class Faults {
   #suspend(tab: Tab): boolean {
     if (tab.isSuspended || !tab.agent.isRunning || tab.isClosing) return false;
     tab.isSuspended = true;
+    tab.suspensions++;
     tab.connection.suspend();
     // Its worker may have something to finish.
     this.#freeze(tab, 10 + this.#random.next() * 20, () => {

@@ -12,6 +12,8 @@ interface Request {
   /** The way of answers. */
   readonly lane: Lane;
   isAborted: boolean;
+  /** When it was granted. */
+  since: number;
   granted(isGranted: boolean): void;
   stolen(): void;
 }
@@ -23,8 +25,8 @@ export class LockManager {
   readonly waiting = new Map<string, Request[]>();
   /** Locks that were taken from those who had them. */
   steals = 0;
-  /** Called when one is taken from an agent. */
-  stolen: (from: Agent) => void = () => undefined;
+  /** Called when one is taken from an agent that has it since then. */
+  stolen: (from: Agent, since: number) => void = () => undefined;
   readonly #delays: Delays;
 
   constructor(delays: Delays) {
@@ -58,6 +60,7 @@ export class LockManager {
             isIfAvailable: options.ifAvailable === true,
             lane: answers,
             isAborted: false,
+            since: 0,
             granted: (isGranted) => {
               signal?.removeEventListener("abort", abort);
               const result = Promise.resolve(isGranted ? { name } : null).then(granted);
@@ -111,7 +114,7 @@ export class LockManager {
     this.held.delete(request.name);
     this.steals += former.length;
     for (const one of former) {
-      this.stolen(one.agent);
+      this.stolen(one.agent, one.since);
       one.agent.follow(newLane(), 15 * this.#delays.message(), one.stolen);
     }
     this.#give(request);
@@ -124,6 +127,7 @@ export class LockManager {
 
   #give(request: Request): void {
     put(this.held, request);
+    request.since = request.agent.scheduler.now;
     request.agent.follow(request.lane, this.#delays.message(), () => {
       if (!request.isAborted) request.granted(true);
     });

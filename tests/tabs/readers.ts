@@ -84,11 +84,13 @@ export class ChangesReader implements Reader {
     if (!tab.isBusy) return;
     tab.run(async () => {
       const key = [this.#prefix, "begin"];
+      const { suspensions } = tab;
       const stamp = await tab.commit("begin", (marker) =>
         tab.handle.atomic().set(key, 1).set(marker, 1).commit(),
       );
       // A host that was applied to before may have begun it, and ended with what it had to tell.
       const isByPresent = stamp !== undefined && epochOf(stamp) === tab.browser.files.epoch;
+      if (tab.suspensions !== suspensions) return;
       if (isByPresent) this.#begunBy = tab.oracle.placeOf(stamp);
     });
   }

@@ -55,6 +55,7 @@ export class Tab {
   isClosed = false;
   /** Whether the page was told that it is frozen or cached. */
   isSuspended = false;
+  suspensions = 0;
   readonly #faults: Faults;
   #serial = 0;
   /** What it does that is not over. */
