@@ -12,8 +12,8 @@ const KINDS = [
   "crash",
   "hang",
   "stop",
-  "stop",
-  "stop",
+  "doze",
+  "doze",
   "freeze",
   "cache",
   "leave",
@@ -31,7 +31,7 @@ export type FaultKind = (typeof KINDS)[number];
 
 /** After these, calls may be refused; one of the others is nothing that a caller hears of. */
 const HARD: readonly FaultKind[] = [
-  ...(["hang", "stop", "freeze", "cache", "openFails", "openSlow"] as const),
+  ...(["hang", "stop", "doze", "freeze", "cache", "openFails", "openSlow"] as const),
   // What was sent before the clock was set may be too late after it.
   "clock",
 ];
@@ -144,6 +144,8 @@ export class Faults {
       case "clock":
         browser.clockOffset += (random.next() - 0.5) * random.pick([1e3, 1e5, 1e8]);
         return true;
+      case "doze":
+        return tab !== undefined && this.#doze(tab);
       case "panicInFrame":
         browser.panic = random.pick(["before", "after"]);
         return true;
@@ -197,6 +199,13 @@ export class Faults {
     for (const { agent } of this.#workersOf(tab)) {
       scheduler.after(this.#random.next() * 20, () => this.#browser.end(agent, isLossy));
     }
+  }
+
+  /** All tabs but one stand still. */
+  #doze(awake: Tab): boolean {
+    const others = this.#tabs.filter((tab) => tab !== awake && tab.agent.isRunning);
+    for (const tab of others) this.#freeze(tab, 0);
+    return others.length > 0;
   }
 
   /** The tab stands still, its workers from a little later on. */

@@ -4,6 +4,9 @@ import type { LockOptions, Locks } from "../../tabs/platform.ts";
 import { type Agent, type Lane, newLane } from "./agent.ts";
 import type { Delays } from "./channels.ts";
 
+/** How long it takes at the most until one hears that its lock was stolen, in milliseconds. */
+const STOLEN_MS = 8;
+
 interface Request {
   readonly agent: Agent;
   readonly name: string;
@@ -114,8 +117,12 @@ export class LockManager {
     this.held.delete(request.name);
     this.steals += former.length;
     for (const one of former) {
-      this.stolen(one.agent, one.since);
-      one.agent.follow(newLane(), 15 * this.#delays.message(), one.stolen);
+      const { agent } = one;
+      this.stolen(agent, one.since);
+      // One that stood still hears other things first.
+      agent.follow(newLane(), this.#delays.message(), () => {
+        agent.follow(newLane(), agent.random.next() * STOLEN_MS, one.stolen);
+      });
     }
     this.#give(request);
   }

@@ -21,19 +21,6 @@ export const PLANTED: Readonly<Record<string, readonly Edit[]>> = {
   "what was not answered is not sent again": [
     edit("client/unanswered.ts", "else if (to > from) {", "else if (to < from) {"),
   ],
-  "answers of a former host are taken": [
-    edit("client/connection.ts", "epoch === this.#link?.epoch", "epoch > 0"),
-    edit(
-      "client/membership.ts",
-      "if (source !== this.#candidate && source !== this.#line) return;",
-      "",
-    ),
-    edit(
-      "client/membership.ts",
-      "if (this.#link?.source === source) this.#frame(source, data as FrameMessage);",
-      "this.#frame(source, data as FrameMessage);",
-    ),
-  ],
   "a host that has slept answers at once": [
     edit("worker/host.ts", "(pause < 0 || pause > SLEEP_MS)", "pause === -1"),
   ],
@@ -77,13 +64,6 @@ export const PLANTED: Readonly<Record<string, readonly Edit[]>> = {
       "client/connection.ts",
       "isPassing: false,\n      answer: (response) => this.#subscribed",
       "isPassing: true,\n      answer: (response) => this.#subscribed",
-    ),
-  ],
-  "the last words of a worker that was left are heard": [
-    edit(
-      "client/membership.ts",
-      "if (source !== this.#candidate && source !== this.#line) return;",
-      "",
     ),
   ],
   "a lock that was stolen is taken for one's own": [
