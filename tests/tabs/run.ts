@@ -11,7 +11,7 @@ const SETTLED_MS = 5_000;
 /** How often that is looked at. */
 const LOOK_MS = 250;
 /** How long faults last in some runs that are not repaired soon. */
-const LONG_MS = 16_000;
+const LONG_MS = [4_000, 7_000, 16_000];
 /** How long things may take to come to rest. */
 const REST_MS = 60_000;
 /** Steps of a run that never comes to its end. */
@@ -137,7 +137,7 @@ class Simulation implements World {
       faults.strike();
     }
     await this.#pass(random.next() * span);
-    if (random.below(4) === 0) await this.#pass(LONG_MS);
+    if (random.below(2) === 0) await this.#pass(random.pick(LONG_MS));
     faults.repair();
     for (const tab of tabs) tab.isBusy = false;
     await this.#until(() => tabs.every((tab) => tab.isIdle), "answers");

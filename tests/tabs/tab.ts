@@ -158,7 +158,7 @@ export class Tab {
   async #act(): Promise<void> {
     const { random } = this.browser;
     while (this.isBusy && !this.isClosing) {
-      await this.wait(random.next() ** 2 * (random.below(3) === 0 ? 10 : 1_000));
+      await this.wait(random.next() ** 2 * random.pick([5, 1_000, 2_000]));
       if (!this.isBusy || this.isClosing) return;
       await this.#step();
     }
