@@ -29,15 +29,19 @@ const KINDS = [
 
 export type FaultKind = (typeof KINDS)[number];
 
-/** After these, calls may be refused; one of the others is nothing that a caller hears of. */
-const HARD: readonly FaultKind[] = [
-  ...(["hang", "stop", "doze", "freeze", "cache", "openFails", "openSlow"] as const),
-  // What was sent before the clock was set may be too late after it.
-  "clock",
-];
+/** Something stands still. On IndexedDB that is felt until another one is the host. */
+const PAUSED: readonly FaultKind[] = ["hang", "stop", "doze", "freeze", "cache"];
+const PAUSED_MS = 6_000;
+/**
+ * After these, too, calls may be refused, such as what was sent before the clock was set and is too
+ * late after it. One fault of the other kinds is nothing that a caller hears of.
+ */
+const HARD: readonly FaultKind[] = ["openFails", "openSlow", "clock"];
 /** Those that a database without a page of its own notices. */
 const ENDS: readonly FaultKind[] = ["kill", "leave", "close"];
-/** How long a fault is felt, in milliseconds. */
+/** Nobody notices these. */
+const MILD: readonly FaultKind[] = ["open", "hide"];
+/** How long a fault is felt, in milliseconds: after crashes in a row, no worker is started. */
 const FELT_MS = 16_000;
 
 /** How long something stands still, in milliseconds, if it ever goes on. */
@@ -91,11 +95,12 @@ export class Faults {
     if (this.#pauses.size > 0 && this.#browser.options.storage === "opfs") return true;
     const felt = this.#struck.filter(({ at }) => at > since - FELT_MS);
     if (felt.some(({ kind }) => HARD.includes(kind))) return true;
+    if (felt.some(({ kind, at }) => PAUSED.includes(kind) && at > since - PAUSED_MS)) return true;
     const hasPage = this.#tabs.some(({ agent, isPage, isClosing }) => {
       return isPage && agent.isRunning && !isClosing;
     });
     if (!tab.isPage && (!hasPage || felt.some(({ kind }) => ENDS.includes(kind)))) return true;
-    return felt.filter(({ kind }) => !["open", "hide"].includes(kind)).length > 1;
+    return felt.filter(({ kind }) => !(MILD.includes(kind) || PAUSED.includes(kind))).length > 1;
   }
 
   /** Nothing is wrong any more. */
