@@ -71,6 +71,16 @@ struct Link {
     older: Option<Box<Link>>,
 }
 
+/// One by one: a chain may be longer than the stack is deep.
+impl Drop for Link {
+    fn drop(&mut self) {
+        let mut next = self.older.take();
+        while let Some(mut link) = next {
+            next = link.older.take();
+        }
+    }
+}
+
 /// One version as a cursor hands it out; cloning it copies no bytes.
 #[derive(Clone, Debug)]
 pub struct MemoryRecord {
@@ -91,6 +101,10 @@ pub struct Memtable {
     bytes: Cell<usize>,
     sets: Cell<u64>,
     deletes: Cell<u64>,
+    /// What was last the oldest snapshot that a chain was cut at, and the first commit for which it
+    /// was that: chains with a newer head are cut already.
+    cut_at: Cell<Stamp>,
+    cut_since: Cell<Stamp>,
 }
 
 impl Memtable {
@@ -102,19 +116,25 @@ impl Memtable {
         let mut added = key.len() + op.bytes() + OVERHEAD_BYTES;
         let mut freed = 0;
         self.count(&op, 1);
+        if self.cut_at.replace(visible) != visible {
+            self.cut_since.set(stamp);
+        }
         match entries.find(&key) {
             Err(place) => entries.insert(place, key, Link { stamp, op, older: None }),
             Ok(place) => {
                 added -= key.len();
                 let Some(head) = entries.at_mut(place) else { return };
-                let older = std::mem::replace(head, Link { stamp, op, older: None });
+                let mut older = std::mem::replace(head, Link { stamp, op, older: None });
+                let is_cut = visible < stamp && older.stamp >= self.cut_since.get();
                 if older.stamp == stamp {
                     freed += self.forget(&older);
-                    head.older = older.older;
+                    head.older = older.older.take();
                 } else {
                     head.older = Some(Box::new(older));
                 }
-                freed += self.cut(head, visible);
+                if !is_cut {
+                    freed += self.cut(head, visible);
+                }
             }
         }
         self.bytes.set((self.bytes.get() + added).saturating_sub(freed));
@@ -257,9 +277,9 @@ impl Memtable {
         let mut freed = 0;
         for (key, head) in self.entries.take().into_entries() {
             let mut link = Some(head);
-            while let Some(newer) = link.take_if(|link| link.stamp > published) {
+            while let Some(mut newer) = link.take_if(|link| link.stamp > published) {
                 freed += self.forget(&newer);
-                link = newer.older.map(|older| *older);
+                link = newer.older.take().map(|older| *older);
             }
             match (link, kept.find(&key)) {
                 (Some(link), Err(place)) => kept.insert(place, key, link),
@@ -336,6 +356,22 @@ mod tests {
         assert!(table.bytes() <= 2 * one, "{} bytes", table.bytes());
         assert_eq!(stamp_at(&table, "counter", 998), Some(998));
         assert_eq!(table.counts(), (2, 0));
+    }
+
+    #[test]
+    fn a_chain_that_a_list_keeps_long_costs_no_walk_along_it_and_no_stack() {
+        let table = Memtable::default();
+        set(&table, "other", 1, 0);
+        for counter in 2..300_000 {
+            set(&table, "counter", counter, 1);
+        }
+        assert_eq!(stamp_at(&table, "counter", 299_999), Some(299_999));
+        assert_eq!(table.counts(), (299_999, 0));
+        set(&table, "counter", 300_000, 299_998);
+        assert_eq!(table.counts(), (4, 0), "what was let go of is cut off");
+        set(&table, "counter", 300_001, 300_001);
+        set(&table, "counter", 300_002, 300_002);
+        assert_eq!(table.counts(), (2, 0), "and goes on being, also where nobody lags behind");
     }
 
     #[test]

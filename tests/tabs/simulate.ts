@@ -1,6 +1,6 @@
 /**
  * `npm run sim:tabs -- --seed 1 --runs 10000`: runs that many seeds from the first one on, and
- * what they have met and how those end that fail. With `--trace`, all that happens is told.
+ * tells what they have met and how those end that fail. With `--trace`, all that happens is told.
  */
 
 import { parseArgs } from "node:util";

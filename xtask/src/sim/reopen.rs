@@ -60,8 +60,11 @@ impl World {
         if cached || self.closed_well {
             self.oracle.durable = self.oracle.durable.max(self.oracle.last());
         }
-        let durable = self.oracle.durable;
-        self.end_grants(now_ms, |stamp| cached || stamp <= durable);
+        let (durable, last, disturbed) =
+            (self.oracle.durable, self.oracle.last(), self.oracle.disturbed);
+        // A snapshot that begins right after a failed write may bear the stamp of what was undone.
+        let is_safe = |stamp| (cached || stamp <= durable) && (!disturbed || stamp <= last);
+        self.end_grants(now_ms, is_safe);
         (self.db, self.pages) = (None, None);
         let rows = self.cut_opens(&end.cuts, rng)?;
         self.reconcile(&rows)?;
