@@ -47,6 +47,8 @@ export class Changes implements Subscription {
   #id = 0;
   /** The last commit heard of: where to go on; "" for the present. */
   #last: string;
+  /** The commit of the last event that was taken in. */
+  #lastEvent = "";
   /** Whether the reader must not miss any commit. */
   readonly #isGapless: boolean;
   /** Whether the host has more that it is to be asked for. */
@@ -119,11 +121,14 @@ export class Changes implements Subscription {
 
   event(event: RawEvent): void {
     if (event.type === "watch" || this.#isFull) return;
+    // A subscription that was sent again, since nobody had answered it, begins where it began.
+    if (event.versionstamp <= this.#lastEvent) return;
     const isFull = this.#buffer.length - this.#head >= BUFFERED_MAX;
     if (this.#isGapless && (isFull || event.type === "lagged")) {
       this.#isFull = true;
     } else {
       this.#heard(event.versionstamp);
+      if (event.type === "changes") this.#lastEvent = event.versionstamp;
       this.#buffer.push(event.type === "lagged" ? laggedOf(event) : event);
       if (isFull) this.#collapse(event.versionstamp);
     }

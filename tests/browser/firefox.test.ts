@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { Firefox, NO_FIREFOX } from "./harness/firefox.ts";
-import { checkValues, ONE_TAB, takeOver, writeAndReload } from "./harness/trials.ts";
+import { checkValues, takeOver, writeAndReload } from "./harness/trials.ts";
 
 for (const [window, storage] of [
   ["a window", "opfs"],
@@ -21,9 +21,7 @@ for (const [window, storage] of [
 
     test("values of every kind come back", () => checkValues(firefox, storage));
 
-    test("a second tab reads, and goes on when the first is closed", { skip: ONE_TAB }, () =>
-      takeOver(firefox),
-    );
+    test("a second tab reads, and goes on when the first is closed", () => takeOver(firefox));
 
     test("no page threw what nobody caught", () => assert.deepEqual(firefox.complaints, []));
   });

@@ -1,7 +1,7 @@
 /** WebKitGTK: IndexedDB, because it has no access handles. Skipped where it is not installed. */
 
 import { after, before, describe, test } from "node:test";
-import { checkValues, ONE_TAB, takeOver, writeAndReload } from "./harness/trials.ts";
+import { checkValues, takeOver, writeAndReload } from "./harness/trials.ts";
 import { NO_WEBKIT, WebKit } from "./harness/webkit.ts";
 
 describe("WebKitGTK: indexeddb", { skip: NO_WEBKIT }, () => {
@@ -16,7 +16,5 @@ describe("WebKitGTK: indexeddb", { skip: NO_WEBKIT }, () => {
 
   test("values of every kind come back", () => checkValues(webkit, "indexeddb"));
 
-  test("a second tab reads, and goes on when the first is closed", { skip: ONE_TAB }, () =>
-    takeOver(webkit),
-  );
+  test("a second tab reads, and goes on when the first is closed", () => takeOver(webkit));
 });

@@ -174,6 +174,30 @@ describe("changes", () => {
     );
   });
 
+  test("are heard once, also of a worker that ends before it has answered", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const { versionstamp: since } = await kv.set(["before"], 0);
+    const { versionstamp } = await kv.set(["late"], 0);
+    workers.behaviour.request = (worker, sequence, request, out) => {
+      if (request.type === "changes" && workers.all.length === 1) {
+        out.changes(request.id, versionstamp, LATE);
+        setImmediate(() => setImmediate(() => worker.crash()));
+      } else {
+        worker.host.answer(sequence, request, out);
+      }
+    };
+    const reader = kv.changes({ prefix: [] }, { since }).getReader();
+    const [first] = await take(reader, 1);
+    await settle();
+    const after = await kv.set(["after"], 1);
+    const [second] = await take(reader, 1);
+    assert.equal(workers.all.length, 2);
+    assert.deepEqual(
+      [first?.versionstamp, second?.versionstamp],
+      [versionstamp, after.versionstamp],
+    );
+  });
+
   test("since a commit are all of them, however slow the reader is", async (t) => {
     const { kv } = await openFake(t);
     const { versionstamp: since } = await kv.set(["n"], -1);

@@ -5,9 +5,6 @@ import type { KvStorage } from "kvass";
 import { chapters } from "../../conformance/index.ts";
 import type { Guest } from "./tab.ts";
 
-/** Why tabs can't share a database yet. */
-export const ONE_TAB = "one tab at a time holds a database";
-
 /** Writes in a tab, reloads it and finds everything, on the storage that "auto" is to give. */
 export async function writeAndReload(guest: Guest, storage: KvStorage): Promise<void> {
   const tab = await guest.visit();
