@@ -94,7 +94,7 @@ export const PLANTED: readonly (readonly [what: string, seed: number, ...edits: 
   ],
   [
     "a lock that was stolen is taken for one's own",
-    1,
+    5150,
     edit("worker/candidate.ts", "if (!(await this.#holder.hasLock())) return;", ""),
   ],
 ];

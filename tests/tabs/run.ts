@@ -14,6 +14,9 @@ const LOOK_MS = 250;
 const LONG_MS = [4_000, 7_000, 16_000];
 /** How long things may take to come to rest. */
 const REST_MS = 60_000;
+/** How often a write is tried that is refused after all faults, and when again. */
+const TRIES_MAX = 5;
+const TRY_AGAIN_MS = 4_000;
 /** Steps of a run that never comes to its end. */
 const STEPS_MAX = 500_000;
 
@@ -199,16 +202,20 @@ class Simulation implements World {
     const writing = new Set(this.#open);
     for (const tab of writing) {
       tab.run(async () => {
-        for (let tries = 0; !tab.isClosing && (await tab.sum()) === undefined; tries++) {
-          if (tries === 5 && !tab.isClosing)
-            this.browser.violate(`${tab.name} can't write any more`);
-          if (tries >= 5) break;
-          await tab.wait(4_000);
-        }
+        await this.#write(tab);
         writing.delete(tab);
       });
     }
     await this.#until(() => [...writing].every(({ agent }) => !agent.isAlive), "last writes");
+  }
+
+  async #write(tab: Tab): Promise<void> {
+    for (let tries = 0; tries < TRIES_MAX; tries++) {
+      const stamp = await tab.sum();
+      if (stamp !== undefined || tab.isClosing) return;
+      await tab.wait(TRY_AGAIN_MS);
+    }
+    this.browser.violate(`${tab.name} can't write any more`);
   }
 
   #check(): void {
