@@ -87,6 +87,21 @@ async function buildScripts(dev) {
   });
 }
 
+/**
+ * The engine of the next version and its glue, unoptimized: for tests of two builds at once.
+ * @param {string} folder where to put them
+ */
+export async function buildNextEngine(folder) {
+  await wasmCargo("build", ["--lib", "--locked", "--profile", "quick", "--features", "next"]);
+  const bindgen = findWasmBindgen("wasm-bindgen");
+  if (bindgen === undefined) throw new Explained("wasm-bindgen is missing: npm run setup");
+  const compiled = at("target", TARGET, "quick", "kvass.wasm");
+  await run(bindgen, [
+    ...["--target", "web", "--out-dir", folder, "--out-name", "kvass", compiled],
+    "--omit-default-module-path",
+  ]);
+}
+
 /** The worker's part of IndexedDB by itself, which tests/wasm_storage.rs imports. */
 export async function bundleForTests() {
   const { build: bundle } = await import("esbuild");

@@ -11,6 +11,15 @@ import { NAME_HELPER } from "./tab.ts";
 /** The storages that outlive a page. */
 export const DURABLE = ["opfs", "indexeddb"] as const;
 
+const SCRIPTS = [
+  "page",
+  "no-sync-handles",
+  "mortal-worker",
+  "holder",
+  "service-worker",
+  "user-worker",
+];
+
 /** Options of playwright's launch. */
 type Launch = Parameters<typeof chromium.launchPersistentContext>[1];
 
@@ -28,16 +37,9 @@ export class Visitor {
     this.#launch = launch;
   }
 
-  /** Opens site and browser. */
-  static async arrive(launch: Launch = {}): Promise<Visitor> {
-    const site = await openHarness(
-      "page",
-      "no-sync-handles",
-      "mortal-worker",
-      "holder",
-      "service-worker",
-      "user-worker",
-    );
+  /** Opens site and browser. `folders` are served beside the site's own. */
+  static async arrive(launch: Launch = {}, folders: Record<string, string> = {}): Promise<Visitor> {
+    const site = await openHarness(SCRIPTS, folders);
     const visitor = new Visitor(site, launch);
     await visitor.#start();
     return visitor;

@@ -35,7 +35,7 @@ export class Firefox implements Guest {
 
   /** Opens site and browser; `isPrivate` has all windows be private. */
   static async arrive({ isPrivate = false } = {}): Promise<Firefox> {
-    const site = await openHarness("page");
+    const site = await openHarness(["page"]);
     const browser = await launch({
       browser: "firefox",
       executablePath: findFirefox() as string,

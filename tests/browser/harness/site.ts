@@ -15,10 +15,13 @@ export interface Site {
 
 /**
  * Bundles `scripts`, named paths, to /NAME.js and serves them beside /pkg/ under the package's own
- * policy. The page at / loads /page.js.
+ * policy. The page at / loads /page.js. `folders` are served at the paths that they are named by.
  * @throws when pkg/ has not been built
  */
-export async function openSite(scripts: Record<string, string>): Promise<Site> {
+export async function openSite(
+  scripts: Record<string, string>,
+  folders: Record<string, string> = {},
+): Promise<Site> {
   if (!existsSync(pkg("index.js"))) throw new Error("pkg/ is missing: npm run build");
   const root = mkdtempSync(join(tmpdir(), "kvass-site-"));
   await build({
@@ -33,7 +36,7 @@ export async function openSite(scripts: Record<string, string>): Promise<Site> {
     logLevel: "warning",
   });
   cpSync(at("tests", "browser", "harness", "index.html"), join(root, "index.html"));
-  const site = await serve({ mounts: { "/": root, "/pkg/": pkg() } });
+  const site = await serve({ mounts: { "/": root, "/pkg/": pkg(), ...folders } });
   return {
     url: site.url,
     close: async () => {
@@ -44,7 +47,7 @@ export async function openSite(scripts: Record<string, string>): Promise<Site> {
 }
 
 /** The site with these scripts of this folder. */
-export function openHarness(...names: string[]): Promise<Site> {
+export function openHarness(names: string[], folders: Record<string, string> = {}): Promise<Site> {
   const paths = names.map((name) => [name, at("tests", "browser", "harness", `${name}.ts`)]);
-  return openSite(Object.fromEntries(paths));
+  return openSite(Object.fromEntries(paths), folders);
 }

@@ -43,7 +43,7 @@ export class WebKit implements Guest {
       const port = await freePort();
       processes.unshift(spawn(found.driver, [`--port=${port}`], { stdio: "ignore", env }));
       const driver = await WebDriver.start(`http://127.0.0.1:${port}`);
-      return new WebKit(await openHarness("page"), driver, processes);
+      return new WebKit(await openHarness(["page"]), driver, processes);
     } catch (error) {
       await end(processes);
       throw error;

@@ -187,10 +187,21 @@ function tell(): void {
   globalThis.report?.(JSON.stringify(message));
 }
 
+/** A commit to begin from. */
+async function start(tab: number): Promise<string> {
+  for (;;) {
+    try {
+      return (await kv.set(["tab", tab], true)).versionstamp;
+    } catch (error) {
+      settle(error, "start");
+    }
+  }
+}
+
 async function read(tab: number): Promise<void> {
   try {
     // Every other reader is one that must not miss anything.
-    const { versionstamp } = await kv.set(["tab", tab], true);
+    const versionstamp = await start(tab);
     const options = tab % 2 === 0 ? { since: versionstamp } : {};
     for await (const event of kv.changes({ prefix: ["mark"] }, options)) {
       if (event.type !== "commit") {
