@@ -57,7 +57,7 @@ export const PLANTED: readonly (readonly [
   ],
   [
     "a host that was deposed goes on",
-    { storage: "indexeddb", faults: ["doze", "stop"] },
+    { storage: "indexeddb", faults: ["stop", "hang"] },
     edit("worker/candidate.ts", "#stepDown(): void {", "#stepDown(): void { return;"),
   ],
   [
@@ -67,7 +67,7 @@ export const PLANTED: readonly (readonly [
   ],
   [
     "a candidate steals the lock without asking",
-    { storage: "indexeddb", faults: ["doze", "stop", "open"] },
+    { storage: "opfs", faults: ["stop"] },
     edit(
       "worker/candidate.ts",
       "if (lock === null || (await this.#hearsOfHost())) return false;",
