@@ -73,9 +73,9 @@ export class Faults {
     browser.failed = (kind) => this.#feel(kind);
   }
 
-  /** Has something go wrong. */
-  strike(): void {
-    const kind = this.#random.pick(KINDS);
+  /** Has something of these kinds go wrong. */
+  strike(kinds: readonly FaultKind[] = KINDS): void {
+    const kind = this.#random.pick(kinds);
     const tab = this.#pickTab();
     this.#browser.note(() => `FAULT ${kind} ${tab?.name}`);
     if (!this.#strike(kind, tab)) return;

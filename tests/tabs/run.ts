@@ -35,11 +35,17 @@ export interface Outcome {
   readonly errors: Readonly<Record<string, number>>;
 }
 
+/** What a run is about, where not anything may happen. */
+export interface Focus {
+  readonly storage: "opfs" | "indexeddb";
+  readonly faults: readonly FaultKind[];
+}
+
 /** Runs a seed. */
-export async function run(seed: number, isTraced = false): Promise<Outcome> {
+export async function run(seed: number, isTraced = false, focus?: Focus): Promise<Outcome> {
   const random = new Random(seed);
   const restore = seedRandomBytes(new Random(seed ^ 0x5eed));
-  const simulation = new Simulation(random);
+  const simulation = new Simulation(random, focus);
   if (isTraced) simulation.browser.trace = [];
   try {
     await simulation.run();
@@ -82,12 +88,15 @@ class Simulation implements World {
   readonly errors: Record<string, number> = {};
   readonly faults: Faults;
   readonly #random: Random;
+  readonly #focus: Focus | undefined;
   #isOver = false;
 
-  constructor(random: Random) {
+  constructor(random: Random, focus: Focus | undefined) {
     this.#random = random;
+    this.#focus = focus;
+    const storage = random.below(2) === 0 ? "opfs" : "indexeddb";
     this.browser = new SimBrowser(random, {
-      storage: random.below(2) === 0 ? "opfs" : "indexeddb",
+      storage: focus?.storage ?? storage,
       hasBroker: random.below(3) > 0,
       delayMax: random.pick([1, 20, 100]),
     });
@@ -137,10 +146,11 @@ class Simulation implements World {
     for (let i = 0; i < planned; i++) {
       // Some faults come as one.
       await this.#pass(random.next() * random.pick([5, 50, span, span]));
-      faults.strike();
+      faults.strike(this.#focus?.faults);
     }
     await this.#pass(random.next() * span);
-    if (random.below(2) === 0) await this.#pass(random.pick(LONG_MS));
+    const isLong = random.below(2) === 0 || this.#focus !== undefined;
+    if (isLong) await this.#pass(random.pick(LONG_MS));
     faults.repair();
     for (const tab of tabs) tab.isBusy = false;
     await this.#until(() => tabs.every((tab) => tab.isIdle), "answers");
