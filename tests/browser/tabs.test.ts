@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { Page } from "playwright-core";
+import type { KvChangeEvent } from "../../client/index.ts";
 import { DURABLE, Visitor } from "./harness/browser.ts";
 
 let visitor: Visitor;
@@ -59,6 +60,71 @@ for (const storage of DURABLE) {
       assert.deepEqual(heard, [1, [{ type: "set", key: ["n"], value: 2 }]]);
       assert.equal(await first.evaluate(async () => (await kv.get(["n"])).value), 2);
       await Promise.all([first.close(), second.close()]);
+    });
+
+    test("a tab that stands still is told how much it missed, and goes on from there", async () => {
+      const name = `slow-${storage}`;
+      const host = await join(name, storage);
+      const slow = await join(name, storage);
+      const started = await slow.evaluate(async () => {
+        const events = kv.changes({ prefix: ["big"] }).getReader();
+        const states = kv.watch<[number]>([["last"]]).getReader();
+        await states.read();
+        Object.assign(globalThis, { events, states });
+        return kv.get(["big", 0]);
+      });
+      assert.equal(started.value, null);
+      const standing = slow.evaluate(() => {
+        const until = performance.now() + 3_000;
+        while (performance.now() < until);
+      });
+      await host.evaluate(async () => {
+        for (let i = 0; i < 400; i++) await kv.set(["big", i], new Uint8Array(30_000).fill(i));
+        await kv.set(["last"], 1);
+      });
+      await standing;
+      const heard = await slow.evaluate(async () => {
+        const { events, states } = globalThis as unknown as {
+          events: ReadableStreamDefaultReader<KvChangeEvent>;
+          states: ReadableStreamDefaultReader<[{ value: number }]>;
+        };
+        while ((await states.read()).value?.[0].value !== 1);
+        await kv.set(["big", "after"], 1);
+        const heard: (string | number | null)[] = [];
+        while (heard.at(-1) !== "after") {
+          const { value } = await events.read();
+          if (value?.type === "lagged") heard.push(value.missed);
+          for (const change of value?.type === "commit" ? value.changes : []) {
+            heard.push("key" in change && change.key[1] === "after" ? "after" : "commit");
+          }
+        }
+        return heard;
+      });
+      const missed = heard.filter((one) => typeof one === "number");
+      const commits = heard.filter((one) => one === "commit").length;
+      assert.equal(missed.length, 1, `${missed.length} times`);
+      assert.equal(commits + Number(missed[0]), 400);
+      await Promise.all([host.close(), slow.close()]);
+    });
+
+    test("a tab that sends without waiting holds up nobody and loses nothing", async () => {
+      const name = `busy-${storage}`;
+      const host = await join(name, storage);
+      const [busy, calm] = [await join(name, storage), await join(name, storage)];
+      const flood = busy.evaluate(async () => {
+        const value = new Uint8Array(4_000);
+        await Promise.all(Array.from({ length: 10_000 }, (_, i) => kv.set(["flood", i], value)));
+        await kv.set(["over"], true);
+        return kv.count({ prefix: ["flood"] });
+      });
+      const turns = await calm.evaluate(async () => {
+        let turns = 0;
+        while ((await kv.get(["over"])).value !== true) turns++;
+        return turns;
+      });
+      assert.equal(await flood, 10_000);
+      assert.ok(turns >= 20, `it was answered ${turns} times meanwhile`);
+      await Promise.all([host.close(), busy.close(), calm.close()]);
     });
 
     test("nonsense from another tab changes nothing and disturbs nobody", async () => {
