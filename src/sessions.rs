@@ -245,9 +245,11 @@ impl Sessions {
         }
     }
 
-    /// Drops a client that has gone and will not ask again.
+    /// Drops a client that closes, unless there are answers that it has not heard: if the host ends
+    /// before it hears them, it asks the next one.
     pub fn forget(&self, client: &ClientId) {
-        self.sessions.borrow_mut().retain(|session| session.client != *client);
+        let is_done = |session: &Session| session.client == *client && session.runs.is_empty();
+        self.sessions.borrow_mut().retain(|session| !is_done(session));
     }
 
     /// Undoes every answer above `published`: what a failed write left behind.
@@ -403,6 +405,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_client_that_closes_is_forgotten_once_it_has_heard_every_answer() {
+        let sessions = Sessions::default();
+        sessions.record(&[1; 16], &sender(1, 0), stamp(1), Verdict::Applied, NOW);
+        sessions.forget(&[1; 16]);
+        let answer = sessions.answer(&origin(1, 1), 1);
+        assert_eq!(answer, Some(Ok(Outcome::Committed(stamp(1)))));
+        sessions.acknowledge(&[1; 16], 1);
+        sessions.forget(&[1; 16]);
+        assert!(sessions.sessions.borrow().is_empty());
     }
 
     #[test]

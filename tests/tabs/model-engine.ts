@@ -236,7 +236,7 @@ export class ModelEngine implements Engine, Owner {
         connected.changes.delete(request.id);
         break;
       case "close":
-        this.#state.sessions.delete(connected.client);
+        this.#forget(connected.client);
         for (const one of [connected.watches, connected.changes]) one.clear();
         break;
       case "flush":
@@ -245,6 +245,12 @@ export class ModelEngine implements Engine, Owner {
         throw new Error(`the model does not know ${request.type}`);
     }
     out.reply(sequence, 6);
+  }
+
+  /** Drops a client that has heard every answer. */
+  #forget(client: Hex): void {
+    const { sessions } = this.#state;
+    if (sessions.get(client)?.outcomes.size === 0) sessions.delete(client);
   }
 
   get #stamp(): string {
