@@ -225,7 +225,7 @@ class Simulation implements World {
       if (stamp !== undefined || tab.isClosing) return;
       await tab.wait(TRY_AGAIN_MS);
     }
-    this.browser.violate(`${tab.name} can't write any more`);
+    if (this.#isServed) this.browser.violate(`${tab.name} can't write any more`);
   }
 
   #check(): void {
