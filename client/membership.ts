@@ -29,11 +29,11 @@ import type { FrameMessage } from "./wire/request.ts";
 /** While something is waited for, this often it is seen to. */
 const TICK_MS = 250;
 /** A host that is silent for so long is asked whether it is there, or greeted anew. */
-const PATIENCE_MS = 1_000;
+const PATIENCE_MS = 750;
 /** One that is silent for so long is to be deposed. */
-const SILENCE_MS = 2_000;
+const SILENCE_MS = 1_500;
 /** After so long without a host, those who wait are told. */
-const ABSENCE_MS = 4_000;
+const ABSENCE_MS = 3_500;
 /** So long a worker may take to load the engine before that counts as silence. */
 const LOADING_MS = 10_000;
 /** After this many crashes in a row no candidate is started. */

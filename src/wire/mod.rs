@@ -26,7 +26,7 @@ pub use blob::Blob;
 pub use value::Value;
 
 /// The newest protocol that this build speaks.
-pub const PROTOCOL: u16 = if cfg!(feature = "next") { 4 } else { 3 };
+pub const PROTOCOL: u16 = 3 + cfg!(feature = "next") as u16;
 /// The oldest one.
 pub const PROTOCOL_OLDEST: u16 = 3;
 
