@@ -1,6 +1,6 @@
 /**
  * The package's worker, which dies on demand as it would of a panic in the engine: by an error
- * that nobody catches. One whose address ends in #stillborn dies of the first message.
+ * that nobody catches, or hangs. One whose address ends in #stillborn dies of the first message.
  */
 
 import "/pkg/worker.js";
@@ -13,4 +13,5 @@ if (location.hash === "#stillborn") self.onmessage = panic;
 
 self.addEventListener("message", ({ data }) => {
   if (data === "panic") panic();
+  if (data === "hang") for (;;);
 });

@@ -1,0 +1,149 @@
+/** How tabs reach their host: over a BroadcastChannel, and over a port where one can be had. */
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import type { Page } from "playwright-core";
+import { Visitor } from "./harness/browser.ts";
+
+let visitor: Visitor;
+before(async () => {
+  visitor = await Visitor.arrive();
+});
+after(() => visitor.leave());
+
+const CALLS = 100;
+
+/** A tab that counts what it says over the channel of its line. */
+async function visit(prepare: () => void = () => {}): Promise<Page> {
+  const page = await visitor.visit();
+  await page.evaluate(() => {
+    const { postMessage } = BroadcastChannel.prototype;
+    Object.assign(globalThis, { said: 0 });
+    BroadcastChannel.prototype.postMessage = function (message) {
+      if (this.name.startsWith("kvass-line:")) (globalThis as unknown as { said: number }).said++;
+      postMessage.call(this, message);
+    };
+  });
+  await page.evaluate(prepare);
+  return page;
+}
+
+const open = (page: Page, name: string) =>
+  page.evaluate(async (name) => {
+    globalThis.kv = await kvass.openKv(name);
+    await kv.set(["opened"], true);
+    return (await kv.status()).role;
+  }, name);
+
+/** Makes calls one after the other; returns how many messages went over the channel. */
+const call = (page: Page) =>
+  page.evaluate(async (count) => {
+    const counter = globalThis as unknown as { said: number };
+    const before = counter.said;
+    for (let i = 0; i < count; i++) await kv.atomic().sum(["count"], 1n).commit();
+    return counter.said - before;
+  }, CALLS);
+
+/** Calls until no more of them go over the channel. */
+async function untilMoved(page: Page): Promise<boolean> {
+  for (let i = 0; i < 50; i++) if ((await call(page)) === 0) return true;
+  return false;
+}
+
+test("a line moves to a port that a SharedWorker hands over, with the next host too", async () => {
+  const [host, first, second] = [await visit(), await visit(), await visit()];
+  assert.equal(await open(host, "ports"), "host");
+  for (const client of [first, second]) {
+    assert.equal(await open(client, "ports"), "client");
+    assert.ok(await untilMoved(client));
+  }
+  await host.close();
+  await Promise.all([call(first), call(second)]);
+  const roles = await Promise.all(
+    [first, second].map((page) => page.evaluate(async () => (await kv.status()).role)),
+  );
+  assert.deepEqual(roles.sort(), ["client", "host"]);
+  assert.ok((await untilMoved(first)) && (await untilMoved(second)));
+  await Promise.all([first.close(), second.close()]);
+});
+
+test("where there is no SharedWorker all goes over the channel", async () => {
+  const without = () => {
+    Object.assign(globalThis, { SharedWorker: undefined });
+  };
+  const [host, client] = [await visit(without), await visit(without)];
+  assert.equal(await open(host, "channels"), "host");
+  assert.equal(await open(client, "channels"), "client");
+  assert.ok((await call(client)) >= CALLS);
+  assert.equal(await call(host), 0);
+  await host.close();
+  await call(client);
+  const { count, role } = await client.evaluate(async () => {
+    const { value } = await kv.get<bigint>(["count"]);
+    return { count: Number(value), role: (await kv.status()).role };
+  });
+  assert.deepEqual({ count, role }, { count: 3 * CALLS, role: "host" });
+  await client.close();
+});
+
+test("a worker that hangs is ended by its tab, and another goes on", async () => {
+  const [host, client] = [await visit(), await visit()];
+  await host.evaluate(async () => {
+    const workers: Worker[] = [];
+    const worker = () => {
+      const started = new Worker("/mortal-worker.js", { type: "module" });
+      workers.push(started);
+      return started;
+    };
+    globalThis.kv = await kvass.openKv("hung", { worker });
+    await kv.set(["opened"], true);
+    Object.assign(globalThis, { workers });
+  });
+  assert.equal(await open(client, "hung"), "client");
+  await host.evaluate(() => {
+    const { workers } = globalThis as unknown as { workers: Worker[] };
+    workers[0]?.postMessage("hang");
+  });
+  // The browser takes two seconds to end a worker that hangs: calls may have been told meanwhile.
+  const write = (page: Page, who: string) =>
+    page.evaluate(async (who) => {
+      const codes: string[] = [];
+      for (let attempt = 0; attempt < 3; attempt++) {
+        const write = kv.set(["after", who], true);
+        const code = await write.then(
+          () => "done",
+          (error) => error.code as string,
+        );
+        codes.push(code);
+        if (code === "done") break;
+      }
+      return codes;
+    }, who);
+  for (const codes of await Promise.all([write(host, "host"), write(client, "client")])) {
+    assert.equal(codes.pop(), "done");
+    assert.ok(codes.every((code) => code === "OutcomeUnknown" || code === "Timeout"));
+  }
+  assert.equal(await client.evaluate(() => kv.count({ prefix: ["after"] })), 2);
+  await Promise.all([host.close(), client.close()]);
+});
+
+test("persist asks the browser to keep the data, and status tells what it said", async () => {
+  const page = await visitor.visit();
+  const session = await visitor.context.newCDPSession(page);
+  const persisted = (persist: boolean) =>
+    page.evaluate(async (persist) => {
+      const kv = await kvass.openKv("kept", { persist });
+      await navigator.storage.persisted();
+      const { persisted } = await kv.status();
+      await kv.close();
+      return persisted;
+    }, persist);
+  assert.equal(await persisted(false), false);
+  await session.send("Browser.grantPermissions", { permissions: ["durableStorage"] });
+  assert.equal(await persisted(true), true);
+  await page.close();
+});
+
+test("no page threw what nobody caught", () => {
+  assert.deepEqual(visitor.complaints, []);
+});
