@@ -58,6 +58,8 @@ export class Connection {
   readonly #client: Uint8Array = crypto.getRandomValues(new Uint8Array(16));
   readonly #calls = new Calls();
   readonly #frame = new RequestFrame();
+  /** When its first call was made, in the time of `Membership.awakeMs`. */
+  #frameSince = 0;
   readonly #unanswered = new Unanswered();
   /** Sequences below this one were posted to some host. */
   #posted = 1;
@@ -186,18 +188,21 @@ export class Connection {
     const link = this.#link;
     if (link === undefined) {
       // It can take more while there is nobody to send it to.
-      if (size > FRAME_BYTES) this.#unanswered.wait(first, this.#frame.take(this.#header(first)));
+      if (size > FRAME_BYTES) {
+        const frame = this.#frame.take(this.#header(first));
+        this.#unanswered.wait(first, frame, this.#frameSince);
+      }
       this.connect().catch(() => undefined);
       return;
     }
     const frame = this.#frame.take(this.#header(first));
     if (this.#unanswered.hasRoom) {
-      this.#unanswered.sent(first, frame, link.epoch);
+      this.#unanswered.sent(first, frame, this.#frameSince, link.epoch);
       this.#posted = this.#calls.next;
       link.post(messageOf(frame));
       this.#membership.watch();
     } else {
-      this.#unanswered.wait(first, frame);
+      this.#unanswered.wait(first, frame, this.#frameSince);
     }
   }
 
@@ -280,6 +285,7 @@ export class Connection {
 
   #add(write: (w: ByteWriter) => void, call: Parameters<Calls["add"]>[0]): void {
     if (this.#closed !== undefined) throw this.#closed;
+    if (this.#frame.count === 0) this.#frameSince = this.#membership.awakeMs;
     this.#frame.add(write);
     this.#calls.add(call);
     if (this.#frame.size > FRAME_BYTES) {
@@ -332,8 +338,11 @@ export class Connection {
     },
     frame: (frame) => this.#receive(frame),
     // Opening may take longer than a call; it has a bound of its own.
-    absent: (error, isSilent) => {
-      if (isSilent || this.generation > 0) this.#giveUp(error);
+    absent: (error, late, isSilent) => {
+      this.#giveUpBefore(late, error);
+      if (!isSilent) return;
+      this.#connecting?.reject(error);
+      this.#connecting = undefined;
     },
     failed: (error) => this.#lose(error),
     closed: (error) => this.#shut(error),
@@ -412,17 +421,26 @@ export class Connection {
 
   /** Those who wait are told that they need not. Subscriptions stay. */
   #giveUp(error: Error): void {
-    const posted = this.#posted;
-    this.#frame.clear();
-    this.#unanswered.clear();
-    const calls = this.#calls.takeBelow(this.#calls.next);
-    for (const [sequence, call] of calls) {
-      call.fail(call.isWrite && sequence < posted ? unknownOutcome(error) : error);
-    }
-    this.#posted = this.#calls.next;
+    this.#giveUpBefore(Number.POSITIVE_INFINITY, error);
     const connecting = this.#connecting;
     this.#connecting = undefined;
     connecting?.reject(error);
+  }
+
+  /** The same for the calls of frames that were put together before `time`. */
+  #giveUpBefore(time: number, error: Error): void {
+    const left = this.#unanswered.forgetBefore(time);
+    let { count } = this.#frame;
+    if (count > 0 && this.#frameSince < time) {
+      this.#frame.clear();
+      count = 0;
+    }
+    const end = left ?? this.#calls.next - count;
+    const posted = this.#posted;
+    for (const [sequence, call] of this.#calls.takeBelow(end)) {
+      call.fail(call.isWrite && sequence < posted ? unknownOutcome(error) : error);
+    }
+    this.#posted = Math.max(posted, end);
   }
 
   /** Waits for a promise, but not for ever. */

@@ -32,8 +32,10 @@ const TICK_MS = 250;
 const PATIENCE_MS = 750;
 /** One that is silent for so long is to be deposed. */
 const SILENCE_MS = 1_500;
-/** After so long without a host, those who wait are told. */
+/** After so long a host that nobody hears of is not waited for. */
 const ABSENCE_MS = 3_500;
+/** A call that is not answered for so long is given up while the host does not answer. */
+const LATE_MS = 4_250;
 /** So long a worker may take to load the engine before that counts as silence. */
 const LOADING_MS = 10_000;
 /** After this many crashes in a row no candidate is started. */
@@ -61,10 +63,11 @@ export interface MembershipListener {
   unlinked(): void;
   frame(frame: FrameMessage): void;
   /**
-   * There is no host, and calls are to wait no longer; but one may turn up.
+   * The host does not answer; but it may, or another one may turn up.
+   * @param late calls made before are to wait no longer, in the time of `awakeMs`
    * @param isSilent whether nobody is about to be the host either
    */
-  absent(error: Error, isSilent: boolean): void;
+  absent(error: Error, late: number, isSilent: boolean): void;
   /** There will be no host unless it is tried anew. */
   failed(error: Error): void;
   /** The database is closed for good. */
@@ -112,6 +115,8 @@ export class Membership {
   /** Whether the host that serves this tab was heard. */
   #hasAnswer = false;
   #absentMs = 0;
+  /** How long this tab was awake while something was waited for. */
+  #awakeMs = 0;
   #pings = 0;
   // Crashes of the own worker.
   #crashes = 0;
@@ -129,6 +134,11 @@ export class Membership {
     this.#id = Array.from(client, (byte) => byte.toString(16).padStart(2, "0")).join("");
     this.#listener = listener;
     this.#platform = platform;
+  }
+
+  /** The time by which calls are late: milliseconds that this tab was awake and waited. */
+  get awakeMs(): number {
+    return this.#awakeMs;
   }
 
   get link(): Link | undefined {
@@ -418,17 +428,22 @@ export class Membership {
   // Ports.
 
   /**
-   * Has clients in other tabs send their ports to the own worker, the host. The broker is told each
-   * time: where the tab ends that started it, there is another one, and nobody is told of that.
+   * Has clients in other tabs send their ports to the own worker, the host. The broker is asked
+   * each time whether it knows the way: where the tab ends that started it, there is another one,
+   * and nobody is told of that.
    */
   #attendBroker(): void {
     const link = this.#link;
     const broker = this.#openBroker();
     if (link?.role !== "host" || broker === undefined) return;
-    const [port1, port2] = this.#platform.openPorts();
-    const message = { host: this.#options.name, epoch: link.epoch, port: port1 };
-    broker.postMessage(message, [port1 as MessagePort]);
-    this.#candidate?.say({ broker: port2 }, [port2 as MessagePort]);
+    const message = { host: this.#options.name, epoch: link.epoch };
+    broker.onmessage = () => {
+      if (link !== this.#link) return;
+      const [port1, port2] = this.#platform.openPorts();
+      broker.postMessage({ ...message, port: port1 }, [port1 as MessagePort]);
+      this.#candidate?.say({ broker: port2 }, [port2 as MessagePort]);
+    };
+    broker.postMessage(message);
   }
 
   #askForPort(epoch: number): void {
@@ -455,6 +470,7 @@ export class Membership {
     if (!this.#isMember || !(this.#listener.isWaiting() || this.#pings > 0)) return;
     const now = this.#platform.now();
     const elapsed = Math.max(0, Math.min(now - this.#tickedAt, 2 * TICK_MS));
+    this.#awakeMs += elapsed;
     const before = this.#silentMs;
     this.#silentMs = this.#hasHeard || this.#isLoading ? 0 : before + elapsed;
     this.#absentMs = this.#hasAnswer || this.#isLoading ? 0 : this.#absentMs + elapsed;
@@ -465,7 +481,10 @@ export class Membership {
     if (passes(SILENCE_MS)) this.#depose();
     if (this.#absentMs >= ABSENCE_MS) {
       this.#pings = 0;
-      this.#listener.absent(this.#absence(), this.#silentMs >= ABSENCE_MS);
+    }
+    if (this.#absentMs >= PATIENCE_MS) {
+      const late = this.#awakeMs - LATE_MS;
+      this.#listener.absent(this.#absence(), late, this.#silentMs >= ABSENCE_MS);
     }
     this.#tickedAt = now;
     this.#timer = this.#platform.setTimer(() => this.#tick(), TICK_MS);

@@ -14,6 +14,8 @@ const DEATHS_MAX = 2;
 class Entry {
   readonly first: number;
   readonly frame: Frame;
+  /** When it was put together. */
+  readonly since: number;
   /** Requests that are not answered. */
   open: number;
   /** The epochs of the hosts that it was sent to first and last; 0 for none. */
@@ -21,9 +23,10 @@ class Entry {
   lastHost = 0;
   deaths = 0;
 
-  constructor(first: number, frame: Frame) {
+  constructor(first: number, frame: Frame, since: number) {
     this.first = first;
     this.frame = frame;
+    this.since = since;
     this.open = this.count;
   }
 
@@ -56,16 +59,28 @@ export class Unanswered {
   }
 
   /** Adds a frame that was just sent to the host of `epoch`. */
-  sent(first: number, frame: Frame, epoch: number): void {
-    const entry = new Entry(first, frame);
+  sent(first: number, frame: Frame, since: number, epoch: number): void {
+    const entry = new Entry(first, frame, since);
     entry.firstHost = entry.lastHost = epoch;
     this.#sent.push(entry);
     this.#sentBytes += entry.size;
   }
 
   /** Adds a frame that has to wait. */
-  wait(first: number, frame: Frame): void {
-    this.#waiting.push(new Entry(first, frame));
+  wait(first: number, frame: Frame, since: number): void {
+    this.#waiting.push(new Entry(first, frame, since));
+  }
+
+  /**
+   * Forgets the frames that were put together before `time`.
+   * @returns the sequence of the first request that is left, or undefined where none is
+   */
+  forgetBefore(time: number): number | undefined {
+    const isLeft = ({ since }: Entry) => since >= time;
+    this.#sent = this.#sent.filter(isLeft);
+    this.#waiting = this.#waiting.filter(isLeft);
+    this.#sentBytes = this.#sent.reduce((sum, { size }) => sum + size, 0);
+    return (this.#sent[0] ?? this.#waiting[0])?.first;
   }
 
   /** A request was answered, or is not waited for any more. */
@@ -125,13 +140,6 @@ export class Unanswered {
         from = to + 1;
       }
     }
-  }
-
-  /** Forgets everything. */
-  clear(): void {
-    this.#sent = [];
-    this.#waiting = [];
-    this.#sentBytes = 0;
   }
 }
 

@@ -4,11 +4,14 @@
  * that can't have one do without.
  */
 
-/** Said by the tab of a host: clients' ports for this epoch of the database go to `port`. */
+/**
+ * Said by the tab of a host: clients' ports for this epoch of the database go to `port`. First
+ * without one; `{ wanted: true }` is the answer where the broker has none for the epoch.
+ */
 interface HostSays {
   host: string;
   epoch: number;
-  port: MessagePort;
+  port?: MessagePort;
 }
 
 /** Said by a client. */
@@ -25,7 +28,8 @@ const WAITING_MAX = 100;
 
 /** What is known of one database. */
 interface Database {
-  host: HostSays | undefined;
+  epoch: number;
+  host: MessagePort | undefined;
   waiting: ClientSays[];
 }
 
@@ -36,30 +40,35 @@ export class Broker {
   /** Listens to a tab. */
   connect(tab: MessagePort): void {
     tab.onmessage = ({ data }: MessageEvent<HostSays | ClientSays>) => {
-      if ("host" in data) this.#register(data);
+      if ("host" in data) this.#register(tab, data);
       else this.#handOver(data);
     };
   }
 
   #database(name: string): Database {
-    const known = this.#databases.get(name) ?? { host: undefined, waiting: [] };
+    const known = this.#databases.get(name) ?? { epoch: 0, host: undefined, waiting: [] };
     this.#databases.set(name, known);
     return known;
   }
 
-  #register(host: HostSays): void {
-    const database = this.#database(host.host);
-    if (database.host !== undefined && database.host.epoch > host.epoch) return;
-    database.host?.port.close();
-    database.host = host;
-    for (const client of database.waiting.splice(0)) this.#handOver(client);
+  #register(tab: MessagePort, { host, epoch, port }: HostSays): void {
+    const database = this.#database(host);
+    if (epoch === database.epoch) {
+      port?.close();
+    } else if (port === undefined) {
+      tab.postMessage({ wanted: true });
+    } else {
+      database.host?.close();
+      Object.assign(database, { epoch, host: port });
+      for (const client of database.waiting.splice(0)) this.#handOver(client);
+    }
   }
 
   #handOver(says: ClientSays): void {
     const { to, epoch, client, line, port } = says;
-    const { host, waiting } = this.#database(to);
-    if (host !== undefined && host.epoch >= epoch) {
-      host.port.postMessage({ client, line, port }, [port]);
+    const { epoch: known, host, waiting } = this.#database(to);
+    if (host !== undefined && known === epoch) {
+      host.postMessage({ client, line, port }, [port]);
       return;
     }
     waiting.push(says);

@@ -57,7 +57,7 @@ export const PLANTED: readonly (readonly [
   ],
   [
     "a host that was deposed goes on",
-    { storage: "indexeddb", faults: ["stop", "hang"] },
+    { storage: "indexeddb", faults: ["stop", "freeze"] },
     edit("worker/candidate.ts", "#stepDown(): void {", "#stepDown(): void { return;"),
   ],
   [
