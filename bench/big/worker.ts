@@ -62,7 +62,7 @@ WebAssembly.instantiateStreaming = async (...source) => {
 const worker = self as unknown as { postMessage(message: object, transfer: Transferable[]): void };
 const post = worker.postMessage.bind(worker);
 worker.postMessage = (message, transfer) => {
-  if ("opened" in message) watched.open_ms = performance.now() - loaded;
+  if ("welcome" in message) watched.open_ms = performance.now() - loaded;
   post(message, transfer);
 };
 
