@@ -66,6 +66,7 @@ export class Connection {
   #isScheduled = false;
   #link: Link | undefined;
   #connecting: Pending | undefined;
+  #openTimer: unknown;
   /** Whether the page is frozen or in the back/forward cache: there is to be no host then. */
   #isSuspended = false;
   /** Why the connection is closed. */
@@ -102,19 +103,25 @@ export class Connection {
   }
 
   #connect(): Pending {
-    const { name, openTimeout } = this.#options;
-    const timer = this.#platform.setTimer(
-      () => {
-        this.#lose(new KvassError("Timeout", `opening "${name}" took over ${openTimeout} ms`));
-      },
-      Math.min(openTimeout, TIMER_MS_MAX),
-    );
-    const pending = new Pending(() => this.#platform.clearTimer(timer));
+    const pending = new Pending(() => this.#platform.clearTimer(this.#openTimer));
     // Who waits for it hears of it, and there may be nobody.
     pending.promise.catch(() => undefined);
     this.#connecting = pending;
-    if (!this.#isSuspended) this.#membership.join();
+    if (!this.#isSuspended) this.#seek();
     return pending;
+  }
+
+  /** Looks for a host, but not for ever. */
+  #seek(): void {
+    const { name, openTimeout } = this.#options;
+    const late = () => {
+      const error = new KvassError("Timeout", `opening "${name}" took over ${openTimeout} ms`);
+      // One that was there may come back; before that there is nothing to wait for.
+      if (this.generation > 0) this.#giveUp(error);
+      else this.#lose(error);
+    };
+    this.#openTimer = this.#platform.setTimer(late, Math.min(openTimeout, TIMER_MS_MAX));
+    this.#membership.join();
   }
 
   /**
@@ -236,6 +243,7 @@ export class Connection {
     if (this.#link?.storage === "memory" || this.#isSuspended) return;
     this.flush();
     this.#isSuspended = true;
+    this.#platform.clearTimer(this.#openTimer);
     this.#membership.leave(this.#calls.hasWrites);
     this.#link = undefined;
   }
@@ -247,7 +255,7 @@ export class Connection {
     const isNeeded = this.#isWaiting || this.#subscriptions.size > 0;
     if (this.#closed !== undefined || !isNeeded) return;
     if (this.#connecting === undefined) this.connect().catch(() => undefined);
-    else this.#membership.join();
+    else this.#seek();
   }
 
   /** Flushes and closes the database, and ends the host if it is this tab's. */

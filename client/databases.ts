@@ -1,8 +1,9 @@
 /** The databases of this origin: which there are, and an end to one. */
 
 import { browser } from "../tabs/browser.ts";
-import { hostLockOf, type LobbyMessage, lobbyOf } from "../tabs/messages.ts";
+import { fieldsOf, hostLockOf, type LobbyMessage, lobbyOf } from "../tabs/messages.ts";
 import { KvassError } from "./errors.ts";
+import { checkName } from "./name.ts";
 import type { KvDatabase } from "./types.ts";
 
 /** The directory of OPFS that has one for each database (docs/FORMAT.md). */
@@ -32,18 +33,20 @@ export async function listKv(): Promise<KvDatabase[]> {
  * Deletes a database with all it has, wherever it is stored; one that is not there is deleted
  * already. Tabs that have it open lose it: their handles are `Closed`.
  *
- * @throws KvassError `Busy` if a tab does not let go of it, `Unsupported` where nothing is stored,
- * `Io` if the browser can't delete it
+ * @throws TypeError for what is no name. KvassError: `Busy` if a tab does not let go of it,
+ * `Unsupported` where nothing is stored, `Io` if the browser can't delete it
  */
 export async function deleteKv(name = "default"): Promise<void> {
-  if (typeof name !== "string") {
-    throw new TypeError(`the name of a database must be a string: received ${typeof name}`);
-  }
+  checkName(name);
   const { locks } = browser;
   if (locks === undefined) {
     throw new KvassError("Unsupported", "kvass needs a secure context (https or localhost)");
   }
   const lobby = browser.openChannel(lobbyOf(name));
+  // Nobody is to take the lock away meanwhile.
+  lobby.onmessage = ({ data }) => {
+    if ("who" in fieldsOf(data)) lobby.postMessage({ opening: true } satisfies LobbyMessage);
+  };
   lobby.postMessage({ deleting: true } satisfies LobbyMessage);
   const signal = AbortSignal.timeout(LET_GO_MS);
   try {
@@ -75,6 +78,8 @@ async function remove(name: string, signal: AbortSignal): Promise<void> {
   if (typeof indexedDB === "undefined") return;
   await new Promise<void>((resolve, reject) => {
     const request = indexedDB.deleteDatabase(PREFIX + name);
+    const message = `a tab that has "${name}" open does not let go of it: it is deleted then`;
+    signal.addEventListener("abort", () => reject(new KvassError("Busy", message)));
     request.onsuccess = () => resolve();
     request.onerror = () => reject(request.error);
   });

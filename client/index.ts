@@ -8,6 +8,7 @@ export type {
   AtomicOperation,
   CommitOptions,
   ExpireOptions,
+  HistoryOptions,
   Kv,
   KvChange,
   KvChangeEvent,

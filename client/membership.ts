@@ -42,6 +42,8 @@ const LOADING_MS = 10_000;
 const CRASHES_MAX = 3;
 /** But it is tried again after this many milliseconds. */
 const CRASH_ROW_MS = 10_000;
+/** How long a worker may take to finish what it was left with. */
+const END_MS = 5_000;
 /** What is heard is told to the host when it is this many bytes. */
 const HEARD_BYTES = 256 * 1024;
 
@@ -121,6 +123,7 @@ export class Membership {
   // Crashes of the own worker.
   #crashes = 0;
   #crashedAt = Number.NEGATIVE_INFINITY;
+  #lastCrash: KvassError | undefined;
 
   constructor(
     options: HostOptions,
@@ -179,8 +182,13 @@ export class Membership {
     this.#exitLobby();
     this.#candidate = undefined;
     if (candidate === undefined) return;
-    if (hasWrites) candidate.end().catch(() => undefined);
-    else candidate.terminate();
+    if (!hasWrites) {
+      candidate.terminate();
+      return;
+    }
+    const timer = this.#platform.setTimer(() => candidate.terminate(), END_MS);
+    const ended = () => this.#platform.clearTimer(timer);
+    candidate.end().then(ended, ended);
   }
 
   /** Ends the own worker once it has closed the database, and leaves. @throws KvassError */
@@ -227,7 +235,8 @@ export class Membership {
         this.#releaseLock = resolve;
         if (this.#link === undefined) this.#greet();
       });
-    locks?.request(clientLockOf(this.#id), {}, hold).catch(() => undefined);
+    // Whoever has it took this client for gone, as it was, and may stand still since.
+    locks?.request(clientLockOf(this.#id), { steal: true }, hold).catch(() => undefined);
   }
 
   #exitLobby(): void {
@@ -246,20 +255,24 @@ export class Membership {
   }
 
   #overhear(message: LobbyMessage): void {
-    if ("host" in message) {
+    if ("host" in message && isEpoch(message.host)) {
       this.#hasHeard = true;
       const isKnown = message.host <= (this.#link?.epoch ?? 0);
       if (!isKnown && message.host >= this.#epoch) this.#greet();
     } else if ("opening" in message) {
       if (message.opening) this.#hasHeard = true;
     } else if ("leaving" in message) {
-      this.#left = Math.max(this.#left, message.leaving);
+      if (message.leaving === this.#link?.epoch) this.#left = message.leaving;
     } else if ("silent" in message) {
       if (this.#link?.role === "host" && this.#link.epoch === message.silent) this.#probe();
     } else if ("deleting" in message) {
-      this.leave(false);
-      this.#listener.closed(new KvassError("Closed", "the database was deleted"));
+      this.#deleted();
     }
+  }
+
+  #deleted(): void {
+    this.leave(false);
+    this.#listener.closed(new KvassError("Closed", "the database was deleted"));
   }
 
   /** Says hello on a new line. What was said on the one before counts for nothing. */
@@ -336,8 +349,6 @@ export class Membership {
     this.#startCandidate();
   }
 
-  #lastCrash: KvassError | undefined;
-
   #crashError(): KvassError {
     return new KvassError(
       "HostLost",
@@ -400,8 +411,12 @@ export class Membership {
       return;
     }
     // A former host that does not know yet that it is one.
-    if (epoch < this.#epoch) return;
     const isOwn = source === this.#candidate;
+    if (epoch < this.#epoch) {
+      // The own worker has lock and files: they are those of another database.
+      if (isOwn) this.#deleted();
+      return;
+    }
     this.#epoch = epoch;
     if (isOwn) this.#dropLine();
     this.#silentMs = this.#absentMs = 0;
@@ -478,7 +493,8 @@ export class Membership {
     if (this.#silentMs === 0) this.#pings = 0;
     const passes = (ms: number) => before < ms && this.#silentMs >= ms;
     if (passes(PATIENCE_MS)) this.#ask();
-    if (passes(SILENCE_MS)) this.#depose();
+    const isMuch = Math.floor(before / ABSENCE_MS) < Math.floor(this.#silentMs / ABSENCE_MS);
+    if (passes(SILENCE_MS) || isMuch) this.#depose();
     if (this.#absentMs >= ABSENCE_MS) {
       this.#pings = 0;
     }
@@ -535,6 +551,10 @@ export class Membership {
     const message = "the tab that has the database open does not answer: it may be frozen";
     return new KvassError(this.#epoch === 0 ? "Busy" : "Timeout", message);
   }
+}
+
+function isEpoch(number: unknown): boolean {
+  return Number.isInteger(number) && (number as number) > 0 && (number as number) < 2 ** 32;
 }
 
 function versionMismatch(): KvassError {

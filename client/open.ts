@@ -9,6 +9,7 @@ import { Connection } from "./connection.ts";
 import { KvassError } from "./errors.ts";
 import { Handle } from "./kv.ts";
 import { LIMITS } from "./limits.ts";
+import { checkName } from "./name.ts";
 import { followPage } from "./page.ts";
 import type { HistoryOptions, Kv, OpenOptions } from "./types.ts";
 
@@ -16,8 +17,6 @@ const OPEN_TIMEOUT_MS = 30_000;
 const HISTORY_BYTES = 8 * 1024 * 1024;
 const STORAGES = ["auto", "opfs", "indexeddb", "memory"];
 const DURABILITIES = ["relaxed", "strict"];
-/** In UTF-8 all of them would be U+FFFD, and databases of two names one. */
-const LONE_SURROGATE = /\p{Surrogate}/u;
 
 /** A database that is open in this page, or being opened or closed. */
 class Shared {
@@ -80,11 +79,12 @@ class Shared {
   async release(name: string): Promise<void> {
     this.handles--;
     if (this.handles > 0) return;
-    this.#unfollow();
+    // The page is followed meanwhile: it may be frozen, or go into the back/forward cache.
     const close = this.connection.close();
     this.closing = close
       .catch(() => undefined)
       .then(() => {
+        this.#unfollow();
         this.#forget(name);
       });
     await close;
@@ -101,9 +101,11 @@ const databases = /* @__PURE__ */ new Map<string, Shared>();
  * @param name any well-formed string; "default" if there is none. OPFS takes up to 255 bytes of
  * it, where all of its UTF-8 but a to z, 0 to 9, - and _ counts three times
  * @throws TypeError for an option or a name that can't be, or one too long for OPFS. KvassError:
- * `Busy` if another tab or worker holds the database, `Unsupported` if a storage or the platform
- * can't do what is asked for, `Corruption`, `NewerFormat`, `QuotaExceeded` or `Io` if its files
- * can't be opened, `HostLost` if the worker crashed again and again, `Timeout` if it takes too long
+ * `Busy` if another tab or worker holds the database and does not answer, `Unsupported` if a
+ * storage or the platform can't do what is asked for, `Corruption`, `NewerFormat`, `QuotaExceeded`
+ * or `Io` if its files can't be opened, `VersionMismatch` if the tab that hosts it has another
+ * kvass, `NoHost` where it can't be opened and no page hosts it, `HostLost` if the worker crashed
+ * again and again, `Closed` if it is deleted meanwhile, `Timeout` if it takes too long
  */
 export async function openKv(name = "default", options: OpenOptions = {}): Promise<Kv> {
   checkArguments(name, options);
@@ -125,7 +127,8 @@ export async function openKv(name = "default", options: OpenOptions = {}): Promi
     await connection.connect();
     shared.checkOptions(name, options);
   } catch (error) {
-    await release();
+    // What kept it from opening says more than what went wrong after it.
+    await release().catch(() => undefined);
     throw error;
   }
   if (options.persist) askToPersist();
@@ -139,12 +142,7 @@ function askToPersist(): void {
 }
 
 function checkArguments(name: string, options: OpenOptions): void {
-  if (typeof name !== "string") {
-    throw new TypeError(`the name of a database must be a string: received ${typeof name}`);
-  }
-  if (LONE_SURROGATE.test(name)) {
-    throw new TypeError("the name of a database must be well-formed Unicode: no lone surrogates");
-  }
+  checkName(name);
   if (typeof options !== "object" || options === null) {
     throw new TypeError(`the options must be an object: received ${String(options)}`);
   }

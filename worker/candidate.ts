@@ -51,6 +51,8 @@ export class Candidate {
   /** Known where there are locks to hold. */
   #holder: Holder | undefined;
   #isOver = false;
+  /** Whether the files are being opened, and not only waited for. */
+  #isOpening = false;
   /** Whether the tab wants the worker to end. */
   #isEnding = false;
   #heardOfHost: (() => void) | undefined;
@@ -193,9 +195,6 @@ export class Candidate {
     });
   }
 
-  /** Whether the files are being opened, and not only waited for. */
-  #isOpening = false;
-
   #tellOpening(): void {
     this.#say({ opening: this.#isOpening });
   }
@@ -257,6 +256,7 @@ export class Candidate {
 
   /** Flushes and closes the database, if it is open; returns what went wrong. */
   async #close(): Promise<Failure | null> {
+    this.#host?.finish();
     this.#host?.leave();
     try {
       await this.#engine?.close();

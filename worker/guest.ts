@@ -57,7 +57,7 @@ export class Guest {
 
   /** The client has got `bytes` in all. */
   heard(bytes: number): void {
-    if (bytes <= this.#posted) this.#heard = bytes;
+    if (typeof bytes === "number" && bytes <= this.#posted) this.#heard = bytes;
   }
 
   say(message: HostMessage | WorkerMessage): void {

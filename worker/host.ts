@@ -96,13 +96,18 @@ export class Host {
       const { client, line, port } = fieldsOf<{ client: string; line: string; port: Port }>(data);
       const guest = this.#guests.get(client);
       if (guest?.name === line) guest.offer(port);
-      else port.close();
+      else port?.close();
     };
   }
 
   /** Takes what the client of the own tab says. */
   receive(message: unknown): void {
     this.#receive(this.#own, message);
+  }
+
+  /** Begins with all that the own tab has sent, whoever else has to wait. */
+  finish(): void {
+    for (const request of this.#own.queue.splice(0)) this.#serve(this.#own, request);
   }
 
   /** Serves nobody any more; the engine is not touched. */
@@ -122,8 +127,9 @@ export class Host {
   }
 
   #greet({ hello, client, line }: Extract<LobbyMessage, { hello: ArrayBuffer }>): void {
+    const isNamed = typeof client === "string" && typeof line === "string";
     const isSound = hello instanceof ArrayBuffer && hello.byteLength <= HELLO_BYTES_MAX;
-    if (!isSound || client === this.#own.client) return;
+    if (!isNamed || !isSound || client !== clientOf(hello) || client === this.#own.client) return;
     const channel = this.#platform.openChannel(lineOf(client, line));
     let guest: Guest;
     try {
@@ -312,6 +318,12 @@ export class Host {
     };
     check().catch(this.#die);
   }
+}
+
+/** The client that says a hello, in hex: the bytes from the twelfth on, for ever. */
+function clientOf(hello: ArrayBuffer): string {
+  const id = new Uint8Array(hello).subarray(12, 28);
+  return Array.from(id, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function sizeOf(request: Request): number {

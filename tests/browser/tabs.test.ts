@@ -134,7 +134,19 @@ for (const storage of DURABLE) {
       const hostile = await visitor.visit();
       const flood = hostile.evaluate(async (name) => {
         const lobby = new BroadcastChannel(`kvass-lobby:${name}`);
+        const odd = { toString: 1 };
+        const hello = new ArrayBuffer(60);
         const nonsense = [null, 5, "hello", [], {}, { hello: 1e12 }, { hello: null, line: {} }];
+        for (const message of [
+          { hello, client: odd, line: "1" },
+          { hello, client: "1", line: odd },
+          { host: odd },
+          { host: 5n },
+          { leaving: 5n },
+          { leaving: Number.NaN },
+        ]) {
+          lobby.postMessage(message);
+        }
         for (const message of [...nonsense, { who: 1 }, { silent: "x" }, { opening: [] }]) {
           lobby.postMessage(message);
         }
@@ -149,6 +161,8 @@ for (const storage of DURABLE) {
           line.postMessage(crypto.getRandomValues(new Uint8Array(200)).buffer);
           line.postMessage([new ArrayBuffer(3), "x"]);
           line.postMessage({ heard: "much" });
+          line.postMessage({ heard: odd });
+          line.postMessage({ heard: 0n });
           line.postMessage({ upgrade: true });
           if (i % 16 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
         }

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { encodeKey } from "../../client/codec/key.ts";
 import { encodeValue } from "../../client/codec/value/index.ts";
+import { openKv } from "../../client/index.ts";
 import { FakeWorkers, openFake, settle } from "./support/fake-worker.ts";
 import { hexOf } from "./support/wire.ts";
 
@@ -115,6 +116,34 @@ describe("a page in the back/forward cache", () => {
     assert.equal(workers.all.length, 1);
     transition("pageshow", true);
     assert.ok((await set).ok);
+  });
+
+  test("stays for longer than opening may take, and nothing is given up", async (t) => {
+    const { kv, workers } = await openFake(t, { openTimeout: 20 });
+    const reader = kv.watch<[number]>([["a"]]).getReader();
+    await reader.read();
+    transition("pagehide", true);
+    const set = kv.set(["a"], 1);
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    transition("pageshow", true);
+    assert.ok((await set).ok);
+    assert.equal((await reader.read()).value?.[0].value, 1);
+    assert.equal(workers.all.length, 2);
+  });
+
+  test("and is closed there does so when it comes back", async (t) => {
+    const { kv, workers, name } = await openFake(t);
+    await kv.set(["a"], 1);
+    transition("pagehide", true);
+    const set = kv.set(["a"], 2);
+    const closing = kv.close();
+    transition("pageshow", true);
+    assert.ok((await set).ok);
+    await closing;
+    assert.ok(workers.last.isTerminated);
+    const again = await openKv(name, { worker: workers.start });
+    assert.equal((await again.get(["a"])).value, 2);
+    await again.close();
   });
 
   test("has its watchers catch up when it comes back", async (t) => {

@@ -22,7 +22,7 @@ export const PLANTED: readonly (readonly [
     undefined,
     edit(
       "client/membership.ts",
-      "locks?.request(clientLockOf(this.#id), {}, hold).catch(() => undefined);",
+      "locks?.request(clientLockOf(this.#id), { steal: true }, hold).catch(() => undefined);",
       "Promise.resolve().then(hold).catch(() => undefined);",
     ),
   ],
@@ -77,7 +77,7 @@ export const PLANTED: readonly (readonly [
   [
     "a page that is cached keeps its worker",
     undefined,
-    edit("client/membership.ts", "else candidate.terminate();", ""),
+    edit("client/membership.ts", "candidate.terminate();\n      return;", "return;"),
   ],
   [
     "a client that has ended is never forgotten",
