@@ -28,7 +28,10 @@ export interface OpenOptions {
   storage?: "auto" | KvStorage;
   /** The durability of this handle's commits that don't say themselves; `relaxed` by default. */
   durability?: KvDurability;
-  /** How much of the past is kept for `Kv.changes`: the last 8 MiB by default. */
+  /**
+   * How much of the past is kept for `Kv.changes`: the last 8 MiB by default. Of the tabs that have
+   * the database open, the one that hosts it decides.
+   */
   history?: HistoryOptions;
   /** `deno` enforces the limits of Deno KV, which are smaller. */
   limits?: "kvass" | "deno";
