@@ -13,6 +13,7 @@ import {
   costOf,
   fieldsOf,
   type HostMessage,
+  idOf,
   type LobbyMessage,
   lobbyOf,
   type TabMessage,
@@ -134,7 +135,7 @@ export class Membership {
     this.#options = options;
     this.#storage = options.storage;
     this.#client = client;
-    this.#id = Array.from(client, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    this.#id = idOf(client);
     this.#listener = listener;
     this.#platform = platform;
   }
@@ -142,10 +143,6 @@ export class Membership {
   /** The time by which calls are late: milliseconds that this tab was awake and waited. */
   get awakeMs(): number {
     return this.#awakeMs;
-  }
-
-  get link(): Link | undefined {
-    return this.#link;
   }
 
   /** Whether the host of an epoch ended of its own accord. */

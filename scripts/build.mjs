@@ -56,16 +56,10 @@ async function buildWasm(dev) {
   const profile = dev ? "quick" : "web";
   await wasmCargo("build", ["--lib", "--locked", "--profile", profile], { published: !dev });
   const compiled = at("target", TARGET, profile, "kvass.wasm");
-  const bindgen = findWasmBindgen("wasm-bindgen");
-  if (bindgen === undefined) throw new Explained("wasm-bindgen is missing: npm run setup");
   const inputs = [compiled, at("scripts"), at("package-lock.json")];
   const outputs = [pkg("kvass.wasm"), join(GLUE, "kvass.js")];
   await unlessFresh("wasm", inputs, outputs, async () => {
-    await run(bindgen, [
-      ...["--target", "web", "--out-dir", GLUE, "--out-name", "kvass", compiled],
-      "--omit-default-module-path",
-      ...(dev ? ["--keep-debug"] : ["--remove-producers-section"]),
-    ]);
+    await glue(compiled, GLUE, dev ? "--keep-debug" : "--remove-producers-section");
     const glued = join(GLUE, "kvass_bg.wasm");
     if (dev) cpSync(glued, pkg("kvass.wasm"));
     else {
@@ -73,6 +67,22 @@ async function buildWasm(dev) {
       await optimize(glued, pkg("kvass.wasm"));
     }
   });
+}
+
+/**
+ * Has wasm-bindgen make kvass.js and kvass_bg.wasm of a compiled module.
+ * @param {string} compiled
+ * @param {string} folder where to put them
+ * @param {string[]} options
+ */
+async function glue(compiled, folder, ...options) {
+  const bindgen = findWasmBindgen("wasm-bindgen");
+  if (bindgen === undefined) throw new Explained("wasm-bindgen is missing: npm run setup");
+  await run(bindgen, [
+    ...["--target", "web", "--out-dir", folder, "--out-name", "kvass", compiled],
+    "--omit-default-module-path",
+    ...options,
+  ]);
 }
 
 /** @param {boolean} dev */
@@ -93,13 +103,7 @@ async function buildScripts(dev) {
  */
 export async function buildNextEngine(folder) {
   await wasmCargo("build", ["--lib", "--locked", "--profile", "quick", "--features", "next"]);
-  const bindgen = findWasmBindgen("wasm-bindgen");
-  if (bindgen === undefined) throw new Explained("wasm-bindgen is missing: npm run setup");
-  const compiled = at("target", TARGET, "quick", "kvass.wasm");
-  await run(bindgen, [
-    ...["--target", "web", "--out-dir", folder, "--out-name", "kvass", compiled],
-    "--omit-default-module-path",
-  ]);
+  await glue(at("target", TARGET, "quick", "kvass.wasm"), folder);
 }
 
 /** The worker's part of IndexedDB by itself, which tests/wasm_storage.rs imports. */

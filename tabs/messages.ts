@@ -62,7 +62,7 @@ export interface Failure {
 export type TabMessage =
   /** The first message. */
   | { open: OpenMessage; hello: ArrayBuffer; client: string }
-  /** Flush: the tab is hidden or frozen. */
+  /** Flush: the tab is hidden. */
   | { hide: true }
   /** Flush and end. */
   | { end: true }
@@ -108,6 +108,10 @@ const MESSAGE_BYTES = 256;
 export function costOf(parts: readonly ArrayBuffer[]): number {
   return parts.reduce((sum, { byteLength }) => sum + byteLength, MESSAGE_BYTES);
 }
+
+/** A client's id as names and messages have it, in hex. */
+export const idOf = (client: Uint8Array) =>
+  Array.from(client, (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /** The lobby of a database. */
 export const lobbyOf = (name: string) => `kvass-lobby:${name}`;

@@ -10,11 +10,13 @@
  *   that it still is the host before it answers.
  */
 
+import { FRAME_BYTES_MAX } from "../client/limits.ts";
 import {
   type ClientMessage,
   clientLockOf,
   costOf,
   fieldsOf,
+  idOf,
   type LobbyMessage,
   lineOf,
   lobbyOf,
@@ -27,8 +29,6 @@ import type { Holder } from "./holder.ts";
 
 /** What may wait of one client; ours keep far below that. */
 const QUEUED_MAX = 320 * 1024 * 1024;
-/** What a frame may have without the large values beside it; src/limits.rs has it too. */
-const FRAME_BYTES_MAX = 64 * 1024 * 1024;
 const HELLO_BYTES_MAX = 1024;
 const GUESTS_MAX = 1_000;
 /** After so long without a message the host may have slept; nobody seizes its place earlier. */
@@ -322,8 +322,7 @@ export class Host {
 
 /** The client that says a hello, in hex: the bytes from the twelfth on, for ever. */
 function clientOf(hello: ArrayBuffer): string {
-  const id = new Uint8Array(hello).subarray(12, 28);
-  return Array.from(id, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return idOf(new Uint8Array(hello).subarray(12, 28));
 }
 
 function sizeOf(request: Request): number {
