@@ -29,6 +29,13 @@ impl Bytes {
         Some(Bytes { buffer: self.buffer.clone(), start, end })
     }
 
+    /// The `len` bytes in front of these in the same buffer; none where there are fewer.
+    pub fn before(&self, len: usize) -> &[u8] {
+        let end = self.start as usize;
+        let start = end.checked_sub(len);
+        start.and_then(|start| self.buffer.get(start..end)).unwrap_or_default()
+    }
+
     /// Copies `bytes` into a buffer of their own.
     pub fn copy(bytes: &[u8]) -> Bytes {
         Bytes::from(Rc::from(bytes))

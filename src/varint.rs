@@ -22,6 +22,35 @@ pub fn take(bytes: &mut &[u8]) -> Option<u64> {
 }
 
 fn take_long(bytes: &mut &[u8]) -> Option<u64> {
+    match bytes.first_chunk() {
+        Some(eight) if u64::from_le_bytes(*eight) & TOP_BITS != TOP_BITS => {
+            let (value, len) = within_eight(u64::from_le_bytes(*eight))?;
+            *bytes = bytes.get(len..)?;
+            Some(value)
+        }
+        _ => take_bytewise(bytes),
+    }
+}
+
+/// The top bits of eight bytes.
+const TOP_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// The number at the front of eight bytes, and how many of them it takes: all at once, for a
+/// branch for each byte is a guess.
+fn within_eight(eight: u64) -> Option<(u64, usize)> {
+    let bits = (!eight & TOP_BITS).trailing_zeros() + 1;
+    let number = eight << (64 - bits) >> (64 - bits);
+    if bits > 8 && number >> (bits - 8) == 0 {
+        return None;
+    }
+    // Puts the groups of seven bits next to each other, in pairs, then fours, then all.
+    let pairs = number & 0x007f_007f_007f_007f | (number & 0x7f00_7f00_7f00_7f00) >> 1;
+    let fours = pairs & 0x0000_3fff_0000_3fff | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+    let value = fours & 0x0000_0000_0fff_ffff | (fours & 0x0fff_ffff_0000_0000) >> 4;
+    Some((value, bits as usize / 8))
+}
+
+fn take_bytewise(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for (place, &byte) in bytes.iter().take(10).enumerate() {
         let shift = 7 * place as u32;
@@ -69,6 +98,19 @@ mod tests {
             let mut bytes = out.as_slice();
             prop_assert_eq!(take(&mut bytes), Some(value));
             prop_assert!(bytes.is_empty());
+            out.extend([0xff; 8]);
+            let mut bytes = out.as_slice();
+            prop_assert_eq!(take(&mut bytes), Some(value));
+            prop_assert_eq!(bytes, [0xff; 8]);
+        }
+
+        #[test]
+        fn eight_bytes_at_once_are_read_as_one_by_one(
+            bytes in vec(prop_oneof![any::<u8>(), Just(0), Just(0x80), Just(0xff)], 8..12)
+        ) {
+            let (mut at_once, mut one_by_one) = (bytes.as_slice(), bytes.as_slice());
+            prop_assert_eq!(take(&mut at_once), take_bytewise(&mut one_by_one));
+            prop_assert_eq!(at_once, one_by_one);
         }
 
         #[test]

@@ -1,12 +1,11 @@
 //! A version: which tables make up the database at one moment. Immutable; a flush or a
 //! compaction makes the next one, and readers of this one are not disturbed.
 
-use crate::error::Result;
 use crate::planted::{Bug, planted};
 use crate::record::Found;
 use crate::stamp::Stamp;
 use crate::storage::Storage;
-use crate::table::{Table, TableMeta};
+use crate::table::{Loaded, Stop, Table, TableMeta, Wanted};
 use std::rc::Rc;
 
 /// The tables of a database, by level. Level 0 is ordered by age, newest first, and its tables
@@ -93,21 +92,23 @@ impl<S: Storage> Version<S> {
         sum
     }
 
-    /// The newest version of `key`, whose hash is `hash`, at or below `at`.
-    ///
-    /// # Errors
-    /// Those of [`Table::get`].
-    pub async fn get(&self, key: &[u8], hash: u64, at: Stamp) -> Result<Option<Found>> {
+    /// The newest version of a key, as far as what is in memory or was `loaded` tells.
+    #[inline]
+    pub fn look_up(
+        &self,
+        loaded: &Loaded,
+        wanted: Wanted<'_>,
+    ) -> core::result::Result<Option<Found>, Stop<'_, S>> {
         let Some((level0, deeper)) = self.levels.split_first() else { return Ok(None) };
         for table in level0 {
-            if let Some(found) = get_from(table, key, hash, at).await? {
+            if let Some(found) = table.look_up(loaded, wanted)? {
                 return Ok(Some(found));
             }
         }
         for level in deeper {
-            let place = level.partition_point(|table| *table.meta().largest < *key);
+            let place = level.partition_point(|table| *table.meta().largest < *wanted.key);
             let Some(table) = level.get(place) else { continue };
-            if let Some(found) = get_from(table, key, hash, at).await? {
+            if let Some(found) = table.look_up(loaded, wanted)? {
                 return Ok(Some(found));
             }
         }
@@ -136,18 +137,6 @@ impl<S: Storage> Version<S> {
         }
         runs
     }
-}
-
-async fn get_from<S: Storage>(
-    table: &Table<S>,
-    key: &[u8],
-    hash: u64,
-    at: Stamp,
-) -> Result<Option<Found>> {
-    if !table.meta().spans(key) || table.meta().oldest > at {
-        return Ok(None);
-    }
-    table.get(key, hash, at).await
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::record::Op;
 use crate::record::{Found, Record, alive};
 use crate::snapshot::Snapshot;
 use crate::stamp::Stamp;
-use crate::table;
+use crate::table::{self, Wanted};
 
 /// After so many entries that are counted, the clock is looked at.
 const COUNT_STRIDE: u64 = 256;
@@ -171,5 +171,6 @@ async fn find_in<E: Env>(view: &View<E>, key: &[u8], at: Stamp) -> Result<Option
     if let Some(found) = view.frozen.as_ref().and_then(|frozen| frozen.get(key, hash, at)) {
         return Ok(Some(found));
     }
-    view.version.get(key, hash, at).await
+    let wanted = Wanted { key, hash, at };
+    table::resolve(|loaded| view.version.look_up(loaded, wanted)).await
 }

@@ -103,10 +103,12 @@ pub fn block(data: &[u8]) {
                 found = cursor.step();
             }
         }
+        let guided = block.clone().guided();
         seen.truncate(64);
         seen.push((Vec::new(), Stamp::ZERO));
         for (key, stamp) in &seen {
             let _ = block.search(key, *stamp).map(|hit| hit.map(|hit| hit.found()));
+            let _ = guided.find(key, *stamp).map(|hit| hit.map(|hit| hit.found()));
             for (reverse, inclusive) in [(false, true), (true, false), (true, true)] {
                 let mut cursor = BlockCursor::new(reverse);
                 let _ = cursor.seek(block.clone(), key, *stamp, inclusive);

@@ -5,13 +5,12 @@ use crate::blob::{BlobMeta, Blobs};
 use crate::db::{Db, Options, Range};
 use crate::env::manual::{ManualEnv, block_on};
 use crate::error::{Code, Error, Result};
-use crate::hash::xxh3_64;
 use crate::limits::Budgets;
 use crate::manifest::{self, Loaded};
 use crate::ranges::Ranges;
 use crate::stamp::Stamp;
 use crate::storage::{Durability, MANIFEST_SLOTS, MemoryStorage, Storage};
-use crate::table::{Table, TableCursor, TableMeta, Tables};
+use crate::table::{Table, TableCursor, TableMeta, Tables, Wanted};
 use crate::wal::{Commit, LogRef, recover};
 use crate::wire::{Blob, Commit as Request, Mutation};
 use std::rc::Rc;
@@ -101,7 +100,7 @@ pub fn table(data: &[u8]) {
             }
         }
         for key in keys.iter().take(32) {
-            if let Err(error) = block_on(table.get(key, xxh3_64(key), Stamp::MAX)) {
+            if let Err(error) = block_on(table.get(Wanted::new(key, Stamp::MAX))) {
                 is_typed(&error);
             }
             let mut cursor = TableCursor::new(table.clone(), false, false);

@@ -6,7 +6,7 @@ use crate::limits::Budgets;
 use crate::model::{self, Model, Place, at, entry, get, memtable, part, shared, versions};
 use crate::stamp::Stamp;
 use crate::storage::{Durability, MemoryStorage, Storage};
-use crate::table::hash;
+use crate::table::{Wanted, resolve};
 use proptest::prelude::*;
 
 /// A database of a model's versions: the oldest in the deepest level, the newest in memtables.
@@ -101,7 +101,7 @@ proptest! {
         prop_assert!(in_tables.iter().all(|(place, said)| deep.get(place) == Some(said)));
         for (key, _) in model.keys() {
             for counter in [1, 20, 49] {
-                let found = block_on(layered.version.get(key, hash(key), at(counter))).unwrap();
+                let found = block_on(resolve(|loaded| layered.version.look_up(loaded, Wanted::new(key, at(counter))))).unwrap();
                 let tables = get(&in_tables, key, at(counter));
                 prop_assert_eq!(found, tables);
             }

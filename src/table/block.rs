@@ -23,6 +23,7 @@
 //! Kind 0 is stored as it is. Kind 1 is stored as its length (a varint) and one block of LZ4,
 //! where that saves an eighth or more.
 
+use super::guide::{Guide, Start};
 use crate::bytes::{Bytes, common_prefix, zeroed};
 use crate::error::{Code, Error, Result};
 use crate::hash::{self, xxh3_64_with_seed};
@@ -161,14 +162,15 @@ fn decompress(mut stored: &[u8]) -> Option<Bytes> {
     Bytes::slice(&buffer, 0..len)
 }
 
-/// A verified block.
+/// A verified block, or a filter.
 #[derive(Clone)]
 pub struct Block {
     bytes: Bytes,
-    entries_end: usize,
-    restarts: usize,
-    file: FileNo,
     offset: u64,
+    file: FileNo,
+    /// A filter has no entries, and ends there.
+    entries_end: u32,
+    guide: Guide,
 }
 
 /// Where the parts of an entry lie in its block.
@@ -225,24 +227,35 @@ impl Block {
     /// # Errors
     /// `Corruption` where they are no block with entries.
     pub fn new(bytes: Bytes, file: FileNo, offset: u64) -> Result<Block> {
-        Block::any(bytes, file, offset).with_entries()
+        let entries_end = || {
+            let count = u32::from_le_bytes(*bytes.last_chunk::<4>()?);
+            let behind = count.checked_mul(4)?.checked_add(4)?;
+            u32::try_from(bytes.len()).ok()?.checked_sub(behind)
+        };
+        let entries_end = entries_end().unwrap_or(u32::MAX);
+        let guide = Guide::default();
+        Block { bytes, offset, file, entries_end, guide }.with_entries()
     }
 
-    /// The same for bytes that may be a filter, which has no entries.
-    pub fn any(bytes: Bytes, file: FileNo, offset: u64) -> Block {
-        let end = |restarts: usize| {
-            let behind = restarts.checked_mul(4)?.checked_add(4)?;
-            bytes.len().checked_sub(behind)
-        };
-        let count = bytes.last_chunk::<4>().map_or(0, |count| u32::from_le_bytes(*count) as usize);
-        let (entries_end, restarts) = end(count).map_or((0, 0), |end| (end, count));
-        Block { bytes, entries_end, restarts, file, offset }
+    /// The filter in these stored bytes.
+    pub fn filter(bytes: Bytes, file: FileNo, offset: u64) -> Block {
+        Block { bytes, offset, file, entries_end: u32::MAX, guide: Guide::default() }
+    }
+
+    /// The same with a guide, for a block that is searched again and again. Where it holds no valid
+    /// entries it gets none: a search says so.
+    #[must_use]
+    pub fn guided(self) -> Block {
+        match Guide::new(&self) {
+            Ok(Some((guide, bytes))) => Block { guide, bytes, ..self },
+            Ok(None) | Err(_) => self,
+        }
     }
 
     /// # Errors
     /// `Corruption` where it has no entries.
     pub fn with_entries(self) -> Result<Block> {
-        if self.restarts > 0 { Ok(self) } else { Err(self.damaged()) }
+        if self.restarts() > 0 { Ok(self) } else { Err(self.damaged()) }
     }
 
     /// Where it begins in its file.
@@ -255,14 +268,30 @@ impl Block {
         &self.bytes
     }
 
+    /// What lies in front of it in memory, so many bytes: its guide.
+    pub(super) fn before(&self, len: usize) -> &[u8] {
+        self.bytes.before(len)
+    }
+
+    #[cfg(test)]
+    pub(super) fn guide(&self) -> Guide {
+        self.guide
+    }
+
+    /// What it occupies with its guide, in bytes.
+    pub fn size(&self) -> usize {
+        self.bytes.len() + self.guide.bytes()
+    }
+
     /// The number of restarts: at least one, but for a filter.
     pub(super) fn restarts(&self) -> usize {
-        self.restarts
+        // Behind the entries are four bytes for each, and four for their number.
+        (self.bytes.len().saturating_sub(self.entries_end()) / 4).saturating_sub(1)
     }
 
     /// Where the entries end.
     pub(super) fn entries_end(&self) -> usize {
-        self.entries_end
+        self.entries_end as usize
     }
 
     #[cold]
@@ -270,24 +299,48 @@ impl Block {
         Error::corruption(self.file, self.offset, "a block of a table holds no valid entries")
     }
 
-    /// The first entry at or past (`key`, `stamp`), or None where all come before it.
-    ///
-    /// It compares without putting keys together: `matched` is how many bytes the entry before
-    /// has in common with `key`. An entry that shares more than those with it comes before `key`
-    /// too, one that shares less comes after.
+    /// The first entry at or past (`key`, `stamp`), or None where all come before it. It shares
+    /// with `key` what it shares with the entry before it.
     ///
     /// # Errors
     /// `Corruption` where it meets no valid entry.
     pub fn search(&self, key: &[u8], stamp: Stamp) -> Result<Option<Hit<'_>>> {
         let restart = self.restart_before(key, stamp)?;
-        let mut at = self.interval_start(restart)?;
-        let next_restart = self.interval_start(restart + 1)?;
-        let mut matched = 0;
-        while at < self.entries_end {
-            if at == next_restart {
+        self.walk(self.interval_start(restart)?, 0, key, stamp)
+    }
+
+    /// The same entry, found by the guide as far as there is one.
+    ///
+    /// # Errors
+    /// As [`Block::search`].
+    #[inline]
+    pub fn find(&self, key: &[u8], stamp: Stamp) -> Result<Option<Hit<'_>>> {
+        match self.guide.start(self, key)? {
+            Start::At(at, matched) => self.walk(at, matched, key, stamp),
+            Start::Past(entry) => Ok(Some(Hit { block: self, entry, same_key: false })),
+            Start::End => Ok(None),
+            Start::Unknown => self.search(key, stamp),
+        }
+    }
+
+    /// The first entry at or past (`key`, `stamp`) from the one in place `at` on.
+    ///
+    /// It compares without putting keys together: `matched` is how many bytes the entry before
+    /// has in common with `key`. An entry that shares more than those with it comes before `key`
+    /// too, one that shares less comes after. One that shares none is compared as a whole, for it
+    /// may be a restart.
+    fn walk(
+        &self,
+        mut at: usize,
+        mut matched: usize,
+        key: &[u8],
+        stamp: Stamp,
+    ) -> Result<Option<Hit<'_>>> {
+        while at < self.entries_end() {
+            let entry = self.entry(at)?;
+            if entry.shared == 0 {
                 matched = 0;
             }
-            let entry = self.entry(at)?;
             if entry.shared <= matched {
                 let ordering = if entry.shared < matched {
                     Ordering::Greater
@@ -309,7 +362,7 @@ impl Block {
 
     /// The last restart whose entry comes before (`key`, `stamp`), or the first one.
     pub(super) fn restart_before(&self, key: &[u8], stamp: Stamp) -> Result<usize> {
-        let (mut low, mut high) = (0, self.restarts);
+        let (mut low, mut high) = (0, self.restarts());
         if high == 0 {
             // An index that names a filter where it should name a block.
             return Err(self.damaged());
@@ -327,10 +380,10 @@ impl Block {
 
     /// Where the interval of entries after a restart begins; past the last one, the end.
     pub(super) fn interval_start(&self, restart: usize) -> Result<usize> {
-        if restart >= self.restarts {
-            return Ok(self.entries_end);
+        if restart >= self.restarts() {
+            return Ok(self.entries_end());
         }
-        let offsets = self.bytes.get(self.entries_end + 4 * restart..);
+        let offsets = self.bytes.get(self.entries_end() + 4 * restart..);
         match offsets.and_then(|offsets| offsets.first_chunk::<4>()) {
             Some(offset) => Ok(u32::from_le_bytes(*offset) as usize),
             None => Err(self.damaged()),
@@ -344,7 +397,7 @@ impl Block {
 
     #[inline]
     fn try_entry(&self, at: usize) -> Option<Entry> {
-        let mut rest = self.bytes.get(at..self.entries_end)?;
+        let mut rest = self.bytes.get(at..self.entries_end())?;
         let (tag, after) = rest.split_first()?;
         rest = after;
         let shared = usize::try_from(varint::take(&mut rest)?).ok()?;
@@ -365,7 +418,7 @@ impl Block {
         if unshared.checked_add(value_len)? > rest.len() {
             return None;
         }
-        let suffix_at = self.entries_end - rest.len();
+        let suffix_at = self.entries_end() - rest.len();
         Some(Entry {
             shared,
             suffix_at,

@@ -194,7 +194,7 @@ impl<S: Storage> TableCursor<S> {
         }
         if self.reads < SINGLE_READS {
             self.reads += 1;
-            return table.read_block(handle).await?.with_entries();
+            return table.read_block(handle).await;
         }
         let bytes = self.window.load(table, handle, self.reverse).await?;
         table.block(bytes, handle)

@@ -9,12 +9,11 @@ use crate::bytes::{Bytes, zeroed};
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::reader::Reader;
-use crate::record::Found;
 use crate::stamp::Stamp;
 use crate::storage::{FileNo, Storage};
-use block::{Block, Handle, Part};
+use block::{Block, Handle};
 use footer::{FOOTER_BYTES, Footer};
-use std::cell::{Cell, OnceCell, Ref, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 pub(crate) mod block;
@@ -24,6 +23,8 @@ pub mod builder;
 pub mod cursor;
 mod filter;
 mod footer;
+mod guide;
+mod lookup;
 mod ranges;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ mod window;
 pub use builder::TableBuilder;
 pub use cursor::TableCursor;
 pub use filter::hash;
+pub use lookup::{Loaded, Stop, Wanted, resolve};
 pub use ranges::{RangeBlock, RangeCursor};
 pub use verify::Verifier;
 
@@ -216,20 +218,6 @@ struct Ends {
     top: Option<Block>,
 }
 
-/// Why a lookup does not come to its end.
-enum Stop {
-    /// This block is not in memory.
-    Wanted(Handle),
-    /// A block is damaged.
-    Failed(Error),
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Stop {
-        Stop::Failed(error)
-    }
-}
-
 impl<S: Storage> Table<S> {
     /// The table that `meta` describes.
     pub fn new(shared: Rc<Tables<S>>, meta: TableMeta) -> Rc<Table<S>> {
@@ -241,80 +229,6 @@ impl<S: Storage> Table<S> {
     /// What the manifest keeps of it.
     pub fn meta(&self) -> &TableMeta {
         &self.meta
-    }
-
-    /// The newest version of `key` at or below `at`, a delete where a range that was deleted hides
-    /// it; `hash` is the key's.
-    ///
-    /// # Errors
-    /// `Corruption` where a block it needs is damaged, `NewerFormat`, and those of the storage.
-    pub async fn get(&self, key: &[u8], hash: u64, at: Stamp) -> Result<Option<Found>> {
-        let deleted = match self.ranges().await? {
-            Some(ranges) => ranges.cover(key, at)?.stamp,
-            None => Stamp::ZERO,
-        };
-        if self.meta.is_empty() {
-            return Ok(Found::newer(None, deleted));
-        }
-        Ok(Found::newer(self.version(key, hash, at).await?, deleted))
-    }
-
-    async fn version(&self, key: &[u8], hash: u64, at: Stamp) -> Result<Option<Found>> {
-        let (ends, read) = (self.ends().await?, RefCell::default());
-        loop {
-            let wanted = match self.look_up(ends, &read, key, hash, at) {
-                Ok(found) => return Ok(found),
-                Err(Stop::Failed(error)) => return Err(error),
-                Err(Stop::Wanted(handle)) => handle,
-            };
-            let block = self.read_block(wanted).await?;
-            read.borrow_mut().push(block);
-        }
-    }
-
-    /// Looks for the newest version of a key in blocks that are in memory: those of the cache, and
-    /// those that were `read` for this, which the cache need not have kept.
-    fn look_up(
-        &self,
-        ends: &Ends,
-        read: &RefCell<Vec<Block>>,
-        key: &[u8],
-        hash: u64,
-        at: Stamp,
-    ) -> core::result::Result<Option<Found>, Stop> {
-        let block = |handle| self.in_memory(handle, read).ok_or(Stop::Wanted(handle));
-        let cached_top;
-        let top = match &ends.top {
-            Some(top) => top,
-            None => {
-                cached_top = block(ends.top_at)?;
-                &*cached_top
-            }
-        };
-        let Some(hit) = top.search(key, at)? else { return Ok(None) };
-        let Part { leaf, filter } = hit.part()?;
-        if let Some(filter) = filter
-            && !filter::may_contain(block(filter)?.bytes(), hash)
-        {
-            return Ok(None);
-        }
-        let leaf = block(leaf)?;
-        let Some(hit) = leaf.search(key, at)? else { return Ok(None) };
-        let data = block(hit.handle()?)?;
-        let hit = data.search(key, at)?;
-        Ok(hit.filter(|hit| hit.same_key).map(|hit| hit.found()))
-    }
-
-    /// A block, if it is in memory.
-    fn in_memory<'a>(
-        &'a self,
-        handle: Handle,
-        read: &'a RefCell<Vec<Block>>,
-    ) -> Option<Ref<'a, Block>> {
-        let cached = self.shared.cache.get(self.meta.id, handle.offset);
-        let is_it = |block: &&Block| block.offset() == handle.offset;
-        let find = || Ref::filter_map(read.borrow(), |read| read.iter().find(is_it)).ok();
-        cached.or_else(find)
     }
 
     /// Marks the table as replaced: its file becomes garbage once the last reader lets it go.
@@ -329,9 +243,7 @@ impl<S: Storage> Table<S> {
         let (footer, top) = self.read_ends().await?;
         let top = match top.len() {
             // A copy, for the rest of what was read is of no use any more.
-            1..=TOP_BYTES_MAX => {
-                Some(Block::new(Bytes::copy(&top), self.meta.file, footer.top.offset)?)
-            }
+            1..=TOP_BYTES_MAX => Some(self.block(Bytes::copy(&top), footer.top)?.guided()),
             _ => None,
         };
         Ok(self.ends.get_or_init(|| Ends { top_at: footer.top, ranges: footer.ranges, top }))
@@ -374,12 +286,22 @@ impl<S: Storage> Table<S> {
         }
     }
 
-    /// A verified block from the file, for the cache too.
+    /// A verified block with entries from the file, for the cache too.
     async fn read_block(&self, handle: Handle) -> Result<Block> {
         let bytes = self.uncached(handle).await?;
-        let block = Block::any(bytes, self.meta.file, handle.offset);
-        self.shared.cache.insert(self.meta.id, handle.offset, block.clone());
-        Ok(block)
+        Ok(self.keep(self.block(bytes, handle)?.guided()))
+    }
+
+    /// A verified filter from the file, for the cache too.
+    async fn read_filter(&self, handle: Handle) -> Result<Block> {
+        let bytes = self.uncached(handle).await?;
+        Ok(self.keep(Block::filter(bytes, self.meta.file, handle.offset)))
+    }
+
+    /// Gives a block to the cache.
+    fn keep(&self, block: Block) -> Block {
+        self.shared.cache.insert(self.meta.id, block.clone());
+        block
     }
 
     /// The block with entries in these bytes.

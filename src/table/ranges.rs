@@ -39,6 +39,12 @@ impl<S: Storage> Table<S> {
 }
 
 impl RangeBlock {
+    /// # Errors
+    /// `Corruption` where the block has no entries.
+    pub(super) fn new(block: Block) -> Result<RangeBlock> {
+        block.with_entries().map(RangeBlock)
+    }
+
     /// The newest tombstone over `key` at or below `at`, and the keys around of which the same is
     /// true.
     ///

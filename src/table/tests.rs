@@ -55,7 +55,7 @@ proptest! {
         let keys: Vec<&Vec<u8>> = model.keys().map(|(key, _)| key).chain(&others).collect();
         for key in keys {
             for stamp in [at(0), at(1), at(25), at(49), Stamp::MAX] {
-                let found = block_on(table.get(key, hash(key), stamp)).unwrap();
+                let found = block_on(table.get(Wanted::new(key, stamp))).unwrap();
                 prop_assert_eq!(found, get(&model, key, stamp));
             }
         }
@@ -138,7 +138,7 @@ fn read_all(table: &Rc<Table<MemoryStorage>>, model: &Model) -> Result<()> {
             assert!(!found, "the table has versions that were never added");
         }
         for (key, stamp) in model.keys() {
-            let found = table.get(key, hash(key), stamp.0).await?;
+            let found = table.get(Wanted::new(key, stamp.0)).await?;
             assert_eq!(found, get(model, key, stamp.0));
         }
         Ok(())
@@ -221,7 +221,7 @@ fn damage_to_one_block_leaves_the_others_readable() {
     let (storage, file) = file_of(&bytes);
     let table = Table::new(shared(storage), TableMeta { file, ..meta });
     let lost =
-        model.keys().filter(|(key, stamp)| match block_on(table.get(key, hash(key), stamp.0)) {
+        model.keys().filter(|(key, stamp)| match block_on(table.get(Wanted::new(key, stamp.0))) {
             Ok(found) => {
                 assert_eq!(found, get(&model, key, stamp.0));
                 false
@@ -274,7 +274,7 @@ fn a_table_in_the_file_of_another_is_reported() {
     let (shared, meta) = write(&model, &small());
     for other in [TableMeta { salt: 1, ..meta.clone() }, TableMeta { id: 8, ..meta.clone() }] {
         let table = Table::new(shared.clone(), other);
-        let error = block_on(table.get(b"key001", hash(b"key001"), Stamp::MAX)).unwrap_err();
+        let error = block_on(table.get(Wanted::new(b"key001", Stamp::MAX))).unwrap_err();
         assert_eq!(error.code(), Code::Corruption);
     }
 }
@@ -291,7 +291,7 @@ fn a_newer_format_is_told_from_damage() {
     bytes[sum_at..sum_at + 8].copy_from_slice(&sum.to_le_bytes());
     let (storage, file) = file_of(&bytes);
     let table = Table::new(shared(storage), TableMeta { file, ..meta });
-    let error = block_on(table.get(b"key001", hash(b"key001"), Stamp::MAX)).unwrap_err();
+    let error = block_on(table.get(Wanted::new(b"key001", Stamp::MAX))).unwrap_err();
     assert_eq!(error.code(), Code::NewerFormat);
     assert!(error.message().ends_with("update the page"), "{error}");
 }
@@ -357,7 +357,7 @@ proptest! {
         let table = Table::new(shared(storage), TableMeta { file, ..meta });
         verify(&table);
         for (key, _) in model.keys() {
-            let _ = block_on(table.get(key, hash(key), Stamp::MAX));
+            let _ = block_on(table.get(Wanted::new(key, Stamp::MAX)));
         }
         for reverse in [false, true] {
             let mut cursor = TableCursor::new(table.clone(), reverse, false);
@@ -377,7 +377,7 @@ fn a_filter_of_a_leaf_knows_the_keys_whose_versions_began_before_it() {
     let model: Model = (1..200u64).map(|n| (place(b"one key", at(n)), None)).collect();
     let table = open(&model, &small());
     for n in 1..200 {
-        let found = block_on(table.get(b"one key", hash(b"one key"), at(n))).unwrap();
+        let found = block_on(table.get(Wanted::new(b"one key", at(n)))).unwrap();
         assert_eq!(found, get(&model, b"one key", at(n)));
     }
 }
@@ -389,7 +389,7 @@ fn an_open_table_keeps_little_and_reads_what_it_needs_through_the_cache() {
     let table = open(&model, &Budgets { block_bytes: 64, ..Budgets::default() });
     for n in (0..20_000u64).step_by(17) {
         let key = n.to_be_bytes();
-        assert!(block_on(table.get(&key, hash(&key), Stamp::MAX)).unwrap().is_some());
+        assert!(block_on(table.get(Wanted::new(&key, Stamp::MAX))).unwrap().is_some());
     }
     assert!(table.ends.get().unwrap().top.is_none(), "a large top is not kept");
     assert!(table.shared.cache.stats().bytes <= 1 << 20);
