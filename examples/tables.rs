@@ -14,7 +14,7 @@ use kvass::rng::Rng;
 use kvass::snapshot::Snapshot;
 use kvass::stamp::Stamp;
 use kvass::storage::MemoryStorage;
-use kvass::table::{Table, Tables, hash};
+use kvass::table::{Table, Tables, Wanted, resolve};
 use kvass::version::Version;
 use std::cell::Cell;
 use std::hint::black_box;
@@ -98,7 +98,9 @@ fn gets(title: &str, store: &Store, absent: bool) {
             if absent {
                 key[KEY - 1] = b'x';
             }
-            let found = block_on(store.get(&key, hash(&key), Stamp::MAX)).unwrap();
+            let wanted = Wanted::new(&key, Stamp::MAX);
+            let look_up = resolve(|loaded| store.look_up(loaded, wanted));
+            let found = block_on(look_up).unwrap();
             assert_eq!(found.is_some(), !absent);
         }
     });

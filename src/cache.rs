@@ -4,14 +4,17 @@
 //! that was used since it came by, and takes the first one that was not. A block comes in unused,
 //! so that a scan gives up its own blocks before those that are read again and again.
 //!
-//! Blocks are found by hash chains that run through the slots themselves: next to no code, where
-//! a general hash map would be a few KB of the download.
+//! The blocks are the slots of a hash table, by open addressing with linear probing: to find one is
+//! to look at one place in memory, and the hand goes through them as they lie. It is next to no
+//! code, where a general hash map would be a few KB of the download.
 
 use crate::table::block::Block;
 use std::cell::{Cell, Ref, RefCell};
 
-/// What a block occupies beside its bytes, roughly.
-const OVERHEAD_BYTES: usize = 96;
+/// What a block occupies beside its bytes, roughly: its slot, and those that are free.
+const OVERHEAD_BYTES: usize = 144;
+/// The least number of slots, but for none; a power of two, as all are.
+const SLOTS_MIN: usize = 64;
 /// A block larger than this part of the budget is not kept: it would drive out too many others.
 const SHARE_MAX: usize = 8;
 
@@ -36,14 +39,11 @@ pub struct CacheStats {
 
 type Place = (u64, u64);
 
-/// The index that ends a chain; no slot has it.
-const END: u32 = u32::MAX;
-
 #[derive(Default)]
 struct Blocks {
-    ring: Vec<Slot>,
-    /// The first slot of each chain. As many as a power of two says, and no fewer than slots.
-    chains: Vec<u32>,
+    /// As many as a power of two says; three in four are used at most.
+    slots: Vec<Option<Slot>>,
+    used: usize,
     hand: usize,
     bytes: usize,
 }
@@ -53,12 +53,10 @@ struct Blocks {
 struct Slot {
     table: u64,
     block: Block,
-    /// The next slot of the chain.
-    next: u32,
     used: Cell<bool>,
 }
 
-const _: () = assert!(size_of::<Slot>() == 64);
+const _: () = assert!(size_of::<Option<Slot>>() == 64);
 
 impl Slot {
     fn place(&self) -> Place {
@@ -80,8 +78,7 @@ impl Cache {
     /// next call: that is faster than to share it, which writes to the counter of its buffer.
     pub fn get(&self, table: u64, offset: u64) -> Option<Ref<'_, Block>> {
         let blocks = self.blocks.borrow();
-        let index = blocks.find((table, offset)) as usize;
-        let slot = Ref::filter_map(blocks, |blocks| blocks.ring.get(index)).ok();
+        let slot = Ref::filter_map(blocks, |blocks| blocks.find((table, offset))).ok();
         let counter = if slot.is_some() { &self.hits } else { &self.misses };
         counter.set(counter.get() + 1);
         slot.map(|slot| {
@@ -92,27 +89,28 @@ impl Cache {
 
     /// Keeps a block of a table, which has a buffer of its own, if it is not too large.
     pub fn insert(&self, table: u64, block: Block) {
-        let slot = Slot { table, block, used: Cell::new(false), next: END };
+        let slot = Slot { table, block, used: Cell::new(false) };
         if slot.bytes() > self.budget / SHARE_MAX {
             return;
         }
         let mut blocks = self.blocks.borrow_mut();
-        if blocks.find(slot.place()) != END {
+        if blocks.find(slot.place()).is_some() {
             return;
         }
         while blocks.bytes + slot.bytes() > self.budget {
             blocks.evict();
         }
-        blocks.bytes += slot.bytes();
-        blocks.push(slot);
+        blocks.add(slot);
     }
 
     /// Gives up the blocks of a table.
     pub fn forget(&self, table: u64) {
         let mut blocks = self.blocks.borrow_mut();
         let mut index = 0;
-        while let Some(slot) = blocks.ring.get(index) {
-            if slot.table == table { blocks.remove(index) } else { index += 1 }
+        while let Some(slot) = blocks.slots.get(index) {
+            // Another slot may take the place of one that is removed.
+            let is_of_table = slot.as_ref().is_some_and(|slot| slot.table == table);
+            if is_of_table { blocks.remove(index) } else { index += 1 }
         }
     }
 
@@ -126,77 +124,75 @@ impl Cache {
 impl Blocks {
     fn evict(&mut self) {
         loop {
-            match self.ring.get(self.hand) {
-                Some(slot) if slot.used.take() => {
-                    self.hand += 1;
-                }
-                Some(_) => return self.remove(self.hand),
+            match self.slots.get(self.hand) {
+                Some(Some(slot)) if !slot.used.take() => return self.remove(self.hand),
+                Some(_) => self.hand += 1,
                 None => self.hand = 0,
             }
         }
     }
 
-    /// The index of a block; [`END`] where it is not there.
-    fn find(&self, place: Place) -> u32 {
-        let mut index = self.chains.get(self.chain(place)).copied().unwrap_or(END);
-        while let Some(slot) = self.ring.get(index as usize)
-            && slot.place() != place
-        {
-            index = slot.next;
+    fn find(&self, place: Place) -> Option<&Slot> {
+        let mut index = self.home(place);
+        loop {
+            let slot = self.slots.get(index)?.as_ref()?;
+            if slot.place() == place {
+                return Some(slot);
+            }
+            index = self.wrapped(index + 1);
         }
-        index
     }
 
-    /// The chain of a place; the places are not chosen by anyone who gains from long chains.
-    fn chain(&self, (table, offset): Place) -> usize {
+    /// The slot that a place takes if it is free; the places are not chosen by anyone who gains from
+    /// many that want the same.
+    fn home(&self, (table, offset): Place) -> usize {
         let mixed = (table.rotate_left(32) ^ offset).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed >> 32) as usize & self.chains.len().wrapping_sub(1)
+        self.wrapped((mixed >> 32) as usize)
     }
 
-    fn push(&mut self, slot: Slot) {
-        self.ring.push(slot);
-        if self.ring.len() <= self.chains.len() {
-            return self.link(self.ring.len() - 1);
-        }
-        self.chains = vec![END; self.ring.len().next_power_of_two()];
-        for index in 0..self.ring.len() {
-            self.link(index);
-        }
+    fn wrapped(&self, index: usize) -> usize {
+        index & self.slots.len().wrapping_sub(1)
     }
 
-    /// Puts a slot at the beginning of its chain.
-    fn link(&mut self, index: usize) {
-        let Some(place) = self.ring.get(index).map(Slot::place) else { return };
-        let chain = self.chain(place);
-        if let (Some(first), Some(slot)) = (self.chains.get_mut(chain), self.ring.get_mut(index)) {
-            slot.next = std::mem::replace(first, index as u32);
+    /// Adds a block that is not there yet.
+    fn add(&mut self, slot: Slot) {
+        if self.used >= self.slots.len() / 4 * 3 {
+            let mut more = Vec::new();
+            more.resize_with((2 * self.slots.len()).max(SLOTS_MIN), || None);
+            let old = std::mem::replace(&mut self.slots, more);
+            old.into_iter().flatten().for_each(|slot| self.put(slot));
         }
+        self.used += 1;
+        self.bytes += slot.bytes();
+        self.put(slot);
     }
 
-    /// Takes a slot out of its chain.
-    fn unlink(&mut self, index: usize) {
-        let Some(slot) = self.ring.get(index) else { return };
-        let (chain, next) = (self.chain(slot.place()), slot.next);
-        let mut link = self.chains.get_mut(chain);
-        while let Some(&other) = link.as_deref()
-            && other as usize != index
-        {
-            link = self.ring.get_mut(other as usize).map(|slot| &mut slot.next);
+    fn put(&mut self, slot: Slot) {
+        let mut index = self.home(slot.place());
+        while self.slots.get(index).is_some_and(Option::is_some) {
+            index = self.wrapped(index + 1);
         }
-        if let Some(link) = link {
-            *link = next;
+        if let Some(free) = self.slots.get_mut(index) {
+            *free = Some(slot);
         }
     }
 
-    /// Removes a slot; the last one takes its index.
+    /// Removes a block, and moves those up that may take its place, so that none lies behind a free
+    /// slot that a search would stop at (Knuth, The Art of Computer Programming 6.4, algorithm R).
     fn remove(&mut self, index: usize) {
-        let last = self.ring.len() - 1;
-        self.unlink(index);
-        if index != last {
-            self.unlink(last);
+        let Some(removed) = self.slots.get_mut(index).and_then(Option::take) else { return };
+        self.used -= 1;
+        self.bytes -= removed.bytes();
+        let (mut free, mut index) = (index, index);
+        loop {
+            index = self.wrapped(index + 1);
+            let Some(Some(slot)) = self.slots.get(index) else { return };
+            let home = self.home(slot.place());
+            if self.wrapped(index.wrapping_sub(home)) >= self.wrapped(index.wrapping_sub(free)) {
+                self.slots.swap(free, index);
+                free = index;
+            }
         }
-        self.bytes -= self.ring.swap_remove(index).bytes();
-        self.link(index);
     }
 }
 

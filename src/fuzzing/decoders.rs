@@ -5,7 +5,7 @@ use crate::bytes::zeroed;
 use crate::error::Code;
 use crate::external::External;
 use crate::stamp::Stamp;
-use crate::table::block::{self, Block};
+use crate::table::block::{self, Block, Entry, Reached};
 use crate::table::block_cursor::BlockCursor;
 use crate::value::Arithmetic;
 use crate::wal::{Commit, payload};
@@ -107,8 +107,11 @@ pub fn block(data: &[u8]) {
         seen.truncate(64);
         seen.push((Vec::new(), Stamp::ZERO));
         for (key, stamp) in &seen {
-            let _ = block.search(key, *stamp).map(|hit| hit.map(|hit| hit.found()));
-            let _ = guided.find(key, *stamp).map(|hit| hit.map(|hit| hit.found()));
+            let mut entry = Entry::default();
+            let _ = block.search(key, *stamp, &mut entry);
+            if let Ok(Reached::Key | Reached::Past) = guided.find(key, *stamp, &mut entry) {
+                let _ = (guided.found(&entry), guided.handle(&entry), guided.part(&entry));
+            }
             for (reverse, inclusive) in [(false, true), (true, false), (true, true)] {
                 let mut cursor = BlockCursor::new(reverse);
                 let _ = cursor.seek(block.clone(), key, *stamp, inclusive);

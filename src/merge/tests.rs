@@ -101,7 +101,9 @@ proptest! {
         prop_assert!(in_tables.iter().all(|(place, said)| deep.get(place) == Some(said)));
         for (key, _) in model.keys() {
             for counter in [1, 20, 49] {
-                let found = block_on(resolve(|loaded| layered.version.look_up(loaded, Wanted::new(key, at(counter))))).unwrap();
+                let wanted = Wanted::new(key, at(counter));
+                let look_up = resolve(|loaded| layered.version.look_up(loaded, wanted));
+                let found = block_on(look_up).unwrap();
                 let tables = get(&in_tables, key, at(counter));
                 prop_assert_eq!(found, tables);
             }

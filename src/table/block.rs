@@ -175,7 +175,7 @@ pub struct Block {
 
 /// Where the parts of an entry lie in its block.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub(super) shared: usize,
     pub(super) suffix_at: usize,
     pub(super) value_at: usize,
@@ -186,39 +186,16 @@ pub(super) struct Entry {
     pub(super) in_blob: bool,
 }
 
-/// What a search stopped at: the first entry at or past what it looked for.
-pub struct Hit<'a> {
-    block: &'a Block,
-    entry: Entry,
-    /// Whether the entry is a version of the key looked for.
-    pub same_key: bool,
-}
-
-impl Hit<'_> {
-    pub(super) fn entry(&self) -> Entry {
-        self.entry
-    }
-
-    /// The entry as the answer of a point read.
-    pub fn found(&self) -> Found {
-        self.block.owned_op(&self.entry).found(self.entry.stamp)
-    }
-
-    /// The block that an index entry points to.
-    ///
-    /// # Errors
-    /// `Corruption` where the value is no handle.
-    pub fn handle(&self) -> Result<Handle> {
-        self.block.handle(&self.entry)
-    }
-
-    /// What an entry of the top of the index points to.
-    ///
-    /// # Errors
-    /// `Corruption` where the value is no such thing.
-    pub fn part(&self) -> Result<Part> {
-        self.block.part(&self.entry)
-    }
+/// How a search for a version ended. The entry that it stopped at is left in place, for moving one
+/// about takes longer than finding it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// All entries come before.
+    End,
+    /// At an entry of another key, which comes after.
+    Past,
+    /// At a version of the key.
+    Key,
 }
 
 impl Block {
@@ -299,28 +276,40 @@ impl Block {
         Error::corruption(self.file, self.offset, "a block of a table holds no valid entries")
     }
 
-    /// The first entry at or past (`key`, `stamp`), or None where all come before it. It shares
-    /// with `key` what it shares with the entry before it.
+    /// Goes to the first entry at or past (`key`, `stamp`). It shares with `key` what it shares with
+    /// the entry before it.
     ///
     /// # Errors
     /// `Corruption` where it meets no valid entry.
-    pub fn search(&self, key: &[u8], stamp: Stamp) -> Result<Option<Hit<'_>>> {
+    pub(crate) fn search(&self, key: &[u8], stamp: Stamp, entry: &mut Entry) -> Result<Reached> {
         let restart = self.restart_before(key, stamp)?;
-        self.walk(self.interval_start(restart)?, 0, key, stamp)
+        self.walk(self.interval_start(restart)?, 0, key, stamp, entry)
     }
 
-    /// The same entry, found by the guide as far as there is one.
+    /// Goes to the same entry, by the guide as far as there is one; it may share other bytes.
     ///
     /// # Errors
     /// As [`Block::search`].
     #[inline]
-    pub fn find(&self, key: &[u8], stamp: Stamp) -> Result<Option<Hit<'_>>> {
-        match self.guide.start(self, key)? {
-            Start::At(at, matched) => self.walk(at, matched, key, stamp),
-            Start::Past(entry) => Ok(Some(Hit { block: self, entry, same_key: false })),
-            Start::End => Ok(None),
-            Start::Unknown => self.search(key, stamp),
+    pub(crate) fn find(&self, key: &[u8], stamp: Stamp, entry: &mut Entry) -> Result<Reached> {
+        match self.guide.start(self, key, entry)? {
+            Start::AtEntry => {
+                let mut matched = entry.shared;
+                match self.compare(entry, &mut matched, key, stamp) {
+                    Some(reached) => Ok(reached),
+                    None => self.walk(entry.end, matched, key, stamp, entry),
+                }
+            }
+            Start::Past => Ok(Reached::Past),
+            Start::End => Ok(Reached::End),
+            Start::Unknown => self.search(key, stamp, entry),
         }
+    }
+
+    /// For an index: the number of the first entry past the key, as far as the guide alone tells.
+    #[inline]
+    pub fn number_past(&self, key: &[u8]) -> Option<usize> {
+        self.guide.number_past(self, key)
     }
 
     /// The first entry at or past (`key`, `stamp`) from the one in place `at` on.
@@ -335,29 +324,45 @@ impl Block {
         mut matched: usize,
         key: &[u8],
         stamp: Stamp,
-    ) -> Result<Option<Hit<'_>>> {
+        entry: &mut Entry,
+    ) -> Result<Reached> {
         while at < self.entries_end() {
-            let entry = self.entry(at)?;
+            self.decode(at, entry)?;
             if entry.shared == 0 {
                 matched = 0;
             }
-            if entry.shared <= matched {
-                let ordering = if entry.shared < matched {
-                    Ordering::Greater
-                } else {
-                    let (suffix, rest) = (self.suffix(&entry), key.get(matched..).unwrap_or(&[]));
-                    let common = common_prefix(suffix, rest);
-                    matched += common;
-                    suffix.get(common).cmp(&rest.get(common))
-                };
-                let same_key = ordering == Ordering::Equal;
-                if ordering == Ordering::Greater || same_key && entry.stamp <= stamp {
-                    return Ok(Some(Hit { block: self, entry, same_key }));
-                }
+            if entry.shared < matched {
+                return Ok(Reached::Past);
+            }
+            if entry.shared == matched
+                && let Some(reached) = self.compare(entry, &mut matched, key, stamp)
+            {
+                return Ok(reached);
             }
             at = entry.end;
         }
-        Ok(None)
+        Ok(Reached::End)
+    }
+
+    /// What is reached with an entry, None if it comes before (`key`, `stamp`). It shares `matched`
+    /// bytes with the one before it and with `key`; those that it has in common with `key` itself
+    /// are `matched` then.
+    #[inline]
+    fn compare(
+        &self,
+        entry: &Entry,
+        matched: &mut usize,
+        key: &[u8],
+        stamp: Stamp,
+    ) -> Option<Reached> {
+        let (suffix, rest) = (self.suffix(entry), key.get(*matched..).unwrap_or(&[]));
+        let common = common_prefix(suffix, rest);
+        *matched += common;
+        match suffix.get(common).cmp(&rest.get(common)) {
+            Ordering::Greater => Some(Reached::Past),
+            Ordering::Equal if entry.stamp <= stamp => Some(Reached::Key),
+            _ => None,
+        }
     }
 
     /// The last restart whose entry comes before (`key`, `stamp`), or the first one.
@@ -392,19 +397,26 @@ impl Block {
 
     #[inline]
     pub(super) fn entry(&self, at: usize) -> Result<Entry> {
-        self.try_entry(at).ok_or_else(|| self.damaged())
+        let mut entry = Entry::default();
+        self.decode(at, &mut entry)?;
+        Ok(entry)
     }
 
     #[inline]
-    fn try_entry(&self, at: usize) -> Option<Entry> {
+    pub(super) fn decode(&self, at: usize, entry: &mut Entry) -> Result<()> {
+        self.try_decode(at, entry).ok_or_else(|| self.damaged())
+    }
+
+    #[inline]
+    fn try_decode(&self, at: usize, entry: &mut Entry) -> Option<()> {
         let mut rest = self.bytes.get(at..self.entries_end())?;
         let (tag, after) = rest.split_first()?;
         rest = after;
-        let shared = usize::try_from(varint::take(&mut rest)?).ok()?;
+        entry.shared = usize::try_from(varint::take(&mut rest)?).ok()?;
         let unshared = usize::try_from(varint::take(&mut rest)?).ok()?;
-        let epoch = u32::try_from(varint::take(&mut rest)?).ok()?;
-        let counter = varint::take(&mut rest).filter(|counter| *counter <= COUNTER_MAX)?;
-        let expires_at = match *tag {
+        entry.stamp.epoch = u32::try_from(varint::take(&mut rest)?).ok()?;
+        entry.stamp.counter = varint::take(&mut rest).filter(|counter| *counter <= COUNTER_MAX)?;
+        entry.expires_at = match *tag {
             TAG_SET_EXPIRING | TAG_SET_IN_BLOB => varint::take(&mut rest)?,
             _ => 0,
         };
@@ -418,17 +430,12 @@ impl Block {
         if unshared.checked_add(value_len)? > rest.len() {
             return None;
         }
-        let suffix_at = self.entries_end() - rest.len();
-        Some(Entry {
-            shared,
-            suffix_at,
-            value_at: suffix_at + unshared,
-            end: suffix_at + unshared + value_len,
-            stamp: Stamp { epoch, counter },
-            expires_at,
-            deletes: *tag == TAG_DELETE,
-            in_blob: *tag == TAG_SET_IN_BLOB,
-        })
+        entry.suffix_at = self.entries_end() - rest.len();
+        entry.value_at = entry.suffix_at + unshared;
+        entry.end = entry.value_at + value_len;
+        entry.deletes = *tag == TAG_DELETE;
+        entry.in_blob = *tag == TAG_SET_IN_BLOB;
+        Some(())
     }
 
     pub(super) fn suffix(&self, entry: &Entry) -> &[u8] {
@@ -459,13 +466,23 @@ impl Block {
         }
     }
 
-    pub(super) fn handle(&self, entry: &Entry) -> Result<Handle> {
+    /// The entry as the answer of a point read.
+    #[inline]
+    pub(crate) fn found(&self, entry: &Entry) -> Found {
+        let Entry { stamp, expires_at, in_blob, .. } = *entry;
+        match self.bytes.part(entry.value_at..entry.end) {
+            Some(value) if !entry.deletes => Found::Set { stamp, value, expires_at, in_blob },
+            _ => Found::Delete { stamp },
+        }
+    }
+
+    pub(crate) fn handle(&self, entry: &Entry) -> Result<Handle> {
         let mut value = self.value(entry);
         let handle = Handle::take(&mut value).filter(|_| value.is_empty());
         handle.ok_or_else(|| self.damaged())
     }
 
-    pub(super) fn part(&self, entry: &Entry) -> Result<Part> {
+    pub(crate) fn part(&self, entry: &Entry) -> Result<Part> {
         Part::take(self.value(entry)).ok_or_else(|| self.damaged())
     }
 }

@@ -4,7 +4,7 @@
 //! so the interval of entries after a restart is put together as a whole and then taken from its
 //! end. Both reuse their buffers: a step allocates nothing.
 
-use super::block::{Block, DATA_INTERVAL, Entry, Handle, Part};
+use super::block::{Block, DATA_INTERVAL, Entry, Handle, Part, Reached};
 use crate::error::Result;
 use crate::memtable::OwnedOp;
 use crate::record::{Op, Record, order};
@@ -74,19 +74,14 @@ impl BlockCursor {
             return self.seek_reverse(block, key, stamp, inclusive);
         }
         self.keys.clear();
-        let found = match block.search(key, stamp)? {
-            Some(hit) => {
-                // A search stops at an entry that shares with `key` what it shares with the entry
-                // before it.
-                let entry = hit.entry();
-                self.keys.extend_from_slice(key.get(..entry.shared).unwrap_or(key));
-                self.keys.extend_from_slice(block.suffix(&entry));
-                self.key = 0..self.keys.len();
-                self.entry = entry;
-                true
-            }
-            None => false,
-        };
+        let found = block.search(key, stamp, &mut self.entry)? != Reached::End;
+        if found {
+            // A search stops at an entry that shares with `key` what it shares with the entry
+            // before it.
+            self.keys.extend_from_slice(key.get(..self.entry.shared).unwrap_or(key));
+            self.keys.extend_from_slice(block.suffix(&self.entry));
+            self.key = 0..self.keys.len();
+        }
         self.same_key = false;
         self.block = Some(block);
         Ok(found)

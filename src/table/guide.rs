@@ -33,12 +33,13 @@ const ENTRIES_MAX: usize = 64;
 const STRIDE: usize = 8;
 
 /// Where a search is to begin.
-pub(super) enum Start {
-    /// At the entry in this place, all before which come before the key. It shares so many bytes
-    /// with the one before it, and with the key.
-    At(usize, usize),
-    /// This is the first entry that does not come before the key, and comes after it.
-    Past(Entry),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the entry that was decoded, all before which come before the key. What it shares with the
+    /// one before it, it shares with the key.
+    AtEntry,
+    /// The entry that was decoded is the first that comes after the key, which is not there.
+    Past,
     /// All entries come before the key.
     End,
     /// The guide can't tell.
@@ -109,36 +110,60 @@ impl Guide {
     /// # Errors
     /// `Corruption` where the block holds no valid entries.
     #[inline]
-    pub(super) fn start(self, block: &Block, key: &[u8]) -> Result<Start> {
-        let (slots, skip) = (usize::from(self.slots), usize::from(self.skip));
-        let first_key = usize::from(self.first_key);
+    pub(super) fn start(self, block: &Block, key: &[u8], entry: &mut Entry) -> Result<Start> {
+        let Some((sought, after)) = self.rank(block, key) else { return Ok(Start::Unknown) };
+        // Where only restarts have windows, the key may lie between the one before and the next.
+        let number = if self.is_full { after } else { after.saturating_sub(1) };
+        let Some(at) = self.place(block, number) else { return Ok(Start::End) };
+        block.decode(at, entry)?;
+        if self.is_full && self.window(block, number) != Some(sought) {
+            return Ok(Start::Past);
+        }
+        // What it shares with the one before is known to be in the key as far as the window goes; a
+        // restart shares nothing.
+        let window_end = usize::from(self.skip) + WINDOW_BYTES;
+        let known = if self.is_full { key.len().min(window_end) } else { 0 };
+        Ok(if entry.shared <= known { Start::AtEntry } else { Start::Unknown })
+    }
+
+    /// The number of the first entry past the key, or of entries where there is none. None where
+    /// windows alone don't tell.
+    #[inline]
+    pub(super) fn number_past(self, block: &Block, key: &[u8]) -> Option<usize> {
+        let (sought, after) = self.rank(block, key)?;
+        (self.is_full && self.window(block, after) != Some(sought)).then_some(after)
+    }
+
+    /// The window of a key that begins as all of the block do, and how many are less.
+    #[inline]
+    fn rank(self, block: &Block, key: &[u8]) -> Option<(u32, usize)> {
+        let (first_key, skip) = (usize::from(self.first_key), usize::from(self.skip));
         let shared_by_all = block.bytes().get(first_key..first_key + skip);
-        let front = block.before(self.bytes()).split_at_checked(slots * WINDOW_BYTES);
-        let Some((windows, places)) = front.filter(|_| slots > 0) else {
-            return Ok(Start::Unknown);
-        };
-        if key.get(..skip) != shared_by_all {
-            return Ok(Start::Unknown);
+        let windows = self.windows(block);
+        if windows.is_empty() || key.get(..skip) != shared_by_all {
+            return None;
         }
-        let (windows, places) = (windows.as_chunks().0, places.as_chunks().0);
         let sought = window(key, skip);
-        let after = count_below(windows, sought);
-        if !self.is_full {
-            // The key may lie between the restart before and the next one.
-            let place = places.get(after.saturating_sub(1)).copied().unwrap_or_default();
-            return Ok(Start::At(u16::from_ne_bytes(place).into(), 0));
-        }
-        let (Some(window), Some(place)) = (windows.get(after), places.get(after)) else {
-            return Ok(Start::End);
-        };
-        let at = u16::from_ne_bytes(*place).into();
-        let entry = block.entry(at)?;
-        if u32::from_ne_bytes(*window) > sought {
-            return Ok(Start::Past(entry));
-        }
-        // What it shares with the one before is known to be in the key as far as the window goes.
-        let known = entry.shared <= key.len().min(skip + WINDOW_BYTES);
-        Ok(if known { Start::At(at, entry.shared) } else { Start::Unknown })
+        Some((sought, count_below(windows, sought)))
+    }
+
+    #[inline]
+    fn windows(self, block: &Block) -> &[[u8; WINDOW_BYTES]] {
+        let front = block.before(self.bytes());
+        let (windows, _) = front.as_chunks();
+        windows.get(..usize::from(self.slots)).unwrap_or_default()
+    }
+
+    #[inline]
+    fn window(self, block: &Block, number: usize) -> Option<u32> {
+        self.windows(block).get(number).map(|window| u32::from_ne_bytes(*window))
+    }
+
+    /// Where the entry with this number is, if there is one.
+    #[inline]
+    fn place(self, block: &Block, number: usize) -> Option<usize> {
+        let (places, _) = block.before(usize::from(self.slots) * size_of::<u16>()).as_chunks();
+        places.get(number).map(|place| u16::from_ne_bytes(*place).into())
     }
 }
 
@@ -185,7 +210,7 @@ mod tests {
     use crate::model::at;
     use crate::record::{Op, Record};
     use crate::stamp::Stamp;
-    use crate::table::block::DATA_INTERVAL;
+    use crate::table::block::{DATA_INTERVAL, Reached};
     use crate::table::block_builder::{BlockBuilder, Compressor};
     use proptest::collection::{btree_set, vec};
     use proptest::prelude::*;
@@ -205,11 +230,6 @@ mod tests {
         Block::new(Bytes::copy(&builder.closed()[..stored]), 1, 0).unwrap()
     }
 
-    /// What a search stops at.
-    fn place(hit: Option<super::super::block::Hit<'_>>) -> Option<(usize, bool)> {
-        hit.map(|hit| (hit.entry().end, hit.same_key))
-    }
-
     /// Looks for every key, and for keys and stamps around them, with and without the guide.
     fn agrees(keys: &BTreeSet<Vec<u8>>, versions: u64, others: &[Vec<u8>]) {
         let block = block(keys, versions);
@@ -219,8 +239,12 @@ mod tests {
             let (longer, shorter) = ([key, &[0][..]].concat(), &key[..key.len() - 1]);
             for key in [key, &longer, shorter] {
                 for stamp in [Stamp::MAX, at(10), at(15), Stamp::ZERO] {
-                    let found = place(guided.find(key, stamp).unwrap());
-                    assert_eq!(found, place(block.search(key, stamp).unwrap()), "{key:?} {stamp}");
+                    let (mut found, mut sought) = (Entry::default(), Entry::default());
+                    let reached = guided.find(key, stamp, &mut found).unwrap();
+                    assert_eq!(reached, block.search(key, stamp, &mut sought).unwrap());
+                    if reached != Reached::End {
+                        assert_eq!(found.end, sought.end, "{key:?} {stamp}");
+                    }
                 }
             }
         }
@@ -251,7 +275,8 @@ mod tests {
             (0..50u32).map(|i| format!("user{}", i.wrapping_mul(0x9e37_79b9)).into()).collect();
         let guided = block(&keys, 1).guided();
         for key in &keys {
-            assert!(matches!(guided.guide().start(&guided, key), Ok(Start::At(..))), "{key:?}");
+            let start = guided.guide().start(&guided, key, &mut Entry::default());
+            assert_eq!(start, Ok(Start::AtEntry), "{key:?}");
         }
     }
 
@@ -261,6 +286,6 @@ mod tests {
         assert_eq!(block(&keys, 2).guided().guide().bytes(), 0);
         let damaged = Block::new(Bytes::copy(&[9, 0, 0, 0, 0, 1, 0, 0, 0]), 1, 0).unwrap();
         assert_eq!(damaged.clone().guided().guide().bytes(), 0);
-        assert!(damaged.guided().find(b"key", Stamp::MAX).is_err());
+        assert!(damaged.guided().find(b"key", Stamp::MAX, &mut Entry::default()).is_err());
     }
 }

@@ -1,9 +1,9 @@
 //! Point reads: one plain call that looks at what is in memory, where it lies, and is made again
 //! once a block that it missed has been read.
 
-use super::block::{Block, Handle, Part};
+use super::block::{Block, Entry, Handle, Part, Reached};
 use super::ranges::RangeBlock;
-use super::{Table, filter};
+use super::{Ends, Table, Top, filter};
 use crate::error::{Error, Result};
 use crate::record::Found;
 use crate::stamp::Stamp;
@@ -119,16 +119,8 @@ impl<S: Storage> Table<S> {
         Wanted { key, hash, at }: Wanted<'_>,
     ) -> core::result::Result<Option<Found>, Stop<'_, S>> {
         let ends = self.ends.get().ok_or(Stop::Missing(self, Missing::Ends))?;
-        let cached_top;
-        let top = match &ends.top {
-            Some(top) => top,
-            None => {
-                cached_top = self.in_memory(ends.top_at, loaded)?;
-                &*cached_top
-            }
-        };
-        let Some(hit) = top.find(key, at)? else { return Ok(None) };
-        let Part { leaf, filter } = hit.part()?;
+        let Some(part) = self.part(ends, loaded, key, at)? else { return Ok(None) };
+        let Part { leaf, filter } = part;
         if let Some(handle) = filter {
             let filter = self.cached(handle, loaded);
             let filter = filter.ok_or(Stop::Missing(self, Missing::Filter(handle)))?;
@@ -137,10 +129,44 @@ impl<S: Storage> Table<S> {
             }
         }
         let leaf = self.in_memory(leaf, loaded)?;
-        let Some(hit) = leaf.find(key, at)? else { return Ok(None) };
-        let data = self.in_memory(hit.handle()?, loaded)?;
-        let hit = data.find(key, at)?;
-        Ok(hit.filter(|hit| hit.same_key).map(|hit| hit.found()))
+        let mut entry = Entry::default();
+        if leaf.find(key, at, &mut entry)? == Reached::End {
+            return Ok(None);
+        }
+        let data = self.in_memory(leaf.handle(&entry)?, loaded)?;
+        match data.find(key, at, &mut entry)? {
+            Reached::Key => Ok(Some(data.found(&entry))),
+            Reached::Past | Reached::End => Ok(None),
+        }
+    }
+
+    /// The part of the table that may hold a key.
+    #[inline]
+    fn part(
+        &self,
+        ends: &Ends,
+        loaded: &Loaded,
+        key: &[u8],
+        at: Stamp,
+    ) -> core::result::Result<Option<Part>, Stop<'_, S>> {
+        let cached_top;
+        let top = match &ends.top {
+            Some(Top { block, parts }) => {
+                if let Some(number) = block.number_past(key) {
+                    return Ok(parts.get(number).copied());
+                }
+                block
+            }
+            None => {
+                cached_top = self.in_memory(ends.top_at, loaded)?;
+                &*cached_top
+            }
+        };
+        let mut entry = Entry::default();
+        match top.find(key, at, &mut entry)? {
+            Reached::End => Ok(None),
+            Reached::Past | Reached::Key => Ok(Some(top.part(&entry)?)),
+        }
     }
 
     /// A block with entries, if it is in memory.

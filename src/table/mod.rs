@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::reader::Reader;
 use crate::stamp::Stamp;
 use crate::storage::{FileNo, Storage};
-use block::{Block, Handle};
+use block::{Block, Handle, Part};
 use footer::{FOOTER_BYTES, Footer};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -215,7 +215,26 @@ struct Ends {
     top_at: Handle,
     ranges: Handle,
     /// The top of the index, if it is small.
-    top: Option<Block>,
+    top: Option<Top>,
+}
+
+/// The top of an index that stays in memory.
+struct Top {
+    block: Block,
+    /// What its entries point to.
+    parts: Vec<Part>,
+}
+
+impl Top {
+    fn new(block: Block) -> Result<Top> {
+        let (mut parts, mut at) = (Vec::new(), 0);
+        while at < block.entries_end() {
+            let entry = block.entry(at)?;
+            parts.push(block.part(&entry)?);
+            at = entry.end;
+        }
+        Ok(Top { block: block.guided(), parts })
+    }
 }
 
 impl<S: Storage> Table<S> {
@@ -243,7 +262,7 @@ impl<S: Storage> Table<S> {
         let (footer, top) = self.read_ends().await?;
         let top = match top.len() {
             // A copy, for the rest of what was read is of no use any more.
-            1..=TOP_BYTES_MAX => Some(self.block(Bytes::copy(&top), footer.top)?.guided()),
+            1..=TOP_BYTES_MAX => Some(Top::new(self.block(Bytes::copy(&top), footer.top)?)?),
             _ => None,
         };
         Ok(self.ends.get_or_init(|| Ends { top_at: footer.top, ranges: footer.ranges, top }))
@@ -253,7 +272,7 @@ impl<S: Storage> Table<S> {
     async fn top(&self) -> Result<Block> {
         let ends = self.ends().await?;
         match &ends.top {
-            Some(top) => Ok(top.clone()),
+            Some(top) => Ok(top.block.clone()),
             None => self.cached_block(ends.top_at).await,
         }
     }

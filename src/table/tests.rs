@@ -340,9 +340,10 @@ proptest! {
         let mut bytes = bytes_of(&original, &meta);
         // The first data block, changed and sealed again.
         let table = Table::new(original, meta.clone());
-        let part = block_on(table.top()).unwrap().search(&[], Stamp::MAX).unwrap().unwrap().part();
-        let leaf = block_on(table.cached_block(part.unwrap().leaf)).unwrap();
-        let first = leaf.search(&[], Stamp::MAX).unwrap().unwrap().handle().unwrap();
+        let top = block_on(table.top()).unwrap();
+        let part = top.part(&top.entry(0).unwrap()).unwrap();
+        let leaf = block_on(table.cached_block(part.leaf)).unwrap();
+        let first = leaf.handle(&leaf.entry(0).unwrap()).unwrap();
         let range = first.offset as usize..first.offset as usize + first.len as usize;
         let mut block = bytes[range.clone()].to_vec();
         let kind = block[block.len() - 9];

@@ -9,6 +9,7 @@ use kvass::env::Env;
 use kvass::env::manual::deferred;
 use kvass::limits::Budgets;
 use kvass::rng::Rng;
+use kvass::snapshot::Snapshot;
 use kvass::storage::DirectoryStorage;
 use kvass::wire::{Blob, Commit, Mutation};
 use std::cell::Cell;
@@ -23,6 +24,8 @@ const SLICE: Duration = Duration::from_millis(4);
 
 pub struct Kvass {
     database: Rc<Db<NativeEnv>>,
+    /// Kept between reads, as redb's transaction is, and as the requests of a frame share one.
+    reading: Option<Snapshot>,
     upkeep: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
@@ -67,12 +70,13 @@ impl Kvass {
         let env = NativeEnv { storage, slice_began, rng: Rng::new(1) };
         let options = Options { budgets, ..Options::default() };
         let database = run(Db::open(env, options), || {}).expect("a database");
-        Kvass { database, upkeep: None }
+        Kvass { database, reading: None, upkeep: None }
     }
 
     fn commit(&mut self, mutations: Vec<Mutation<'_>>) {
         let commit = Commit { checks: Vec::new(), mutations, durability: None };
         let database = self.database.clone();
+        self.reading = None;
         let outcomes = run(database.commit(&[&commit]), || self.work());
         for outcome in outcomes {
             assert!(matches!(outcome, Ok(Outcome::Committed(_))), "{outcome:?}");
@@ -111,7 +115,8 @@ impl Engine for Kvass {
     }
 
     fn get(&mut self, key: &Key, visit: impl FnOnce(&[u8])) -> bool {
-        let found = run(self.database.get(key, self.database.snapshot()), || {});
+        let snapshot = *self.reading.get_or_insert_with(|| self.database.snapshot());
+        let found = run(self.database.get(key, snapshot), || {});
         match found.expect("a get") {
             Some((_, value)) => {
                 match &value {
