@@ -1,14 +1,22 @@
 /**
  * A name section for a WebAssembly module that gives its functions names in the order in which
- * they compress best, for binaryen's pass reorder-functions-by-name. Short functions come first:
- * they are the ones that are called most, and so calls get small indices. Among functions of
- * about one length, those that begin alike stand together, where gzip sees the likeness.
+ * they compress best, for binaryen's pass reorder-functions-by-name: beginning with the shortest,
+ * each time the function that has most in common with those that gzip still sees. Short functions
+ * tend to come early: they are the ones that are called most, so calls get small indices.
  */
+import { CALL, eachInstruction, functionsOf, Reader, unsigned } from "./module.mjs";
 
 const CUSTOM_SECTION = 0;
-const CODE_SECTION = 10;
-const HEADER_BYTES = 8;
 const FUNCTION_NAMES = 1;
+
+/** So far gzip looks back. */
+const WINDOW_BYTES = 32_000;
+
+/** What two functions have in common are pieces of this length. */
+const PIECE_BYTES = 7;
+
+/** A hash of a piece has so many values. */
+const HASHES = 1 << 18;
 
 /**
  * @param {Uint8Array} module without a name section
@@ -16,11 +24,9 @@ const FUNCTION_NAMES = 1;
  * @returns {Uint8Array} the module with one
  */
 export function nameByLikeness(module, imported) {
-  const functions = codeOf(module).map((code, index) => ({ code, index }));
-  const magnitude = (/** @type {Uint8Array} */ code) => Math.floor(Math.log2(code.length));
-  functions.sort((a, b) => magnitude(a.code) - magnitude(b.code) || Buffer.compare(a.code, b.code));
-  const digits = `${functions.length}`.length;
-  const ranks = functions.map(({ index }, rank) => ({ index, rank }));
+  const order = orderByLikeness(functionsOf(module).map(({ code }) => code));
+  const digits = `${order.length}`.length;
+  const ranks = order.map((index, rank) => ({ index, rank }));
   const names = ranks
     .sort((a, b) => a.index - b.index)
     .map(({ index, rank }) => [
@@ -34,43 +40,64 @@ export function nameByLikeness(module, imported) {
 }
 
 /**
- * The code of every function that is not imported, in their order.
- * @param {Uint8Array} module
- * @returns {Uint8Array[]}
+ * The places of the functions in the order in which they compress best.
+ * @param {Uint8Array[]} codes
  */
-function codeOf(module) {
-  let at = HEADER_BYTES;
-  const take = () => {
-    let value = 0;
-    for (let shift = 0; ; shift += 7) {
-      const byte = module[at++] ?? 0;
-      value |= (byte & 0x7f) << shift;
-      if (byte < 0x80) return value;
-    }
+function orderByLikeness(codes) {
+  const rest = codes.map((code, index) => ({ index, pieces: piecesOf(code) }));
+  // The shortest comes first.
+  rest.sort((a, b) => a.pieces.length - b.pieces.length || a.index - b.index);
+  const inWindow = new Int32Array(HASHES);
+  const likeness = (/** @type {Uint32Array} */ pieces) => {
+    let known = 0;
+    for (const piece of pieces) if ((inWindow[piece] ?? 0) > 0) known++;
+    return known / (pieces.length + 1);
   };
-  while (at < module.length) {
-    const [section, length] = [take(), take()];
-    if (section === CODE_SECTION) {
-      return Array.from({ length: take() }, () => {
-        const bytes = take();
-        at += bytes;
-        return module.subarray(at - bytes, at);
-      });
+  const count = (/** @type {Uint32Array} */ pieces, /** @type {1 | -1} */ change) => {
+    for (const piece of pieces) inWindow[piece] = (inWindow[piece] ?? 0) + change;
+  };
+  /** @type {typeof rest} */
+  const ordered = [];
+  let [begin, bytes] = [0, 0];
+  while (rest.length > 0) {
+    let [best, most] = [0, -1];
+    for (const [place, { pieces }] of rest.entries()) {
+      const like = likeness(pieces);
+      if (like > most) [best, most] = [place, like];
     }
-    at += length;
+    for (const next of rest.splice(best, 1)) {
+      ordered.push(next);
+      count(next.pieces, 1);
+      bytes += codes[next.index]?.length ?? 0;
+    }
+    for (; bytes > WINDOW_BYTES && begin + 1 < ordered.length; begin++) {
+      const { index, pieces } = /** @type {typeof rest[0]} */ (ordered[begin]);
+      count(pieces, -1);
+      bytes -= codes[index]?.length ?? 0;
+    }
   }
-  return [];
+  return ordered.map(({ index }) => index);
 }
 
 /**
- * LEB128, WebAssembly's form of a number.
- * @param {number} number
+ * Hashes of all pieces of a function, which don't depend on the order of functions.
+ * @param {Uint8Array} code
  */
-function unsigned(number) {
-  const bytes = [];
-  let rest = number;
-  for (; rest >= 0x80; rest >>>= 7) bytes.push((rest & 0x7f) | 0x80);
-  return [...bytes, rest];
+function piecesOf(code) {
+  const reader = new Reader(code);
+  for (let runs = reader.unsigned(); runs > 0; runs--) {
+    reader.unsigned();
+    reader.byte();
+  }
+  const bytes = [...code.subarray(0, reader.at)];
+  eachInstruction(code, reader.at, (op, start, end) => {
+    bytes.push(...(op === CALL ? [CALL, 0] : code.subarray(start, end)));
+  });
+  return Uint32Array.from({ length: Math.max(0, bytes.length - PIECE_BYTES + 1) }, (_, at) => {
+    let hash = 0x811c9dc5;
+    for (let i = at; i < at + PIECE_BYTES; i++) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
+    return (hash ^ (hash >>> 15)) & (HASHES - 1);
+  });
 }
 
 /** @param {string} ascii */

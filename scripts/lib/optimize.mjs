@@ -4,6 +4,7 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { nameByLikeness } from "./likeness.mjs";
+import { numberLocals } from "./locals.mjs";
 
 /**
  * Passes that leave the compressed module smaller. Those of -O2 or -Oz make it larger: the more
@@ -11,6 +12,7 @@ import { nameByLikeness } from "./likeness.mjs";
  * share.
  */
 const PASSES = [
+  "reorder-locals",
   "duplicate-function-elimination",
   "remove-unused-module-elements",
   "simplify-globals",
@@ -33,7 +35,8 @@ export async function optimize(input, output) {
   module.optimize();
   module.runPasses(PASSES);
   const imports = functionsOf(binaryen, module).filter(({ imported }) => imported).length;
-  const named = binaryen.readBinary(nameByLikeness(module.emitBinary(), imports));
+  const numbered = numberLocals(module.emitBinary());
+  const named = binaryen.readBinary(nameByLikeness(numbered, imports));
   // Without its list of features: what the module uses is decided by now.
   named.setFeatures(module.getFeatures());
   named.runPasses(["reorder-functions-by-name", "strip-debug"]);
