@@ -3,19 +3,21 @@
  *
  *     src/            ── cargo, wasm-bindgen ─▶ .wasm and its glue, kvass.js
  *     .wasm           ── binaryen ────────────▶ pkg/kvass.wasm
- *     worker/ + glue  ── esbuild ─────────────▶ pkg/worker.js    loads ./kvass.wasm
- *     client/         ── esbuild ─────────────▶ pkg/index.js     starts ./worker.js
+ *     worker/ + glue  ── esbuild, terser ─────▶ pkg/worker.js    loads ./kvass.wasm
+ *     client/         ── esbuild, terser ─────▶ pkg/index.js     starts ./worker.js
  *                     ── tsc ─────────────────▶ pkg/types/
  *     www/            ── esbuild ─────────────▶ www/dist/        imports /pkg/index.js
  *
  * The package's two URLs, `new URL("./worker.js", import.meta.url)` and
  * `new URL("./kvass.wasm", import.meta.url)`, stay literal in the output: bundlers look for them.
- * `--dev` leaves out link-time optimization and binaryen. Steps without new input are skipped.
+ * `--dev` leaves out link-time optimization, binaryen and terser. Steps without new input are
+ * skipped.
  */
-import { cpSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { unlessFresh } from "./lib/fresh.mjs";
-import { numberHashes, optimize } from "./lib/optimize.mjs";
+import { shortenNames } from "./lib/names.mjs";
+import { optimize } from "./lib/optimize.mjs";
 import { at, pkg } from "./lib/paths.mjs";
 import { Explained, entry, run, since } from "./lib/run.mjs";
 import { findWasmBindgen, TARGET, wasmCargo } from "./lib/toolchain.mjs";
@@ -75,7 +77,7 @@ async function buildWasm(dev) {
     const glued = join(GLUE, "kvass_bg.wasm");
     if (dev) cpSync(glued, pkg("kvass.wasm"));
     else {
-      numberHashes(join(GLUE, "kvass.js"), glued);
+      shortenNames(join(GLUE, "kvass.js"), glued);
       await optimize(glued, pkg("kvass.wasm"));
     }
   });
@@ -107,6 +109,21 @@ async function buildScripts(dev) {
     alias: { "kvass-wasm": join(GLUE, "kvass.js") },
     ...bundling(dev),
   });
+  if (!dev) for (const name of ["index.js", "worker.js"]) await shorten(pkg(name));
+}
+
+/**
+ * Has terser go over a bundle too: it finds 4 % more than esbuild.
+ * @param {string} script
+ */
+async function shorten(script) {
+  const { minify } = await import("terser");
+  // Statements in a row compress better than joined by commas.
+  const compress = { passes: 3, sequences: false };
+  const options = { module: true, ecma: /** @type {const} */ (2020), compress };
+  const { code } = await minify(readFileSync(script, "utf8"), options);
+  if (code === undefined) throw new Explained(`terser made nothing of ${script}`);
+  writeFileSync(script, code);
 }
 
 /**

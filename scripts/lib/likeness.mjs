@@ -4,7 +4,7 @@
  * each time the function that has most in common with those that gzip still sees. Short functions
  * tend to come early: they are the ones that are called most, so calls get small indices.
  */
-import { CALL, eachInstruction, functionsOf, Reader, unsigned } from "./module.mjs";
+import { CALL, eachInstruction, functionsOf, Reader, text, unsigned } from "./module.mjs";
 
 const CUSTOM_SECTION = 0;
 const FUNCTION_NAMES = 1;
@@ -95,10 +95,8 @@ function piecesOf(code) {
   });
   return Uint32Array.from({ length: Math.max(0, bytes.length - PIECE_BYTES + 1) }, (_, at) => {
     let hash = 0x811c9dc5;
-    for (let i = at; i < at + PIECE_BYTES; i++) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
+    for (let i = at; i < at + PIECE_BYTES; i++)
+      hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
     return (hash ^ (hash >>> 15)) & (HASHES - 1);
   });
 }
-
-/** @param {string} ascii */
-const text = (ascii) => [...unsigned(ascii.length), ...Buffer.from(ascii)];

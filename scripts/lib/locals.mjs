@@ -7,7 +7,15 @@
  * or writes a local has it, given the instructions beside it. Each function in turn has its locals
  * of one type swapped for as long as that makes the whole of its code more likely.
  */
-import { CALL, eachInstruction, functionsOf, isOfLocal, Reader, unsigned, withCode } from "./module.mjs";
+import {
+  CALL,
+  eachInstruction,
+  functionsOf,
+  isOfLocal,
+  Reader,
+  unsigned,
+  withCode,
+} from "./module.mjs";
 
 /** So often every function gets its turn: more changes next to nothing. */
 const ROUNDS = 4;
@@ -195,8 +203,9 @@ function write(body) {
   const numbers = numbersOf(body);
   const bytes = [...unsigned(runs.length), ...runs.flatMap(([n, type]) => [...unsigned(n), type])];
   eachInstruction(code, begin, (op, start, end) => {
-    if (!isOfLocal(op)) return bytes.push(...code.subarray(start, end));
-    bytes.push(op, ...unsigned(numbers[new Reader(code, start + 1).unsigned()] ?? 0));
+    if (isOfLocal(op)) {
+      bytes.push(op, ...unsigned(numbers[new Reader(code, start + 1).unsigned()] ?? 0));
+    } else bytes.push(...code.subarray(start, end));
   });
   return Uint8Array.from(bytes);
 }

@@ -1,15 +1,21 @@
 /**
- * What has to be read of a WebAssembly module to give its locals other numbers and its functions
- * another order: sections, functions, and where instructions begin and end. An instruction that is
- * not known here fails the build, so nothing is ever taken for something else.
+ * What has to be read of a WebAssembly module to give its locals other numbers, its functions
+ * another order, and what it shares with JavaScript other names: sections, functions, and where
+ * instructions begin and end. What is not known here fails the build, so nothing is ever taken for
+ * something else.
  */
 import { Explained } from "./run.mjs";
 
 const HEADER_BYTES = 8;
 const TYPE_SECTION = 1;
+const IMPORT_SECTION = 2;
 const FUNCTION_SECTION = 3;
+const EXPORT_SECTION = 7;
 const CODE_SECTION = 10;
 const FUNCTION_TYPE = 0x60;
+
+/** The kind of imports and exports that are functions. */
+const FUNCTION = 0;
 
 /** Operation codes. */
 export const CALL = 0x10;
@@ -80,6 +86,10 @@ export class Reader {
     }
   }
 
+  text() {
+    return Buffer.from(this.take(this.unsigned())).toString();
+  }
+
   /** @param {number} count */
   take(count) {
     this.at += count;
@@ -97,6 +107,12 @@ export function unsigned(number) {
   for (; rest >= 0x80; rest >>>= 7) bytes.push((rest & 0x7f) | 0x80);
   return [...bytes, rest];
 }
+
+/**
+ * A text as modules have it, behind its length.
+ * @param {string} ascii
+ */
+export const text = (ascii) => [...unsigned(ascii.length), ...Buffer.from(ascii)];
 
 /**
  * @typedef {object} Func
@@ -132,14 +148,46 @@ export function functionsOf(module) {
  * @param {Uint8Array[]} codes
  */
 export function withCode(module, codes) {
-  const parts = [module.subarray(0, HEADER_BYTES)];
   const bodies = codes.flatMap((code) => [Uint8Array.from(unsigned(code.length)), code]);
   const written = Buffer.concat([Uint8Array.from(unsigned(codes.length)), ...bodies]);
-  for (const { id, content } of sectionsOf(module)) {
-    const replaced = id === CODE_SECTION ? written : content;
-    parts.push(Uint8Array.from([id, ...unsigned(replaced.length)]), replaced);
-  }
-  return Buffer.concat(parts);
+  return withSections(module, (id, content) => (id === CODE_SECTION ? written : content));
+}
+
+/**
+ * @typedef {object} Renaming
+ * @property {(name: string) => string} importedFrom
+ * @property {(name: string) => string} imported
+ * @property {(name: string) => string | undefined} exported undefined to export it no more
+ */
+
+/**
+ * The module with other names for what it imports, all of which must be functions, and exports.
+ * @param {Uint8Array} module
+ * @param {Renaming} renaming
+ */
+export function withNames(module, renaming) {
+  return withSections(module, (id, content) => {
+    const reader = new Reader(content);
+    if (id === IMPORT_SECTION) {
+      const imports = Array.from({ length: reader.unsigned() }, () => {
+        const from = text(renaming.importedFrom(reader.text()));
+        const name = text(renaming.imported(reader.text()));
+        const kind = reader.byte();
+        if (kind !== FUNCTION) throw new Explained("an import that is no function");
+        return [...from, ...name, kind, ...unsigned(reader.unsigned())];
+      });
+      return Uint8Array.from([...unsigned(imports.length), ...imports.flat()]);
+    }
+    if (id === EXPORT_SECTION) {
+      const exports = Array.from({ length: reader.unsigned() }, () => {
+        const name = renaming.exported(reader.text());
+        const exported = [reader.byte(), ...unsigned(reader.unsigned())];
+        return name === undefined ? [] : [[...text(name), ...exported]];
+      }).flat();
+      return Uint8Array.from([...unsigned(exports.length), ...exports.flat()]);
+    }
+    return content;
+  });
 }
 
 /**
@@ -166,6 +214,19 @@ export function eachInstruction(code, at, visit) {
     }
     visit(op, start, reader.at);
   }
+}
+
+/**
+ * @param {Uint8Array} module
+ * @param {(id: number, content: Uint8Array) => Uint8Array} change what stands in a section
+ */
+function withSections(module, change) {
+  const parts = [module.subarray(0, HEADER_BYTES)];
+  for (const { id, content } of sectionsOf(module)) {
+    const changed = change(id, content);
+    parts.push(Uint8Array.from([id, ...unsigned(changed.length)]), changed);
+  }
+  return Buffer.concat(parts);
 }
 
 /** @param {Uint8Array} module */

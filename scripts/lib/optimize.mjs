@@ -44,23 +44,6 @@ export async function optimize(input, output) {
 }
 
 /**
- * Puts numbers of the same length for the hashes that wasm-bindgen has at the end of the names that
- * the module and its glue share: a hash can't be compressed, and there is one to each import.
- * @param {string} glue
- * @param {string} module
- */
-export function numberHashes(glue, module) {
-  const hashes = /(?<=_)[0-9a-f]{16}/g;
-  const found = new Set(readFileSync(glue, "latin1").match(hashes));
-  const numbers = new Map([...found].map((hash, index) => [hash, `${index}`.padStart(16, "0")]));
-  for (const file of [glue, module]) {
-    const bytes = readFileSync(file, "latin1");
-    const numbered = bytes.replace(hashes, (hash) => numbers.get(hash) ?? hash);
-    writeFileSync(file, numbered, "latin1");
-  }
-}
-
-/**
  * @param {typeof import("binaryen")["default"]} binaryen
  * @param {InstanceType<typeof import("binaryen")["default"]["Module"]>} module
  */
