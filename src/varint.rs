@@ -21,6 +21,8 @@ pub fn take(bytes: &mut &[u8]) -> Option<u64> {
     take_long(bytes)
 }
 
+// Apart, so that the usual number of one byte needs no more than that.
+#[inline(never)]
 fn take_long(bytes: &mut &[u8]) -> Option<u64> {
     match bytes.first_chunk() {
         Some(eight) if u64::from_le_bytes(*eight) & TOP_BITS != TOP_BITS => {

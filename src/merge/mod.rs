@@ -181,6 +181,7 @@ impl<S: Storage> Merge<S> {
     }
 
     /// Whether a deleted range hides the current entry. Its source hears how far that goes.
+    #[inline(never)]
     fn pass_deleted(&mut self) -> Result<bool> {
         let first = self.order.last().and_then(|place| self.sources.get_mut(*place));
         let Some(source) = first else { return Ok(false) };
@@ -230,6 +231,7 @@ impl<S: Storage> Merge<S> {
     }
 
     /// Has the first source take a step; in a scan, all that stand on older versions of its key.
+    #[inline(never)]
     fn leave(&mut self) {
         let Some(newest) = self.order.pop() else { return };
         self.behind.push(newest);
@@ -244,6 +246,7 @@ impl<S: Storage> Merge<S> {
     }
 
     /// Puts a source where its entry belongs in the order.
+    #[inline(never)]
     fn line_up(&mut self, place: usize) {
         let mut at = self.order.len();
         self.tied = false;

@@ -148,7 +148,7 @@ impl<S: Storage> RunCursor<S> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn step(&mut self) -> Result<Step> {
         match &self.scan {
             None => self.move_cursor(),
@@ -173,6 +173,7 @@ impl<S: Storage> RunCursor<S> {
         Ok(Step::Load)
     }
 
+    #[inline(never)]
     fn step_forward(&mut self) -> Result<Step> {
         loop {
             match self.move_cursor()? {
@@ -193,6 +194,7 @@ impl<S: Storage> RunCursor<S> {
         }
     }
 
+    #[inline(never)]
     fn step_reverse(&mut self) -> Result<Step> {
         if std::mem::take(&mut self.held.shown) {
             self.held.version = None;

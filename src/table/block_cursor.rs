@@ -112,6 +112,7 @@ impl BlockCursor {
         if self.reverse { self.step_reverse() } else { self.step_forward() }
     }
 
+    #[inline(never)]
     fn step_forward(&mut self) -> Result<bool> {
         let Some(block) = &self.block else { return Ok(false) };
         if self.entry.end >= block.entries_end() {
@@ -132,6 +133,7 @@ impl BlockCursor {
         Ok(true)
     }
 
+    #[inline(never)]
     fn step_reverse(&mut self) -> Result<bool> {
         loop {
             if let Some((entry, key)) = self.waiting.pop() {
