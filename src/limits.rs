@@ -31,6 +31,9 @@ pub const FRAME_ITEMS_MAX: usize = 1_000_000;
 pub const PAGE_ENTRIES_MAX: u32 = 10_000;
 /// A page of a list ends once it holds this many bytes (it always holds one entry).
 pub const PAGE_BYTES: usize = 512 * 1024;
+/// The values in the reply to one getMany, or in the first state of a watch, in bytes: what is more
+/// travels beside the frame, outside of the engine's memory.
+pub const REPLY_BYTES: usize = 4 * 1024 * 1024;
 /// How long a list may go without asking for its next page before its snapshot is let go.
 pub const SNAPSHOT_LEASE_MS: u64 = 60_000;
 /// Snapshots that one connection holds for its lists.

@@ -11,19 +11,22 @@ use kvass::env::manual::{ManualEnv, block_on};
 use kvass::error::Code;
 use kvass::external::External;
 use kvass::host::{Frame, Host};
-use kvass::limits::PAGE_BYTES;
+use kvass::limits::{PAGE_BYTES, REPLY_BYTES};
 use kvass::manifest::FORMAT;
 use kvass::storage::memory::MemoryStorage;
 use kvass::wire::{
     Blob, Entry, Event, Failure, Lease, List, Mutation, PROTOCOL, Request, Response, ResponseFrame,
     Value, Watch,
 };
+use std::cell::RefCell;
 use std::rc::Rc;
 
 const CLIENT: [u8; 16] = [7; 16];
 
 struct Harness {
     host: Rc<Host<ManualEnv<MemoryStorage>>>,
+    /// What was too much to wait for the end of its frame.
+    posted: Rc<RefCell<Vec<Frame>>>,
     sequence: u64,
 }
 
@@ -31,11 +34,14 @@ impl Harness {
     fn new() -> Harness {
         let env = ManualEnv::new(Rc::new(MemoryStorage::new()), START_MS, 1);
         let db = block_on(Db::open(env, Options::default())).expect("a new database opens");
-        let host = Host::new(db, "memory", None, Box::new(|_, _| ()));
+        let posted = Rc::<RefCell<Vec<_>>>::default();
+        let sink = posted.clone();
+        let post = Box::new(move |_, frame| sink.borrow_mut().push(frame));
+        let host = Host::new(db, "memory", None, post);
         let versions = [PROTOCOL, PROTOCOL, FORMAT, FORMAT].map(u16::to_le_bytes).concat();
         let hello = [&b"KVSH"[..], &versions, &CLIENT, &[0]].concat();
         host.connect(1, &hello).expect("a fair hello");
-        Harness { host, sequence: 0 }
+        Harness { host, posted, sequence: 0 }
     }
 
     fn encode(&mut self, requests: Vec<Request<'_>>) -> Vec<u8> {
@@ -47,7 +53,8 @@ impl Harness {
     fn send(&mut self, requests: Vec<Request<'_>>, large: Vec<External>) -> Frame {
         let bytes = self.encode(requests);
         block_on(self.host.clone().frame(1, bytes, large)).expect("a well-formed frame");
-        self.host.take_outbox(1).expect("every request is answered")
+        let posted = self.posted.borrow_mut().pop();
+        posted.or_else(|| self.host.take_outbox(1)).expect("every request is answered")
     }
 
     /// Sets `k` with its number to `len` bytes of it.
@@ -71,6 +78,10 @@ fn set<'a>(key: &'a [u8], value: &External) -> Request<'a> {
     let (key, value) = (Blob(key), value.clone());
     let set = Mutation::SetLarge { key, kind: 3, value, expire_in_ms: None, stamp_key: false };
     Request::Commit(commit(vec![], vec![set]))
+}
+
+fn put<'a>(key: &'a [u8], value: &'a [u8]) -> Request<'a> {
+    Request::Commit(commit(vec![], vec![common::set(key, value)]))
 }
 
 fn decode(frame: &Frame) -> ResponseFrame<'_> {
@@ -100,6 +111,43 @@ fn a_large_value_travels_beside_its_frame_both_ways() {
         _ => (0, 0),
     });
     assert_eq!(shown.collect::<Vec<_>>(), [(3, 300_000), (0, 0), (3, 40_000)]);
+}
+
+#[test]
+fn what_many_keys_have_travels_beside_the_frame_past_a_bound() {
+    let mut harness = Harness::new();
+    let value = |n: u8, len: usize| {
+        let kind = if n.is_multiple_of(2) { 3 } else { 5 };
+        [&[kind, 0][..], &vec![n.max(1); len]].concat()
+    };
+    for n in 0..100 {
+        harness.send(vec![put(&name(n), &value(n, 30_000))], vec![]);
+        harness.send(vec![put(&key(&["s", &n.to_string()]), &value(n, 10))], vec![]);
+    }
+    let long: Vec<_> = (0..1_000).map(|n| name((n % 100) as u8)).collect();
+    let short: Vec<_> = (0..1_000).map(|n| key(&["s", &(n % 100).to_string()])).collect();
+    let asked = |keys: &[Vec<u8>]| {
+        let keys = keys.iter().map(|key| Blob(key)).collect();
+        harness.send(vec![Request::GetMany(keys)], vec![])
+    };
+    let frames = [&long[..], &short, &[&long[..], &short].concat()].map(asked);
+    for (frame, len) in frames.iter().zip([30_000, 10, 0]) {
+        assert!(frame.bytes.len() < REPLY_BYTES + 50_000, "{} bytes", frame.bytes.len());
+        let frame = decode(frame);
+        let Response::Entries(entries) = &frame.replies[0].response else { panic!("{frame:?}") };
+        for (n, entry) in (0..1_000).zip(entries).take_while(|_| len > 0) {
+            let entry = entry.as_ref().expect("every key has a value");
+            assert!(entry.value.to_vec().starts_with(&value((n % 100) as u8, 0)));
+        }
+        assert_eq!(entries.len(), if len > 0 { 1_000 } else { 2_000 });
+    }
+    let attached = frames.each_ref().map(|frame| frame.attachments.len());
+    assert!(attached[0] > 800 && attached[1] == 0 && attached[2] > 800, "{attached:?}");
+    assert!(frames[0].attachments.iter().all(|value| value.len() == 30_001));
+
+    let keys: Vec<_> = long.iter().map(|key| Blob(key)).collect();
+    let frame = harness.send(vec![Request::Watch(Watch { id: 1, keys })], vec![]);
+    assert!(frame.bytes.len() < REPLY_BYTES + 50_000, "{} bytes", frame.bytes.len());
 }
 
 #[test]

@@ -128,7 +128,7 @@ impl Large {
 pub enum Value {
     /// Tag byte and payload.
     Inline(Bytes),
-    /// One from a blob file.
+    /// One that is not in the engine's memory: from a blob file, or moved out.
     Large {
         /// The tag byte.
         kind: u8,
@@ -138,6 +138,33 @@ pub enum Value {
 }
 
 impl Value {
+    /// Moves the value out of the engine's memory where it is longer than `max` bytes. Returns how
+    /// many it takes there.
+    ///
+    /// # Errors
+    /// `TooLarge` where there is no memory for it.
+    pub fn confine(&mut self, max: usize) -> Result<usize> {
+        match self {
+            Value::Inline(bytes) if bytes.len() <= max => Ok(bytes.len()),
+            Value::Inline(bytes) => {
+                if let Some((&kind, bytes)) = bytes.split_first() {
+                    let mut payload = External::zeroed(bytes.len())?;
+                    payload.fill(0, bytes);
+                    *self = Value::Large { kind, payload };
+                }
+                Ok(0)
+            }
+            Value::Large { .. } => Ok(0),
+        }
+    }
+
+    /// Copies the value, so that it does not keep the block in memory that it was read from.
+    pub fn leave_block(&mut self) {
+        if let Value::Inline(bytes) = self {
+            *bytes = Bytes::copy(bytes);
+        }
+    }
+
     /// Tag byte and payload in one piece: for tests and tools.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn to_vec(&self) -> Vec<u8> {

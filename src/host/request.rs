@@ -158,7 +158,8 @@ impl<E: Env> Requests<'_, E> {
         );
     }
 
-    /// Reads keys side by side on one snapshot.
+    /// Reads keys side by side on one snapshot. The values together may be much, so they share a
+    /// budget of the engine's memory: one that is longer than its share of the rest is moved out.
     async fn find_all(
         &self,
         keys: &[Blob<'_>],
@@ -173,10 +174,17 @@ impl<E: Env> Requests<'_, E> {
         }
         let db = &self.host.db;
         let _pin = db.snapshots().pin(snapshot.stamp);
-        let mut found = Vec::with_capacity(keys.len());
+        let (mut found, mut room) = (Vec::with_capacity(keys.len()), limits::REPLY_BYTES);
         for some in keys.chunks(SIDE_BY_SIDE) {
             for read in join_all(some.iter().map(|key| db.get(key, snapshot))).await {
-                found.push(read?);
+                let mut read: Found = read?;
+                if let Some((_, value)) = &mut read {
+                    room -= value.confine(room / (keys.len() - found.len()))?;
+                    if found.len() >= SIDE_BY_SIDE {
+                        value.leave_block();
+                    }
+                }
+                found.push(read);
             }
         }
         Ok(found)

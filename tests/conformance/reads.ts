@@ -43,6 +43,14 @@ export const reads: Suite = {
     same(await kv.getMany([]), []);
   },
 
+  "getMany takes more than fits into a frame, of every kind": async ({ kv }) => {
+    const values = [new Uint8Array(30_000).fill(7), "x".repeat(30_000), 1n << 200_000n, 1.5];
+    await Promise.all(values.map((value, i) => kv.set(["v", i], value)));
+    const keys = Array.from({ length: 400 }, (_, i) => ["v", i % values.length]);
+    const found = await kv.getMany<unknown[]>(keys);
+    for (const [i, { value }] of found.entries()) same(value, values[i % values.length]);
+  },
+
   "getMany takes thousands of keys": async ({ kv }) => {
     const keys = Array.from({ length: 5000 }, (_, i) => ["k", i]);
     await fill(

@@ -77,22 +77,8 @@ export function encodeValue(value: unknown): Uint8Array<ArrayBuffer> {
 export function decodeValue(bytes: Uint8Array, start = 0, end: number = bytes.length): unknown {
   const r = new ByteReader(bytes, start, end);
   const kind = r.u8();
-  switch (kind) {
-    case KIND_CBOR:
-      return decodeItem(bytes, r.position, end);
-    case KIND_U64:
-      if (r.left !== 8) throw new DecodeError("a u64 is not of 8 bytes");
-      return new KvU64(r.view.getBigUint64(r.position, true));
-    case KIND_BYTES:
-      return new Uint8Array(bytes.subarray(r.position, end));
-    case KIND_NUMBER:
-      if (r.left !== 8) throw new DecodeError("a number is not of 8 bytes");
-      return r.f64();
-    case KIND_BIGINT:
-      return readBigint(r);
-    default:
-      throw new DecodeError(`unknown kind of value ${kind}`);
-  }
+  if (kind === KIND_BYTES) return new Uint8Array(bytes.subarray(r.position, end));
+  return decodeOther(kind, r);
 }
 
 /**
@@ -101,9 +87,25 @@ export function decodeValue(bytes: Uint8Array, start = 0, end: number = bytes.le
  */
 export function decodePayload(kind: number, buffer: ArrayBuffer): unknown {
   const bytes = new Uint8Array(buffer);
-  if (kind === KIND_BYTES) return bytes;
-  if (kind === KIND_CBOR) return decodeItem(bytes, 0, bytes.length);
-  throw new DecodeError(`unknown kind of large value ${kind}`);
+  return kind === KIND_BYTES ? bytes : decodeOther(kind, new ByteReader(bytes));
+}
+
+/** A value that is not bytes, from its payload. */
+function decodeOther(kind: number, r: ByteReader): unknown {
+  switch (kind) {
+    case KIND_CBOR:
+      return decodeItem(r.bytes, r.position, r.end);
+    case KIND_U64:
+      if (r.left !== 8) throw new DecodeError("a u64 is not of 8 bytes");
+      return new KvU64(r.view.getBigUint64(r.position, true));
+    case KIND_NUMBER:
+      if (r.left !== 8) throw new DecodeError("a number is not of 8 bytes");
+      return r.f64();
+    case KIND_BIGINT:
+      return readBigint(r);
+    default:
+      throw new DecodeError(`unknown kind of value ${kind}`);
+  }
 }
 
 function readBigint(r: ByteReader): bigint {
