@@ -280,6 +280,13 @@ impl Sessions {
         kept
     }
 
+    /// Takes sessions that were used after `now_ms`, by a clock that was ahead, for ones used then.
+    pub fn none_after(&self, now_ms: u64) {
+        for session in self.sessions.borrow_mut().iter_mut() {
+            session.used_ms = session.used_ms.min(now_ms);
+        }
+    }
+
     /// The last epoch of answers that went for want of room; 0 if none did.
     pub fn forgotten(&self) -> u32 {
         self.forgotten.get()

@@ -251,18 +251,6 @@ fn relaxed_commits_are_flushed_a_moment_later() {
 }
 
 #[test]
-fn a_clock_that_goes_back_does_not_keep_a_commit_from_its_flush() {
-    let mut harness = Harness::new();
-    let (k, one) = (key(&["k"]), number(1.0));
-    harness.send(1, vec![put(&k, &one)]);
-    harness.host.db().env().set_now_ms(START_MS - 3_600_000);
-    harness.send(1, vec![put(&k, &one)]);
-    assert!(harness.host.next_tick_ms() <= harness.host.db().now_ms() + FLUSH_DELAY_MS);
-    block_on(harness.host.tick());
-    assert!(!harness.host.db().unflushed());
-}
-
-#[test]
 fn a_malformed_frame_is_a_typed_error_and_changes_nothing() {
     let mut harness = Harness::new();
     let (k, one) = (key(&["k"]), number(1.0));

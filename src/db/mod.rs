@@ -165,7 +165,9 @@ pub struct Db<E: Env> {
     strict_through: Cell<Stamp>,
     /// The last commit of the frozen memtable, where there is one.
     frozen_through: Cell<Stamp>,
+    /// Engine time, and that of the environment, when they were last asked for.
     now_ms: Cell<u64>,
+    clock_ms: Cell<u64>,
     next_expiry_ms: Cell<u64>,
     /// No row of the expiry index lies before this one.
     expiry_floor: RefCell<Vec<u8>>,
@@ -251,9 +253,12 @@ impl<E: Env> Db<E> {
         &self.sessions
     }
 
-    /// Engine time: the environment's, but never backwards within an open.
+    /// Engine time: the environment's, but it never runs backwards within an open. Where the clock
+    /// is set back it goes on from where it was, rather than stand still until the clock is there.
     pub fn now_ms(&self) -> u64 {
-        let now = self.now_ms.get().max(self.env.now_ms());
+        let clock_ms = self.env.now_ms();
+        let passed = clock_ms.saturating_sub(self.clock_ms.replace(clock_ms));
+        let now = self.now_ms.get().saturating_add(passed);
         self.now_ms.set(now);
         now
     }

@@ -95,6 +95,11 @@ impl<E: Env> Db<E> {
             }
         }
         let (retention, now_ms) = (options.history, env.now_ms());
+        // A clock that was ahead when these were written would keep them until it is there again.
+        replay.sessions.none_after(now_ms);
+        for held in manifest.history.iter_mut().chain(&mut replay.logs) {
+            held.last_ms = held.last_ms.min(now_ms);
+        }
         let gone = history::let_go(&mut manifest.history, retention, now_ms, None, true);
         manifest.forget(&gone);
         let mut unused = gone.iter().map(|gone| gone.log.file).collect();
@@ -160,6 +165,7 @@ impl<E: Env> Db<E> {
             durable: Cell::new(start),
             strict_through: Cell::new(start),
             now_ms: Cell::new(env.now_ms()),
+            clock_ms: Cell::new(env.now_ms()),
             next_expiry_ms: Cell::new(0),
             expiry_floor: RefCell::new(crate::expiry::all().0),
             snapshots,

@@ -80,6 +80,11 @@ impl<S: Storage> Store<S> {
         self.db.env().set_now_ms(self.now_ms);
     }
 
+    /// Sets the clock back for the next open.
+    pub fn rewind(&mut self, by_ms: u64) {
+        self.now_ms -= by_ms;
+    }
+
     pub fn commit_one(&mut self, commit: Commit<'_>) -> Result<Outcome> {
         block_on(self.db.commit(&[&commit])).pop().expect("one answer a commit")
     }
