@@ -26,7 +26,7 @@ import type {
 } from "./types.ts";
 import { KvU64 } from "./u64.ts";
 import { writeVersionstamp } from "./versionstamp.ts";
-import { REQUEST, writeDurability } from "./wire/request.ts";
+import { checkFrameSize, REQUEST, writeDurability } from "./wire/request.ts";
 
 /** Sends the commit that `write` writes. */
 export type SendCommit = (
@@ -123,6 +123,9 @@ export class Atomic implements AtomicOperation {
       this.#checks.appendTo(w);
       this.#mutations.appendTo(w);
       writeDurability(w, durability);
+      // What is refused here was not sent: the operation is as it was.
+      checkFrameSize(w);
+      this.#mutations.isSent = true;
     });
   }
 
@@ -154,7 +157,8 @@ class Fields {
   count = 0;
   #w: ByteWriter | undefined;
   #isBusy = false;
-  #isSent = false;
+  /** Whether it has left: large values are transferred, and gone then. */
+  isSent = false;
 
   /** Adds the item that `write` writes; nothing if it throws. */
   add(write: (w: ByteWriter) => void): void {
@@ -186,12 +190,10 @@ class Fields {
     w.varint(this.count);
     if (this.#w === undefined) return;
     const { attachments, bytes, position } = this.#w;
-    // Large values are transferred: they are gone once they were sent.
-    if (this.#isSent && attachments.length > 0) {
+    if (this.isSent && attachments.length > 0) {
       throw new TypeError("an operation with large values can be committed once");
     }
     w.raw(bytes.subarray(0, position));
     w.attachments.push(...attachments);
-    this.#isSent = true;
   }
 }

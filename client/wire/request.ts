@@ -110,9 +110,7 @@ export class RequestFrame {
     this.#isBusy = true;
     try {
       write(w);
-      if (w.position > FRAME_BYTES_MAX) {
-        throw tooLarge(`Request too large (max ${FRAME_BYTES_MAX} bytes)`);
-      }
+      checkFrameSize(w);
     } catch (error) {
       w.position = start;
       w.attachments.length = attached;
@@ -188,6 +186,13 @@ function writeHeader(w: ByteWriter, header: RequestHeader, count: number): numbe
   w.varint(header.first);
   w.varint(count);
   return w.position - start;
+}
+
+/** @throws TypeError with the code `TooLarge` where the frame is larger than a host takes it */
+export function checkFrameSize(w: ByteWriter): void {
+  if (w.position > FRAME_BYTES_MAX) {
+    throw tooLarge(`Request too large (max ${FRAME_BYTES_MAX} bytes)`);
+  }
 }
 
 /** Writes an Option of a durability: hosts are relaxed where a commit does not say. */

@@ -61,6 +61,23 @@ test("a call of more bytes than a frame may have is refused", async (t) => {
   await kv.get(["a"]);
 });
 
+test("a commit of more bytes than a frame may have is refused and can be sent again", async (t) => {
+  const { kv, workers } = await openFake(t);
+  const text = "x".repeat(30_000);
+  const operation = kv.atomic().set(["large"], new Uint8Array(40_000).fill(7));
+  // It fits alone, and not behind what the frame has already.
+  const room = 64 * 1024 * 1024 - 100_000;
+  for (let bytes = 0; bytes < room; bytes += 30_020) operation.set(["k", bytes], text);
+  const before = Array.from({ length: 10 }, (_, i) => kv.set(["before", i], text));
+  await assert.rejects(operation.commit(), { name: "TypeError", code: "TooLarge" });
+  await Promise.all(before);
+  assert.deepEqual(await operation.commit().then(({ ok }) => ok), true);
+  assert.deepEqual((await kv.get(["large"])).value, new Uint8Array(40_000).fill(7));
+  await assert.rejects(operation.commit(), /can be committed once/);
+  await kv.get(["a"]);
+  assert.ok(workers.last.frames.length > 0);
+});
+
 describe("a call whose arguments can't be", () => {
   test("is rejected and leaves the calls around it whole", async (t) => {
     const { kv, workers } = await openFake(t);
