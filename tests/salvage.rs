@@ -12,6 +12,7 @@ use kvass::error::{Code, Error, Result};
 use kvass::hash::xxh3_64;
 use kvass::limits::Budgets;
 use kvass::rng::Rng;
+use kvass::stamp::Stamp;
 use kvass::storage::simulated::SimulatedStorage;
 use kvass::storage::{Durability, Storage};
 use std::collections::{BTreeMap, BTreeSet};
@@ -159,6 +160,9 @@ fn salvage_changes_no_byte_and_refuses_to_write() {
         let error = outcome.expect("an answer").expect_err("it can't be written to");
         assert_eq!(error.code(), Code::Unsupported, "{error}");
         block_on(db.expire()).expect_err("it can't be written to");
+        let first = Stamp { epoch: 1, counter: 1 };
+        let error = db.read_changes(first).err().expect("it has no history that is whole");
+        assert_eq!(error.code(), Code::Unsupported, "{error}");
         block_on(db.upkeep());
         block_on(db.flush()).expect("there is nothing to flush");
         assert_eq!(bytes_of(&disk), before);

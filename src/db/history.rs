@@ -36,9 +36,15 @@ impl<E: Env> Db<E> {
     /// kept for as long as it lives and asks for more.
     ///
     /// # Errors
-    /// `HistoryGone` where they were let go of, or where `since` is no commit of this database.
+    /// `HistoryGone` where they were let go of, or where `since` is no commit of this database;
+    /// `Unsupported` in salvage.
     pub fn read_changes(&self, since: Stamp) -> Result<Rc<Reader>> {
         self.check_open()?;
+        if self.options.salvage {
+            // Nothing tells whether the logs that are left are all that there were.
+            let message = "salvage reads no history: list what there is";
+            return Err(Error::new(Code::Unsupported, message));
+        }
         if since > self.visible.get() {
             let message = format!(
                 "there is no commit {since} yet, so it is of another database: list what there \
