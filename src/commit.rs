@@ -150,6 +150,13 @@ pub fn validate(commit: &Commit<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Whether a commit writes nothing.
+pub fn only_deletes(commit: &Commit<'_>) -> bool {
+    let deletes =
+        |one: &Mutation<'_>| matches!(one, Mutation::Delete { .. } | Mutation::DeleteRange { .. });
+    commit.mutations.iter().all(deletes)
+}
+
 /// A key that a client wants to read.
 ///
 /// # Errors

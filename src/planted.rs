@@ -84,6 +84,10 @@ pub enum Bug {
     RangeNotFlushed,
     /// What a commit wrote before it deleted the range is written all the same.
     RangeSparesOwnCommit,
+    /// What compaction adds to a blob file of an earlier one is not counted as part of it.
+    MovedNotCounted,
+    /// Once the space in reserve is given up, what is written takes it too.
+    ReserveForAll,
     /// A log is let go of, and nothing says that its commits are gone from the change log.
     HistoryGap,
     /// A reader of the change log hears again of what it has.
@@ -113,7 +117,7 @@ pub enum Bug {
 }
 
 /// All of them.
-pub const BUGS: [Bug; 52] = [
+pub const BUGS: [Bug; 54] = [
     Bug::DroppedFlush,
     Bug::FlushNotAwaited,
     Bug::PublishedBeforeAppend,
@@ -153,6 +157,8 @@ pub const BUGS: [Bug; 52] = [
     Bug::RangeNotReplayed,
     Bug::RangeNotFlushed,
     Bug::RangeSparesOwnCommit,
+    Bug::MovedNotCounted,
+    Bug::ReserveForAll,
     Bug::HistoryGap,
     Bug::ChangesRepeated,
     Bug::CatchUpGap,

@@ -491,3 +491,21 @@ fn a_damaged_or_missing_large_value_is_corruption_at_its_place_and_the_rest_is_r
         assert_eq!(missing.collect::<Vec<_>>(), [Code::Corruption], "seed {seed}");
     }
 }
+
+#[test]
+fn values_that_are_overwritten_again_and_again_leave_no_small_files_behind() {
+    let budgets = Budgets { large_value_bytes: 300, blob_bytes: 20_000, ..tiny() };
+    let mut store = Store::open_in_memory(Options { budgets, ..common::tiny_options() }, 1);
+    let (rng, mut most) = (Rng::new(3), 0);
+    for round in 0..3_000 {
+        let name = key(&["k", &format!("{:03}", rng.below(300))]);
+        let value = [&[3][..], &rng.bytes(300 + rng.below(900) as usize)].concat();
+        store.commit_one(commit(vec![], vec![set(&name, &value)])).expect("it commits");
+        block_on(store.db.upkeep());
+        if round > 1_500 {
+            most = most.max(blob_files(&*store.storage).len());
+        }
+    }
+    // What lives takes 11 full files, and is about half of what there is.
+    assert!(most <= 40, "{most} blob files");
+}

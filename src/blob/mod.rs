@@ -42,6 +42,8 @@ pub use stream::{Append, Pieces, verify};
 
 /// The length of a blob file's header in bytes.
 pub const HEADER_BYTES: usize = 64;
+/// The number under which the manifest names the space in reserve, which holds no values.
+pub const RESERVE_ID: u64 = u64::MAX;
 /// A value is read, written and checked in pieces of this many bytes.
 pub const PIECE_BYTES: usize = 64 * 1024;
 

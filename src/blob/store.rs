@@ -1,7 +1,7 @@
 //! The blob files of an open database: which there are, which one is written, and reading them.
 
 use super::stream::Pieces;
-use super::{BlobMeta, HEADER_BYTES, Pointer};
+use super::{BlobMeta, HEADER_BYTES, Pointer, RESERVE_ID};
 use crate::bytes::Bytes;
 use crate::error::{Code, Error, Result};
 use crate::external::External;
@@ -63,7 +63,8 @@ impl BlobFile {
         self.len.set(len.min(self.size()));
     }
 
-    pub(super) fn grow(&self, len: u64) {
+    /// Notes that there are values up to here.
+    pub fn grow(&self, len: u64) {
         self.len.set(len);
     }
 
@@ -182,6 +183,8 @@ pub struct Blobs {
     files: RefCell<Vec<Rc<BlobFile>>>,
     /// The one that is written to.
     active: RefCell<Option<Rc<BlobFile>>>,
+    /// The one that compaction goes on with: each having a file of its own would make many.
+    receiving: RefCell<Option<Rc<BlobFile>>>,
     /// Those with values that are not flushed yet.
     unflushed: RefCell<Vec<FileNo>>,
     /// Less than half of these lives.
@@ -206,7 +209,7 @@ impl Blobs {
         bytes_max: u64,
     ) -> Result<Blobs> {
         let blobs = Blobs::default();
-        for meta in metas {
+        for meta in metas.iter().filter(|meta| meta.id != RESERVE_ID) {
             let file = BlobFile::new(meta.clone());
             if !file.is_sealed() {
                 // One that is missing or damaged is reported when it is read.
@@ -227,9 +230,25 @@ impl Blobs {
                     _ => file.seal(next_id),
                 }
             }
+            if meta.logs_before == 0 {
+                *blobs.receiving.borrow_mut() = Some(file.clone());
+            }
             blobs.files.borrow_mut().push(file);
         }
         Ok(blobs)
+    }
+
+    /// The file that a compaction goes on with, as it is now, if it has room: less than
+    /// `bytes_max`. It is given back by [`Blobs::receive`] once the manifest has what was added.
+    pub fn take_receiving(&self, bytes_max: u64) -> Option<Rc<BlobFile>> {
+        let file = self.receiving.take()?;
+        let is_alive = !file.retired.get() && !self.stale.borrow().contains(&file.meta.id);
+        (is_alive && file.size() < bytes_max).then(|| BlobFile::new(file.describe()))
+    }
+
+    /// Has the next compaction go on with a file.
+    pub fn receive(&self, file: Option<Rc<BlobFile>>) {
+        *self.receiving.borrow_mut() = file;
     }
 
     /// The file with this number.

@@ -24,7 +24,7 @@ const VERSION_COST: usize = 64;
 pub struct Output {
     /// Tables, in the order of keys.
     pub tables: Vec<TableMeta>,
-    /// Blob files that they point into.
+    /// Blob files that values were moved to, of which the first may be known already.
     pub blobs: Vec<BlobMeta>,
 }
 
@@ -43,8 +43,10 @@ pub struct Writer<'a, E: Env, B> {
     /// The first key past the last finished table.
     written_to: Vec<u8>,
     tables: Vec<TableMeta>,
-    /// The values that were moved; the last file is open.
+    /// The values that were moved; the last file is open. The first may be one of an earlier
+    /// compaction that goes on, from this length.
     blobs: Vec<Rc<BlobFile>>,
+    went_on_from: Option<u64>,
     files: Vec<FileNo>,
     work: usize,
 }
@@ -72,6 +74,7 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
             written_to: Vec::new(),
             tables,
             blobs,
+            went_on_from: None,
             files,
             work: 0,
         }
@@ -124,7 +127,14 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
     pub async fn move_value(&mut self, blobs: &Blobs, pointer: &[u8]) -> Result<Option<Vec<u8>>> {
         let large = blobs.locate(pointer)?;
         let storage = &**self.env.storage();
-        let to = match self.blobs.last().filter(|blob| blob.size() < self.budgets.blob_bytes) {
+        let bytes_max = self.budgets.blob_bytes;
+        if self.blobs.is_empty()
+            && let Some(blob) = blobs.take_receiving(bytes_max)
+        {
+            self.went_on_from = Some(blob.size());
+            self.blobs.push(blob);
+        }
+        let to = match self.blobs.last().filter(|blob| blob.size() < bytes_max) {
             Some(blob) => blob.clone(),
             None => {
                 let (file, id, salt) = self.create().await?;
@@ -212,7 +222,13 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
                 let blobs = self.blobs.iter().map(|blob| blob.describe()).collect();
                 Ok(Output { tables: self.tables, blobs })
             }
-            Err(error) => Err(Failure { error, files: self.files }),
+            Err(error) => {
+                if let (Some(blob), Some(len)) = (self.blobs.first(), self.went_on_from) {
+                    // Where this fails it is dead space.
+                    let _ = self.env.storage().truncate(blob.meta().file, len).await;
+                }
+                Err(Failure { error, files: self.files })
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! The manifest always names one log more than is in use, made beforehand, so that freezing
 //! changes no manifest: recovery reads the logs in order and finds the later one in use or empty.
 
+use super::reserve::is_full;
 use super::{Db, View};
 use crate::blob::live;
 use crate::compaction::{self, Employer, Failure};
@@ -174,24 +175,16 @@ impl<E: Env> Db<E> {
     /// first of the two.
     async fn install(&self, frozen: &Rc<Memtable>, current: Option<LogRef>) -> Result<LogRef> {
         let is_repair = current.is_none();
-        let mut table = self.write_table(frozen).await;
-        let is_full = |error: &Error| error.code() == Code::QuotaExceeded;
-        if table.as_ref().is_err_and(is_full) && self.free_history().await? {
-            table = self.write_table(frozen).await;
+        let mut made = self.make_files(frozen, current.clone()).await;
+        while is_full(&made) && self.make_space().await? {
+            made = self.make_files(frozen, current.clone()).await;
         }
-        let table = table?.filter(|_| !(is_repair && planted(Bug::RepairWithoutTable)));
+        let (table, logs) = made?;
         if planted(Bug::MemtableDroppedEarly) {
             let view = self.view();
             let (active, version) = (view.active.clone(), view.version.clone());
             self.replace_view(View { active, frozen: None, version });
         }
-        let logs = match self.logs_from(current).await {
-            Ok(logs) => logs,
-            Err(error) => {
-                self.tables.garbage.borrow_mut().extend(table.map(|meta| meta.file));
-                return Err(error);
-            }
-        };
         let [first, _] = &logs;
         let first = first.clone();
         let mut unused = Vec::new();
@@ -224,6 +217,24 @@ impl<E: Env> Db<E> {
         self.tables.garbage.borrow_mut().extend(unused);
         self.collect_garbage().await;
         Ok(first)
+    }
+
+    /// The files that a memtable is written out with: a table, and the logs that go on.
+    async fn make_files(
+        &self,
+        memtable: &Memtable,
+        current: Option<LogRef>,
+    ) -> Result<(Option<TableMeta>, [LogRef; 2])> {
+        let is_repair = current.is_none();
+        let table = self.write_table(memtable).await?;
+        let table = table.filter(|_| !(is_repair && planted(Bug::RepairWithoutTable)));
+        match self.logs_from(current).await {
+            Ok(logs) => Ok((table, logs)),
+            Err(error) => {
+                self.tables.garbage.borrow_mut().extend(table.map(|meta| meta.file));
+                Err(error)
+            }
+        }
     }
 
     async fn logs_from(&self, current: Option<LogRef>) -> Result<[LogRef; 2]> {
@@ -265,7 +276,12 @@ impl<E: Env> Db<E> {
         manifest.forgotten = self.sessions.forgotten();
         self.tables.blobs.describe(&mut manifest.blobs);
         live::drop_dead(&mut manifest);
-        manifest::store(&**self.env.storage(), &manifest).await?;
+        let storage = self.env.storage();
+        let mut stored = manifest::store(&**storage, &manifest).await;
+        if is_full(&stored) && self.give_up_reserve().await {
+            stored = manifest::store(&**storage, &manifest).await;
+        }
+        stored?;
         self.tables.blobs.follow(&manifest.blobs, live::stale(&manifest));
         *self.manifest.borrow_mut() = manifest;
         self.stored_twice.set(false);

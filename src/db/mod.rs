@@ -7,7 +7,7 @@
 //!   buffer of the log or on their way to it, and are rolled back if they don't get there.
 //! - A [`View`] is never changed, only replaced: a reader keeps the one it began with.
 //! - A task that needs several turnstiles takes them in the order entrance, appending, compacting,
-//!   flushing, editing.
+//!   flushing, editing, changing (the reserve).
 
 mod compact;
 mod currency;
@@ -18,6 +18,7 @@ mod large;
 mod open;
 mod pace;
 mod read;
+mod reserve;
 mod salvage;
 mod verify;
 mod write;
@@ -40,6 +41,7 @@ use crate::version::Version;
 use crate::wal::LogWriter;
 use crate::wire;
 use pace::Pace;
+use reserve::Reserve;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
@@ -149,6 +151,9 @@ pub struct Db<E: Env> {
     hidden_bytes: Cell<u64>,
     hidden_due: Cell<u64>,
     pace: Pace,
+    reserve: Reserve,
+    /// Whether a commit of the group that gathers does more than delete.
+    group_writes: Cell<bool>,
     /// Of the active memtable, how much has been paid for.
     paid_bytes: Cell<usize>,
     manifest: RefCell<Manifest>,
@@ -343,6 +348,7 @@ impl<E: Env> Db<E> {
         // The group goes with the commits; the repair starts on another log.
         let log = self.log.borrow().log().clone();
         *self.log.borrow_mut() = LogWriter::new(log, None);
+        self.group_writes.set(false);
         self.unpublished.set(0);
         self.unpublished_events.borrow_mut().clear();
         self.end_blob();

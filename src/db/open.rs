@@ -4,6 +4,7 @@
 use super::currency::is_current;
 use super::flush::new_log;
 use super::pace::Pace;
+use super::reserve::Reserve;
 use super::write::insert;
 use super::{Counters, Db, Options, View};
 use crate::blob::{Blobs, Pointer, live};
@@ -155,6 +156,8 @@ impl<E: Env> Db<E> {
             hidden_bytes: Cell::new(0),
             hidden_due: Cell::new(u64::MAX),
             pace: Pace::default(),
+            reserve: Reserve::of(&manifest),
+            group_writes: Cell::new(false),
             paid_bytes: Cell::new(0),
             view: RefCell::new(Rc::new(view)),
             next_id: Cell::new(manifest.next_id),

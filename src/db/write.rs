@@ -5,6 +5,7 @@
 //! buffer. Then whoever gets there first appends the whole buffer for everybody (`appending`),
 //! and flushes it once if any commit of it is strict. Only then are the commits visible.
 
+use super::reserve::is_full;
 use super::{ChangeKind, ChangeRecord, CommitEvent, Db};
 use crate::blob::{Pointer, Value};
 use crate::bytes::Bytes;
@@ -57,6 +58,7 @@ impl<E: Env> Db<E> {
         let unfit = self.repair_if_needed().await.err();
         let generation = self.generation();
         let (mut refusal, mut strict) = (unfit.clone(), false);
+        let full = self.refusal_of_writes(commits).await;
         for (place, commit) in (0..).zip(commits) {
             let sequence = origin.map_or(0, |origin| origin.first.saturating_add(place));
             let known = origin.and_then(|origin| self.sessions.answer(origin, sequence));
@@ -66,7 +68,8 @@ impl<E: Env> Db<E> {
                     // A failure is told to those who need the log; what is known stays true.
                     refusal = refusal.or_else(|| self.undone_since(generation));
                     refusal = refusal.or_else(|| self.unreported());
-                    match &refusal {
+                    let full = full.as_ref().filter(|_| !commit::only_deletes(commit));
+                    match refusal.as_ref().or(full) {
                         Some(error) => Err(error.clone()),
                         None => {
                             let sender = origin.map(|origin| origin.sender(sequence));
@@ -231,6 +234,9 @@ impl<E: Env> Db<E> {
             return Ok(());
         }
         self.unpublished.set(self.unpublished.get() + 1);
+        if staged.iter().any(|one| matches!(one.op, StagedOp::Set { .. })) {
+            self.group_writes.set(true);
+        }
         let view = self.view();
         let observed = self.observer.borrow().is_some();
         let mut changes = Vec::with_capacity(if observed { staged.len() } else { 0 });
@@ -334,12 +340,13 @@ impl<E: Env> Db<E> {
         let flushes = strict && !planted(Bug::DroppedFlush);
         let durability = if flushes { Durability::Strict } else { Durability::Relaxed };
         let group = self.log.borrow_mut().take_group();
+        let only_deletes = !self.group_writes.take();
         let (file, len) = self.log_end();
         if planted(Bug::PublishedBeforeAppend) {
             self.publish(through, strict);
         }
         let in_doubt = InDoubt { db: self };
-        let written = self.write_group(group, durability).await;
+        let written = self.write_group(group, durability, only_deletes).await;
         std::mem::forget(in_doubt);
         match written {
             Ok(()) => self.publish(through, strict),
@@ -352,14 +359,28 @@ impl<E: Env> Db<E> {
         }
     }
 
-    /// Writes a group; without one, flushes what was written before.
-    async fn write_group(&self, group: Option<Group>, durability: Durability) -> Result<()> {
+    /// Writes a group; without one, flushes what was written before. One that only deletes may use
+    /// the space in reserve. It is flushed by itself, so that it is not written again on trust
+    /// where it was the flush that failed.
+    async fn write_group(
+        &self,
+        group: Option<Group>,
+        durability: Durability,
+        only_deletes: bool,
+    ) -> Result<()> {
         let storage = self.env.storage();
         self.flush_large().await?;
         match group {
             Some(group) => {
-                let written =
-                    storage.write(group.file, group.offset, &group.bytes, durability).await;
+                let Group { file, offset, bytes } = &group;
+                let at_once = if only_deletes { Durability::Relaxed } else { durability };
+                let mut written = storage.write(*file, *offset, bytes, at_once).await;
+                while only_deletes && is_full(&written) && self.make_space().await? {
+                    written = storage.write(*file, *offset, bytes, at_once).await;
+                }
+                if written.is_ok() && at_once != durability {
+                    written = storage.sync(*file).await;
+                }
                 written.or_else(|error| match planted(Bug::ShortWriteAccepted) {
                     true => Ok(()),
                     false => Err(error),

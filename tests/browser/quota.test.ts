@@ -1,6 +1,6 @@
 /**
- * A full disk: a typed error, nothing of the commit, the database readable, and writable again once
- * there is room.
+ * A full disk: a typed error, nothing of the commit, the database readable, deletes go through, and
+ * writable again once there is room.
  */
 
 import assert from "node:assert/strict";
@@ -33,6 +33,49 @@ const fill = (page: Page) =>
   });
 
 for (const storage of DURABLE) {
+  test(`${storage}: deletes on a full disk make room`, async () => {
+    const visitor = await Visitor.arrive();
+    try {
+      const page = await visitor.visit();
+      const session = await visitor.context.newCDPSession(page);
+      const quota = { origin: visitor.url, quotaSize: QUOTA_BYTES };
+      await session.send("Storage.overrideQuotaForOrigin", quota);
+      const [full, refused, left, room] = await page.evaluate(async (storage) => {
+        globalThis.kv = await kvass.openKv("quota", { storage, history: { bytes: 0 } });
+        const value = crypto.getRandomValues(new Uint8Array(30_000));
+        const fill = async () => {
+          for (let i = 0; ; i++) {
+            try {
+              await kv.set(["k", i], value);
+            } catch (error) {
+              return [i, (error as { code: string }).code] as const;
+            }
+          }
+        };
+        const [full] = await fill();
+        const [, code] = await fill();
+        for (let i = 0; i < full; i += 2) await kv.delete(["k", i]);
+        await kv.deleteRange({ prefix: ["k"] });
+        const left = await kv.count({ prefix: ["k"] });
+        // Upkeep goes on between requests.
+        let room = false;
+        for (let i = 0; i < 200 && !room; i++) {
+          await new Promise((resolve) => setTimeout(resolve, 50));
+          room = await kv.set(["k", 0], value).then(
+            () => true,
+            () => false,
+          );
+        }
+        return [full, code, left, room] as const;
+      }, storage);
+      assert.ok(full > 100, `${full} values`);
+      assert.deepEqual([refused, left, room], ["QuotaExceeded", 0, true]);
+      assert.deepEqual(visitor.complaints, []);
+    } finally {
+      await visitor.leave();
+    }
+  });
+
   test(`${storage}: a full quota is QuotaExceeded, and writing goes on after it`, async () => {
     const visitor = await Visitor.arrive();
     try {

@@ -33,6 +33,7 @@ pub fn tiny() -> Budgets {
         compression: true,
         large_value_bytes: 40,
         blob_bytes: 2 * 1024,
+        reserve_bytes: 0,
     }
 }
 

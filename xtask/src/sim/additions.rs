@@ -69,6 +69,18 @@ pub fn large(plan: &mut Plan, rng: &Rng) {
     budgets.blob_bytes = [200, 2_000][rng.below(2) as usize];
 }
 
+/// Has space kept in reserve, and the disk be full to its last byte now and then.
+pub fn reserve(plan: &mut Plan, rng: &Rng) {
+    plan.config.budgets.reserve_bytes = [0, 1_000, 6_000][rng.below(3) as usize];
+    let is_faulty = plan.steps.iter().any(|step| matches!(step.action, Action::Quota(_)));
+    for step in std::mem::take(&mut plan.steps) {
+        plan.steps.push(step);
+        if is_faulty && rng.one_in(100) {
+            add(plan, rng, Action::Quota(Some(rng.below(300))));
+        }
+    }
+}
+
 /// Has lists go on with the next host: some begin before an open ends, and soon after it more is
 /// written and they are read on.
 pub fn handover(plan: &mut Plan, rng: &Rng) {

@@ -188,12 +188,14 @@ pub enum Drawn {
     Large,
     /// Lists go on with the next host.
     Handover,
+    /// There is space in reserve, and the disk is full more often.
+    Reserve,
 }
 
 impl Plan {
     /// The run of a seed.
     pub fn of(seed: u64) -> Plan {
-        Plan::drawn(seed, Drawn::Handover)
+        Plan::drawn(seed, Drawn::Reserve)
     }
 
     /// The run of a seed as it was before later additions.
@@ -210,6 +212,9 @@ impl Plan {
         }
         if through >= Drawn::Handover {
             additions::handover(&mut plan, &Rng::new(seed ^ 0x4a9d_03e2));
+        }
+        if through >= Drawn::Reserve {
+            additions::reserve(&mut plan, &Rng::new(seed ^ 0x5a4e_0f11));
         }
         plan
     }
@@ -341,6 +346,11 @@ fn change(rng: &Rng) -> Change {
 
 /// A commit that nothing but a fault can refuse.
 pub fn probe() -> CommitPlan {
-    let mutations = vec![Change::Set { place: Place::Key(0), bytes: 10, live_ms: None }];
+    write(10)
+}
+
+/// A commit that writes so many bytes.
+pub fn write(bytes: u64) -> CommitPlan {
+    let mutations = vec![Change::Set { place: Place::Key(0), bytes, live_ms: None }];
     CommitPlan { strict: Some(true), checks: Vec::new(), mutations }
 }

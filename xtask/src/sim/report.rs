@@ -27,6 +27,8 @@ pub struct Counts {
     pub clock_jumps: u64,
     pub abandoned: u64,
     pub recoveries: u64,
+    /// Times that entries expired on a full disk.
+    pub full_expiries: u64,
 }
 
 impl Counts {
@@ -56,7 +58,7 @@ impl Counts {
         pairs.for_each(|(sum, count)| *sum += count);
     }
 
-    fn fields_mut(&mut self) -> [&mut u64; 19] {
+    fn fields_mut(&mut self) -> [&mut u64; 20] {
         [
             &mut self.runs,
             &mut self.commits,
@@ -77,6 +79,7 @@ impl Counts {
             &mut self.clock_jumps,
             &mut self.abandoned,
             &mut self.recoveries,
+            &mut self.full_expiries,
         ]
     }
 }
@@ -113,6 +116,12 @@ impl fmt::Display for Counts {
             ("flipped bits", it.bit_flips),
         ];
         let faults = faults.map(|(name, count)| format!("{count} {name}"));
-        write!(f, "faults         {}; recovered {} times", faults.join(", "), it.recoveries)
+        write!(
+            f,
+            "faults         {}; recovered {} times, deleted {} times on a full disk",
+            faults.join(", "),
+            it.recoveries,
+            it.full_expiries
+        )
     }
 }

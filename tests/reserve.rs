@@ -1,0 +1,164 @@
+//! Space in reserve: on a full disk deletes go through, and give space back.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
+
+mod common;
+
+use common::{Store, commit, delete, delete_range, key, set, tiny};
+use kvass::commit::Outcome;
+use kvass::db::Options;
+use kvass::env::manual::block_on;
+use kvass::error::{Code, Result};
+use kvass::history::Retention;
+use kvass::limits::{Budgets, LEASE_GRACE_MS};
+use kvass::rng::Rng;
+use kvass::storage::simulated::{Call, Fault};
+use kvass::storage::{SimulatedStorage, Storage};
+use kvass::wire::{Commit, Mutation};
+use std::rc::Rc;
+
+const QUOTA_BYTES: u64 = 150_000;
+
+fn options() -> Options {
+    let budgets = Budgets { reserve_bytes: 10_000, ..tiny() };
+    Options { budgets, history: Retention { bytes: 10_000, ms: u64::MAX }, ..Options::default() }
+}
+
+fn store(quota_bytes: u64) -> Store<SimulatedStorage> {
+    let disk = SimulatedStorage::new(1);
+    disk.set_quota_bytes(Some(quota_bytes));
+    Store::open(Rc::new(disk), options(), 1).expect("it opens")
+}
+
+fn name(n: usize) -> Vec<u8> {
+    key(&["k", &format!("{n:05}")])
+}
+
+/// Bytes that don't compress.
+fn value(n: usize, len: usize) -> Vec<u8> {
+    let rng = Rng::new(n as u64);
+    [3].into_iter().chain((1..len).map(|_| rng.next() as u8)).collect()
+}
+
+fn write(store: &mut Store<SimulatedStorage>, mutation: Mutation<'_>) -> Result<Outcome> {
+    let commit = Commit { durability: None, ..commit(vec![], vec![mutation]) };
+    let outcome = store.commit_one(commit);
+    block_on(store.db.upkeep());
+    outcome
+}
+
+/// Sets keys until the disk is full; returns how many there are.
+fn fill(store: &mut Store<SimulatedStorage>, from: usize, len: usize) -> usize {
+    for n in from.. {
+        if let Err(error) = write(store, set(&name(n), &value(n, len))) {
+            assert_eq!(error.code(), Code::QuotaExceeded);
+            return n;
+        }
+    }
+    unreachable!("no disk is that large")
+}
+
+fn usage(store: &Store<SimulatedStorage>) -> u64 {
+    block_on(store.storage.usage()).expect("it is known")
+}
+
+#[test]
+fn keys_are_deleted_on_a_full_disk_and_then_there_is_room_again() {
+    for len in [300, 1_500] {
+        let mut store = store(QUOTA_BYTES);
+        let mut count = fill(&mut store, 0, len);
+        // Not for once only: each time the reserve is there again.
+        for _ in 0..3 {
+            for n in 0..count {
+                write(&mut store, delete(&name(n))).expect("a delete goes through");
+                assert_eq!(store.get(&name(n)), None);
+            }
+            block_on(store.db.upkeep());
+            assert_eq!(store.count(), 0);
+            let again = fill(&mut store, 0, len);
+            assert!(again > count / 2, "{again} after {count} of {len} bytes");
+            let mut deleted = 0;
+            while write(&mut store, set(&name(again), &value(0, len))).is_err() {
+                write(&mut store, delete(&name(deleted))).expect("a delete goes through");
+                deleted += 1;
+            }
+            assert!(deleted < again, "{deleted} of {again} keys of {len} bytes");
+            count = again + 1;
+        }
+    }
+}
+
+#[test]
+fn a_range_is_deleted_on_a_full_disk_that_stays_full_for_all_that_is_written() {
+    let mut store = store(QUOTA_BYTES);
+    let count = fill(&mut store, 0, 300);
+    for n in count..count + 50 {
+        let refused = write(&mut store, set(&name(n), &value(n, 300))).expect_err("it is full");
+        assert_eq!(refused.code(), Code::QuotaExceeded);
+        write(&mut store, delete(&name(n))).expect("a delete goes through");
+    }
+    write(&mut store, delete_range(&name(0), &name(count))).expect("a delete goes through");
+    let before = usage(&store);
+    block_on(store.db.upkeep());
+    assert!(usage(&store) < QUOTA_BYTES / 4, "{} after {before}", usage(&store));
+    write(&mut store, set(&name(0), &value(0, 300))).expect("there is room");
+}
+
+#[test]
+fn after_a_crash_anywhere_on_a_full_disk_deletes_go_through() {
+    let rng = Rng::new(5);
+    for round in 0..60 {
+        let mut store = store(QUOTA_BYTES);
+        let count = fill(&mut store, 0, 300);
+        let disk = store.storage.clone();
+        disk.inject(Some(Call::Write), rng.below(40), Fault::PowerCut);
+        let mut deleted = 0;
+        while deleted < count && write(&mut store, delete(&name(deleted))).is_ok() {
+            deleted += 1;
+        }
+        let disk = match rng.below(2) {
+            0 => disk.crash(&rng),
+            _ => disk.restart(),
+        };
+        disk.set_quota_bytes(Some(QUOTA_BYTES.max(block_on(disk.usage()).expect("known"))));
+        let mut store = Store::open(Rc::new(disk), options(), round).expect("it opens");
+        block_on(store.db.upkeep());
+        for n in deleted..deleted + 10 {
+            write(&mut store, delete(&name(n))).expect("a delete goes through");
+        }
+        // Lists of the host before may go on until then.
+        store.advance(LEASE_GRACE_MS);
+        for n in 0..count {
+            write(&mut store, delete(&name(n))).expect("a delete goes through");
+        }
+        block_on(store.db.upkeep());
+        assert_eq!(store.count(), 0);
+        assert!(usage(&store) < QUOTA_BYTES / 3, "{} bytes in round {round}", usage(&store));
+    }
+}
+
+#[test]
+fn the_reserve_is_a_small_part_of_what_there_is_and_goes_with_it() {
+    let mut store = store(u64::MAX);
+    assert_eq!(store.storage.file_numbers().len(), 4, "an empty database has none");
+    let sizes = |store: &Store<SimulatedStorage>| {
+        let files = store.storage.file_numbers();
+        let contents = files.into_iter().map(|file| store.storage.contents(file));
+        let reserve = contents.filter(|bytes| bytes.starts_with(b"kvassrsv"));
+        (reserve.map(|bytes| bytes.len() as u64).sum::<u64>(), usage(store))
+    };
+    for n in 0..200 {
+        write(&mut store, set(&name(n), &value(n, 300))).expect("it commits");
+        let (reserve, usage) = sizes(&store);
+        assert!(reserve * 4 <= usage && reserve <= 10_000, "{reserve} of {usage}");
+    }
+    assert!(sizes(&store).0 >= 5_000);
+    write(&mut store, delete_range(&name(0), &name(200))).expect("it commits");
+    block_on(store.db.upkeep());
+    store.reopen();
+    block_on(store.db.upkeep());
+    let (reserve, usage) = sizes(&store);
+    assert!(reserve * 4 <= usage, "{reserve} of {usage}");
+    let found = block_on(store.db.verify()).expect("it reads");
+    assert_eq!(found.damaged, 0);
+}
