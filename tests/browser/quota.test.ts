@@ -38,7 +38,8 @@ for (const storage of DURABLE) {
     try {
       const page = await visitor.visit();
       const session = await visitor.context.newCDPSession(page);
-      const quota = { origin: visitor.url, quotaSize: QUOTA_BYTES };
+      // Enough for a reserve that a full memtable can be written to.
+      const quota = { origin: visitor.url, quotaSize: 5 * QUOTA_BYTES };
       await session.send("Storage.overrideQuotaForOrigin", quota);
       const [full, refused, left, room] = await page.evaluate(async (storage) => {
         globalThis.kv = await kvass.openKv("quota", { storage, history: { bytes: 0 } });
