@@ -108,7 +108,10 @@ export class Changes implements Subscription {
       this.#buffer.push({ type: "lagged", versionstamp, missed: null });
       this.#feed.offer();
     }
-    this.#heard(versionstamp);
+    // The events that this answer came with are taken first: there may be no room for them.
+    queueMicrotask(() => {
+      if (!this.#isFull) this.#heard(versionstamp);
+    });
   }
 
   refused(error: unknown): boolean {

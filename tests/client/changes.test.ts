@@ -211,6 +211,21 @@ describe("changes", () => {
     assert.ok(values.every((change, n) => change && change.type === "set" && change.value === n));
   });
 
+  test("since a commit are all of them, also of a worker that ends while many wait", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const { versionstamp: since } = await kv.set(["n"], -1);
+    const reader = kv.changes<number>({ prefix: [] }, { since }).getReader();
+    await settle();
+    // One more than there is room for.
+    await Promise.all(Array.from({ length: 10_001 }, (_, n) => kv.set(["n"], n)));
+    workers.last.crash();
+    await settle();
+    await kv.set(["n"], 10_001);
+    const events = await take(reader, 10_002);
+    const values = events.map((event) => event.type === "commit" && event.changes[0]);
+    assert.ok(values.every((change, n) => change && change.type === "set" && change.value === n));
+  });
+
   test("since a commit are asked for again where the host did not send them", async (t) => {
     const { kv, workers } = await openFake(t);
     const { versionstamp: since } = await kv.set(["n"], 0);
