@@ -14,6 +14,7 @@ import {
   fieldsOf,
   type HostMessage,
   idOf,
+  isFrame,
   type LobbyMessage,
   lobbyOf,
   type TabMessage,
@@ -375,8 +376,8 @@ export class Membership {
     if (source !== this.#candidate && source !== this.#line) return;
     this.#hasHeard = true;
     if (this.#link?.source === source) this.#hasAnswer = true;
-    if (data instanceof ArrayBuffer || Array.isArray(data)) {
-      if (this.#link?.source === source) this.#frame(source, data as FrameMessage);
+    if (isFrame(data)) {
+      if (this.#link?.source === source) this.#frame(source, data);
       return;
     }
     const message = fieldsOf<HostMessage | WorkerMessage>(data);

@@ -101,6 +101,12 @@ export function fieldsOf<T extends object>(data: unknown): T {
   return (typeof data === "object" && data !== null ? data : {}) as T;
 }
 
+/** Whether it is a frame: a buffer, or one and those of the large values beside it. */
+export function isFrame(data: unknown): data is ArrayBuffer | [ArrayBuffer, ...ArrayBuffer[]] {
+  const parts = Array.isArray(data) ? data : [data];
+  return parts.length > 0 && parts.every((part) => part instanceof ArrayBuffer);
+}
+
 /** What a message counts at least, where bytes on their way to a client are counted. */
 const MESSAGE_BYTES = 256;
 

@@ -55,9 +55,10 @@ export class Guest {
     this.credit = TURN_BYTES;
   }
 
-  /** The client has got `bytes` in all. */
+  /** The client has got `bytes` in all; more than was posted where others spoke on its line. */
   heard(bytes: number): void {
-    if (typeof bytes === "number" && bytes <= this.#posted) this.#heard = bytes;
+    const isMore = typeof bytes === "number" && bytes > this.#heard;
+    if (isMore) this.#heard = Math.min(bytes, this.#posted);
   }
 
   say(message: HostMessage | WorkerMessage): void {

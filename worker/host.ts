@@ -17,6 +17,7 @@ import {
   costOf,
   fieldsOf,
   idOf,
+  isFrame,
   type LobbyMessage,
   lineOf,
   lobbyOf,
@@ -180,15 +181,8 @@ export class Host {
   }
 
   #receive(guest: Guest, message: unknown): void {
-    if (message instanceof ArrayBuffer) {
-      this.#take(guest, message);
-    } else if (Array.isArray(message)) {
-      if (message.length > 0 && message.every((part) => part instanceof ArrayBuffer)) {
-        this.#take(guest, message);
-      }
-    } else {
-      this.#hear(guest, fieldsOf(message));
-    }
+    if (isFrame(message)) this.#take(guest, message);
+    else this.#hear(guest, fieldsOf(message));
   }
 
   #hear(guest: Guest, message: ClientMessage): void {
