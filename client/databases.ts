@@ -2,6 +2,7 @@
 
 import { browser } from "../tabs/browser.ts";
 import { fieldsOf, hostLockOf, type LobbyMessage, lobbyOf } from "../tabs/messages.ts";
+import type { Platform } from "../tabs/platform.ts";
 import { KvassError } from "./errors.ts";
 import { checkName } from "./name.ts";
 import type { KvDatabase } from "./types.ts";
@@ -38,19 +39,33 @@ export async function listKv(): Promise<KvDatabase[]> {
  */
 export async function deleteKv(name = "default"): Promise<void> {
   checkName(name);
-  const { locks } = browser;
+  await deleteFrom(browser, name, (signal) => remove(name, signal));
+}
+
+/**
+ * Has everybody let go of a database, and `remove` its files.
+ * @param remove gives up when its signal aborts
+ */
+export async function deleteFrom(
+  platform: Platform,
+  name: string,
+  remove: (signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const { locks } = platform;
   if (locks === undefined) {
     throw new KvassError("Unsupported", "kvass needs a secure context (https or localhost)");
   }
-  const lobby = browser.openChannel(lobbyOf(name));
+  const lobby = platform.openChannel(lobbyOf(name));
   // Nobody is to take the lock away meanwhile.
   lobby.onmessage = ({ data }) => {
     if ("who" in fieldsOf(data)) lobby.postMessage({ opening: true } satisfies LobbyMessage);
   };
   lobby.postMessage({ deleting: true } satisfies LobbyMessage);
-  const signal = AbortSignal.timeout(LET_GO_MS);
+  const late = new AbortController();
+  const { signal } = late;
+  const timer = platform.setTimer(() => late.abort(), LET_GO_MS);
   try {
-    await locks.request(hostLockOf(name), { signal }, () => remove(name, signal));
+    await locks.request(hostLockOf(name), { signal }, () => remove(signal));
   } catch (error) {
     if (error instanceof KvassError) throw error;
     if (signal.aborted) {
@@ -58,6 +73,7 @@ export async function deleteKv(name = "default"): Promise<void> {
     }
     throw new KvassError("Io", `deleting "${name}": ${String(error)}`, { cause: error });
   } finally {
+    platform.clearTimer(timer);
     lobby.close();
   }
 }
