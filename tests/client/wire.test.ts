@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { type Kv, KvU64 } from "../../client/index.ts";
+import { writeVersionstamp } from "../../client/versionstamp.ts";
 import { decodeWelcome, encodeHello } from "../../client/wire/hello.ts";
 import type { FrameMessage } from "../../client/wire/request.ts";
 import {
@@ -113,6 +114,7 @@ describe("requests are the bytes that the host reads", () => {
       workers.behaviour.request = (worker, sequence, request, out) => {
         if (request.type === "list") worker.say(bytesOf(PAGE).buffer);
         else if (request.type === "changes" && request.since) out.reply(sequence, 6);
+        else if (request.type === "more") writeVersionstamp(out.reply(sequence, 4), STAMP);
         else worker.host.answer(sequence, request, out);
       };
       const { kv } = await openFake(t, {}, workers);

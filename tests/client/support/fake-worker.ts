@@ -5,8 +5,15 @@
 
 import { type Kv, type OpenOptions, openKv } from "../../../client/index.ts";
 import type { FrameMessage } from "../../../client/wire/request.ts";
-import { Files, MemoryHost } from "./memory-host.ts";
-import { type Request, type RequestFrame, ResponseWriter, readRequests, welcome } from "./wire.ts";
+import { Client, Data, MemoryHost } from "./memory-host.ts";
+import {
+  type Hex,
+  type Request,
+  type RequestFrame,
+  ResponseWriter,
+  readRequests,
+  welcome,
+} from "./wire.ts";
 
 /** What a worker does; a test replaces the parts it is about. */
 export interface Behaviour {
@@ -20,6 +27,54 @@ const DEFAULT: Behaviour = {
   open: (worker) => worker.opened(),
   request: (worker, sequence, request, out) => worker.host.answer(sequence, request, out),
 };
+
+/** What a database has on disk. */
+class Files extends Data {
+  epoch = 0;
+}
+
+/** The host of one client. */
+class OwnHost {
+  readonly #files: Files;
+  readonly #host: MemoryHost;
+  readonly #client = new Client(new ResponseWriter());
+
+  constructor(files: Files) {
+    this.#files = files;
+    this.#host = new MemoryHost(files, ++files.epoch);
+    this.#host.clients.add(this.#client);
+  }
+
+  get epoch(): number {
+    return this.#host.epoch;
+  }
+
+  /** How many snapshots lists hold. */
+  get leases(): number {
+    return this.#client.leases.size;
+  }
+
+  /** How many subscriptions there are. */
+  get subscriptions(): number {
+    return this.#client.watches.size + this.#client.changes.size;
+  }
+
+  expireLeases(): void {
+    this.#client.leases.clear();
+    this.#files.snapshots.clear();
+  }
+
+  answer(sequence: number, request: Request, out: ResponseWriter): void {
+    this.#client.out = out;
+    this.#host.answer(this.#client, sequence, request);
+  }
+
+  /** A commit of the host's own: the key expires. */
+  expire(key: Hex, out: ResponseWriter): void {
+    this.#client.out = out;
+    this.#host.expire(key);
+  }
+}
 
 /** The workers of one database, in the order they were started. */
 export class FakeWorkers {
@@ -46,7 +101,7 @@ export class FakeWorker {
   onerror: ((event: { message?: string }) => void) | null = null;
   onmessageerror: (() => void) | null = null;
   isTerminated = false;
-  readonly host: MemoryHost;
+  readonly host: OwnHost;
   readonly frames: RequestFrame[] = [];
   readonly messages: FrameMessage[] = [];
   /** Messages that are no frames, but for the first. */
@@ -55,7 +110,7 @@ export class FakeWorker {
 
   constructor(workers: FakeWorkers) {
     this.#workers = workers;
-    this.host = new MemoryHost(workers.files);
+    this.host = new OwnHost(workers.files);
   }
 
   postMessage(message: unknown, transfer: ArrayBuffer[] = []): void {
@@ -99,7 +154,9 @@ export class FakeWorker {
   }
 
   send(out: ResponseWriter): void {
-    if (!out.isEmpty) this.say(out.take(this.host.epoch));
+    if (out.isEmpty) return;
+    const [frame, ...large] = out.take(this.host.epoch);
+    this.say(large.length === 0 ? frame : [frame, ...large]);
   }
 
   opened(storage = "opfs"): void {

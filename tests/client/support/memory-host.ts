@@ -1,7 +1,8 @@
-/** A host that keeps its entries in a Map, for tests of the client without an engine. */
+/**
+ * A host that keeps its entries in a Map: for tests of the client without an engine, and for the
+ * simulation of many tabs (tests/tabs/).
+ */
 
-import { compareBytes } from "../../../client/codec/bytes.ts";
-import { writeVersionstamp } from "../../../client/versionstamp.ts";
 import {
   bytesOf,
   type Entry,
@@ -10,28 +11,45 @@ import {
   type Mutation,
   type Request,
   type ResponseWriter,
+  writeKey,
   writeMaybe,
+  writeStamp,
+  writeValue,
 } from "./wire.ts";
 
-const byKey = (a: [Hex, Entry], b: [Hex, Entry]) => compareBytes(bytesOf(a[0]), bytesOf(b[0]));
-
-type Change = [kind: number, key: Hex, value?: Uint8Array];
-
+const MALFORMED = 9;
+const SNAPSHOT_EXPIRED = 10;
+const HISTORY_GONE = 16;
 /** The time of all snapshots. */
 const TIME_MS = 1_700_000_000_000;
-
 /** Commits that a subscription which catches up is sent at a time. */
 const PAGE = 2;
 
+/** A change as it is told: its kind, the key, and a value or the end of a range. */
+export type Change = [kind: number, key: Hex, value?: Uint8Array];
+
+/** A commit in the log. */
+export interface Logged {
+  readonly stamp: string;
+  readonly changes: readonly Change[];
+}
+
+/** What came of a commit: its versionstamp, or the check that failed. */
+export type Outcome = string | number;
+
 /** The entries of a database and its commits, which outlive its hosts. */
-export class Files {
-  readonly entries = new Map<Hex, Entry>();
-  log: { stamp: string; changes: Change[] }[] = [];
+export class Data {
+  entries = new Map<Hex, Entry>();
+  log: Logged[] = [];
   /** The snapshots of lists, by their versionstamps, as long as they can be read. */
-  readonly snapshots = new Map<string, [Hex, Entry][]>();
+  snapshots = new Map<string, [Hex, Entry][]>();
   /** The commits through this one are not kept any more. */
   gone = "";
-  epoch = 0;
+}
+
+interface Missed {
+  stamp: string;
+  count: number;
 }
 
 interface Subscribed {
@@ -40,46 +58,50 @@ interface Subscribed {
   after: string | undefined;
 }
 
+/** What a host knows of a client. */
+export class Client {
+  /** Where its replies and events go. */
+  out: ResponseWriter;
+  readonly watches = new Map<number, Hex[]>();
+  readonly changes = new Map<number, Subscribed>();
+  readonly leases = new Set<number>();
+  /** What its subscriptions were not told of, while it does not keep up. */
+  missed: Map<number, Missed> | undefined;
+
+  constructor(out: ResponseWriter) {
+    this.out = out;
+  }
+}
+
 function isTouched(key: Hex, [type, start, bytes]: Change): boolean {
   return type === 3 ? start <= key && key < hexOf(bytes as Uint8Array) : key === start;
 }
 
 export class MemoryHost {
   readonly epoch: number;
-  readonly #files: Files;
+  data: Data;
+  readonly clients = new Set<Client>();
   #counter = 0;
-  readonly #leases = new Set<number>();
+  /** The versionstamp of the last commit. */
+  #stamp: string;
   #lastLease = 0;
-  readonly #watches = new Map<number, Hex[]>();
-  readonly #changes = new Map<number, Subscribed>();
 
-  constructor(files: Files) {
-    this.#files = files;
-    this.epoch = ++files.epoch;
+  constructor(data: Data, epoch: number) {
+    this.data = data;
+    this.epoch = epoch;
+    this.#stamp = epoch.toString(16).padStart(8, "0") + "0".repeat(12);
   }
 
-  /** How many snapshots lists hold. */
-  get leases(): number {
-    return this.#leases.size;
+  /** Begins the next commit, and returns its versionstamp. */
+  #begin(): string {
+    const counter = (++this.#counter).toString(16).padStart(12, "0");
+    this.#stamp = this.epoch.toString(16).padStart(8, "0") + counter;
+    return this.#stamp;
   }
 
-  /** How many subscriptions there are. */
-  get subscriptions(): number {
-    return this.#watches.size + this.#changes.size;
-  }
-
-  expireLeases(): void {
-    this.#leases.clear();
-    this.#files.snapshots.clear();
-  }
-
-  get #stamp(): string {
-    const counter = this.#counter.toString(16).padStart(12, "0");
-    return this.epoch.toString(16).padStart(8, "0") + counter;
-  }
-
-  answer(sequence: number, request: Request, out: ResponseWriter): void {
-    const { entries } = this.#files;
+  answer(client: Client, sequence: number, request: Request): void {
+    const { entries } = this.data;
+    const { out } = client;
     switch (request.type) {
       case "get":
         writeMaybe(out.reply(sequence, 1), entries.get(request.key));
@@ -91,13 +113,13 @@ export class MemoryHost {
         return;
       }
       case "list":
-        this.#list(sequence, request, out);
+        this.#list(client, sequence, request);
         return;
       case "commit":
-        this.#commit(sequence, request, out);
+        writeOutcome(out, sequence, this.commit(request));
         return;
       case "watch":
-        this.#watches.set(request.id, request.keys);
+        client.watches.set(request.id, request.keys);
         out.reply(sequence, 6);
         out.watch(
           request.id,
@@ -106,32 +128,12 @@ export class MemoryHost {
         );
         return;
       case "changes":
-        if (request.since !== undefined && request.since < this.#files.gone) {
-          out.error(sequence, 16, "not kept any more");
-          return;
-        }
-        this.#changes.set(request.id, { ranges: request.ranges, after: request.since });
-        this.#catchUp(sequence, request.id, out);
+        client.changes.set(request.id, { ranges: request.ranges, after: request.since });
+        this.#catchUp(client, sequence, request.id);
         return;
       case "more":
-        this.#catchUp(sequence, request.id, out);
+        this.#catchUp(client, sequence, request.id);
         return;
-      case "stats": {
-        const w = out.reply(sequence, 7);
-        const levels = 0;
-        for (const figure of [entries.size, 1, 2, 3, 4, 5, 6, 7, 8, levels, 9]) w.varint(figure);
-        return;
-      }
-      case "status": {
-        const w = out.reply(sequence, 8);
-        w.text("opfs");
-        w.u8(0);
-        w.varint(this.epoch);
-        w.varint(1);
-        w.u8(0);
-        w.u8(0);
-        return;
-      }
       case "count": {
         const within = [...entries.keys()].filter(
           (key) => request.start <= key && key < request.end,
@@ -139,97 +141,125 @@ export class MemoryHost {
         out.reply(sequence, 10).varint(within.length);
         return;
       }
-      case "verify": {
-        const w = out.reply(sequence, 9);
-        const damage = 0;
-        for (const figure of [1, 2, 0, damage]) w.varint(figure);
+      case "stats":
+      case "status":
+      case "verify":
+        this.#tellFigures(client, sequence, request.type);
         return;
-      }
       case "release":
-        this.#leases.delete(request.lease);
+        client.leases.delete(request.lease);
         break;
       case "unsubscribe":
-        this.#watches.delete(request.id);
-        this.#changes.delete(request.id);
+        client.watches.delete(request.id);
+        client.changes.delete(request.id);
     }
     out.reply(sequence, 6);
   }
 
-  #catchUp(sequence: number, id: number, out: ResponseWriter): void {
-    const subscribed = this.#changes.get(id);
-    const after = subscribed?.after;
-    if (subscribed !== undefined && after !== undefined) {
-      const left = this.#files.log.filter(({ stamp }) => stamp > after);
-      for (const { stamp, changes } of left.splice(0, PAGE)) {
-        this.#send(id, subscribed, stamp, changes, out);
+  #tellFigures({ out }: Client, sequence: number, what: "stats" | "status" | "verify"): void {
+    if (what === "stats") {
+      const w = out.reply(sequence, 7);
+      const levels = 0;
+      const { size } = this.data.entries;
+      for (const figure of [size, 1, 2, 3, 4, 5, 6, 7, 8, levels, 9]) w.varint(figure);
+    } else if (what === "status") {
+      const w = out.reply(sequence, 8);
+      w.text("opfs");
+      w.u8(0);
+      w.varint(this.epoch);
+      w.varint(1);
+      w.u8(0);
+      w.u8(0);
+    } else {
+      const w = out.reply(sequence, 9);
+      const damage = 0;
+      for (const figure of [1, 2, 0, damage]) w.varint(figure);
+    }
+  }
+
+  #catchUp({ changes, out }: Client, sequence: number, id: number): void {
+    const subscribed = changes.get(id);
+    if (subscribed === undefined) {
+      out.error(sequence, MALFORMED, "there is no such subscription");
+      return;
+    }
+    const { after } = subscribed;
+    if (after !== undefined) {
+      const { log, gone } = this.data;
+      if (after < gone) {
+        changes.delete(id);
+        out.error(sequence, HISTORY_GONE, "not kept any more");
+        return;
+      }
+      let next = log.length;
+      while (next > 0 && (log[next - 1] as Logged).stamp > after) next--;
+      for (const { stamp, changes } of log.slice(next, next + PAGE)) {
+        const touched = touching(subscribed, changes);
+        if (touched.length > 0) out.changes(id, stamp, touched);
         subscribed.after = stamp;
       }
-      if (left.length > 0) {
+      if (next + PAGE < log.length) {
         out.reply(sequence, 6);
         return;
       }
       subscribed.after = undefined;
     }
-    writeVersionstamp(out.reply(sequence, 4), this.#stamp);
+    writeStamp(out.reply(sequence, 4), this.#stamp);
   }
 
-  #list(sequence: number, list: Request & { type: "list" }, out: ResponseWriter): void {
-    const [start, end] = [bytesOf(list.start), bytesOf(list.end)];
-    const { snapshots } = this.#files;
-    const versionstamp = list.lease?.versionstamp ?? this.#stamp;
-    const snapshot = list.lease
-      ? snapshots.get(versionstamp)
-      : [...this.#files.entries].sort(byKey);
+  #list({ leases, out }: Client, sequence: number, list: Request & { type: "list" }): void {
+    const { start, end, lease } = list;
+    const { entries, snapshots } = this.data;
+    const versionstamp = lease?.versionstamp ?? this.#stamp;
+    const snapshot = lease ? snapshots.get(versionstamp) : [...entries].sort(byKey);
     if (snapshot === undefined) {
-      out.error(sequence, 10, "the snapshot is gone");
+      out.error(sequence, SNAPSHOT_EXPIRED, "the snapshot is gone");
       return;
     }
-    const within = snapshot.filter(
-      ([key]) => compareBytes(bytesOf(key), start) >= 0 && compareBytes(bytesOf(key), end) < 0,
-    );
+    const within = snapshot.filter(([key]) => start <= key && key < end);
     if (list.reverse) within.reverse();
     const page = within.slice(0, list.limit);
-    const done = page.length === within.length;
-    const keeps = list.keep && !done;
-    let id = list.lease?.id ?? 0;
-    if (!keeps) {
-      this.#leases.delete(id);
+    const isDone = page.length === within.length;
+    const isKept = list.keep && !isDone;
+    let id = lease?.id ?? 0;
+    if (!isKept) {
+      leases.delete(id);
     } else {
       // That of an earlier host is not known to this one.
-      if (!this.#leases.has(id)) id = this.epoch * 1_000 + ++this.#lastLease;
-      this.#leases.add(id);
+      if (!leases.has(id)) id = this.epoch * 1_000 + ++this.#lastLease;
+      leases.add(id);
       snapshots.set(versionstamp, snapshot);
     }
     const w = out.reply(sequence, 3);
-    w.u8(done ? 1 : 0);
-    w.u8(keeps ? 1 : 0);
-    if (keeps) {
+    w.u8(isDone ? 1 : 0);
+    w.u8(isKept ? 1 : 0);
+    if (isKept) {
       w.varint(id);
-      writeVersionstamp(w, versionstamp);
+      writeStamp(w, versionstamp);
       w.varint(TIME_MS);
     }
     w.varint(page.length);
+    const attached = w.attachments.length;
     const rows = w.beginSized();
     for (const [key, { versionstamp, value }] of page) {
-      w.sized(bytesOf(key));
-      writeVersionstamp(w, versionstamp);
-      if (!list.keysOnly) w.sized(value);
+      writeKey(w, key);
+      writeStamp(w, versionstamp);
+      if (!list.keysOnly) writeValue(w, value);
     }
     w.endSized(rows);
-    w.varint(0); // Large values beside the frame.
+    const large = w.attachments.slice(attached);
+    w.varint(large.length);
+    for (const { byteLength } of large) w.varint(byteLength);
   }
 
-  #commit(sequence: number, commit: Request & { type: "commit" }, out: ResponseWriter): void {
-    const { entries } = this.#files;
+  /** Applies a commit, unless a check fails. */
+  commit(commit: Request & { type: "commit" }): Outcome {
+    const { entries } = this.data;
     const failed = commit.checks.findIndex(
       ({ key, versionstamp }) => (entries.get(key)?.versionstamp ?? null) !== versionstamp,
     );
-    if (failed >= 0) {
-      out.reply(sequence, 5).varint(failed);
-      return;
-    }
-    this.#counter++;
-    const versionstamp = this.#stamp;
+    if (failed >= 0) return failed;
+    const versionstamp = this.#begin();
     const changes: Change[] = [];
     for (const mutation of commit.mutations) {
       const key = mutation.stampKey ? this.#stamped(mutation.key) : mutation.key;
@@ -247,8 +277,8 @@ export class MemoryHost {
         changes.push([0, key, value]);
       }
     }
-    writeVersionstamp(out.reply(sequence, 4), versionstamp);
-    this.#tell(changes, out);
+    this.#tell(changes);
+    return versionstamp;
   }
 
   #stamped(key: Hex): Hex {
@@ -256,48 +286,80 @@ export class MemoryHost {
   }
 
   /** A commit of the host's own: the key expires. */
-  expire(key: Hex, out: ResponseWriter): void {
-    this.#counter++;
-    this.#files.entries.delete(key);
-    this.#tell([[2, key]], out);
+  expire(key: Hex): void {
+    this.#begin();
+    this.data.entries.delete(key);
+    this.#tell([[2, key]]);
   }
 
-  #tell(changes: Change[], out: ResponseWriter): void {
-    this.#files.log.push({ stamp: this.#stamp, changes });
-    for (const [id, keys] of this.#watches) {
-      const touched = keys.flatMap((key, place): [number, Entry | undefined][] =>
-        changes.some((change) => isTouched(key, change))
-          ? [[place, this.#files.entries.get(key)]]
-          : [],
-      );
-      if (touched.length > 0) out.watch(id, this.#stamp, touched);
-    }
-    for (const [id, subscribed] of this.#changes) {
-      if (subscribed.after === undefined) this.#send(id, subscribed, this.#stamp, changes, out);
+  #tell(changes: Change[]): void {
+    const stamp = this.#stamp;
+    this.data.log.push({ stamp, changes });
+    for (const client of this.clients) {
+      const { watches, changes: subscribed, out } = client;
+      for (const [id, keys] of watches) {
+        const touched = keys.flatMap((key, place): [number, Entry | undefined][] =>
+          changes.some((change) => isTouched(key, change))
+            ? [[place, this.data.entries.get(key)]]
+            : [],
+        );
+        if (touched.length > 0 && !isMissed(client, id, stamp)) out.watch(id, stamp, touched);
+      }
+      for (const [id, one] of subscribed) {
+        if (one.after !== undefined) continue;
+        const touched = touching(one, changes);
+        if (touched.length > 0 && !isMissed(client, id, stamp)) out.changes(id, stamp, touched);
+      }
     }
   }
 
-  #send(id: number, to: Subscribed, stamp: string, changes: Change[], out: ResponseWriter): void {
-    const touched = changes.filter(([type, key, bytes]) =>
-      to.ranges.some(([start, end]) =>
-        type === 3 ? start < hexOf(bytes as Uint8Array) && key < end : start <= key && key < end,
-      ),
-    );
-    if (touched.length > 0) out.changes(id, stamp, touched);
+  /** Tells a client of no commits, or again of those that follow and how many there were. */
+  stall(client: Client, isStalled: boolean): void {
+    const { missed, watches, changes, out } = client;
+    client.missed = isStalled ? new Map() : undefined;
+    for (const [id, { stamp, count }] of missed ?? []) {
+      if (watches.has(id) || changes.has(id)) out.lagged(id, stamp, count);
+    }
   }
 }
 
+/** Digits are ordered as the bytes that they stand for. */
+const byKey = ([a]: [Hex, Entry], [b]: [Hex, Entry]) => (a < b ? -1 : 1);
+
+/** Whether a client that does not keep up is not told of a commit, which is counted then. */
+function isMissed({ missed }: Client, id: number, stamp: string): boolean {
+  if (missed === undefined) return false;
+  missed.set(id, { stamp, count: (missed.get(id)?.count ?? 0) + 1 });
+  return true;
+}
+
+/** The changes that a subscriber wants to hear of. */
+function touching({ ranges }: Subscribed, changes: readonly Change[]): Change[] {
+  return changes.filter(([type, key, bytes]) =>
+    ranges.some(([start, end]) =>
+      type === 3 ? start < hexOf(bytes as Uint8Array) && key < end : start <= key && key < end,
+    ),
+  );
+}
+
+/** Answers a commit. */
+export function writeOutcome(out: ResponseWriter, sequence: number, outcome: Outcome): void {
+  if (typeof outcome === "number") out.reply(sequence, 5).varint(outcome);
+  else writeStamp(out.reply(sequence, 4), outcome);
+}
+
 /** What a mutation leaves; of the computing ones, those on u64 only. */
-export function computed(
-  { type, value = new Uint8Array() }: Mutation,
-  before?: Uint8Array,
-): Uint8Array {
+function computed({ type, value = new Uint8Array() }: Mutation, before?: Uint8Array): Uint8Array {
   if (type === "set" || before === undefined) return value;
-  const numbers = [before, value].map((bytes) => Buffer.from(bytes).readBigUInt64LE(1));
-  const [a = 0n, b = 0n] = numbers;
-  const [low = a, high = a] = a < b ? [a, b] : [b, a];
+  const [a, b] = [numberOf(before), numberOf(value)];
+  const [low, high] = a < b ? [a, b] : [b, a];
   const result = { sum: a + b, min: low, max: high, delete: 0n, deleteRange: 0n }[type];
-  const bytes = Buffer.alloc(9, 2);
-  bytes.writeBigUInt64LE(BigInt.asUintN(64, result), 1);
-  return new Uint8Array(bytes);
+  const bytes = new Uint8Array(9).fill(2);
+  new DataView(bytes.buffer).setBigUint64(1, BigInt.asUintN(64, result), true);
+  return bytes;
+}
+
+/** The number that a value stands for. */
+export function numberOf({ buffer, byteOffset }: Uint8Array): bigint {
+  return new DataView(buffer, byteOffset).getBigUint64(1, true);
 }

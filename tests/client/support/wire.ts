@@ -1,7 +1,8 @@
 /** The host's side of the wire, for tests: reads requests, writes replies and events. */
 
 import { ByteReader, ByteWriter } from "../../../client/codec/bytes.ts";
-import { readVersionstamp, writeVersionstamp } from "../../../client/versionstamp.ts";
+import { LARGE_VALUE_BYTES } from "../../../client/limits.ts";
+import { readVersionstamp } from "../../../client/versionstamp.ts";
 import type { FrameMessage } from "../../../client/wire/request.ts";
 import type { Lease } from "../../../client/wire/response.ts";
 
@@ -61,11 +62,27 @@ export interface RequestFrame {
 
 export interface Entry {
   versionstamp: string;
+  /** The byte of its kind, and all after it. */
   value: Uint8Array;
 }
 
-export const hexOf = (bytes: Uint8Array): Hex => Buffer.from(bytes).toString("hex");
 export const bytesOf = (hex: Hex): Uint8Array => new Uint8Array(Buffer.from(hex, "hex"));
+
+export function hexOf({ buffer, byteOffset, byteLength }: Uint8Array): Hex {
+  return Buffer.from(buffer, byteOffset, byteLength).toString("hex");
+}
+
+const known = new Map<Hex, Uint8Array>();
+
+/** The bytes of a key or a versionstamp, from the last time that they were asked for. */
+function knownBytesOf(hex: Hex): Uint8Array {
+  let bytes = known.get(hex);
+  if (bytes === undefined) {
+    bytes = bytesOf(hex);
+    known.set(hex, bytes);
+  }
+  return bytes;
+}
 
 export function readRequests(message: FrameMessage): RequestFrame {
   const [buffer, ...large] = message instanceof ArrayBuffer ? [message] : message;
@@ -93,7 +110,10 @@ function readLarge(r: ByteReader): Uint8Array {
   const size = r.varint();
   const payload = attachments.shift();
   if (payload?.byteLength !== size) throw new Error("a large value is missing");
-  return Uint8Array.of(kind, ...new Uint8Array(payload));
+  const value = new Uint8Array(1 + size);
+  value[0] = kind;
+  value.set(new Uint8Array(payload), 1);
+  return value;
 }
 
 function many<T>(r: ByteReader, read: (r: ByteReader) => T): T[] {
@@ -173,6 +193,11 @@ function readMutation(r: ByteReader): Mutation {
   return { type, key, value, expireIn: option(r, () => r.varint()), stampKey: boolean(r) };
 }
 
+/** Writes the versionstamp of a commit. */
+export function writeStamp(w: ByteWriter, stamp: string): void {
+  w.raw(knownBytesOf(stamp));
+}
+
 /** Puts a response frame together. */
 export class ResponseWriter {
   readonly #replies = new ByteWriter(256);
@@ -203,7 +228,7 @@ export class ResponseWriter {
     const w = this.#events;
     w.varint(0);
     w.varint(id);
-    writeVersionstamp(w, versionstamp);
+    writeStamp(w, versionstamp);
     w.varint(entries.length);
     for (const [place, entry] of entries) {
       w.varint(place);
@@ -216,12 +241,13 @@ export class ResponseWriter {
     const w = this.#events;
     w.varint(1);
     w.varint(id);
-    writeVersionstamp(w, versionstamp);
+    writeStamp(w, versionstamp);
     w.varint(changes.length);
     for (const [kind, key, value] of changes) {
       w.varint(kind);
-      w.sized(bytesOf(key));
-      if (value !== undefined) w.sized(value);
+      writeKey(w, key);
+      if (value !== undefined && kind === 0) writeValue(w, value);
+      else if (value !== undefined) w.sized(value);
     }
   }
 
@@ -230,27 +256,56 @@ export class ResponseWriter {
     const w = this.#events;
     w.varint(2);
     w.varint(id);
-    writeVersionstamp(w, versionstamp);
+    writeStamp(w, versionstamp);
     w.varint(missed);
   }
 
-  take(epoch: number): ArrayBuffer {
-    const w = new ByteWriter(256);
+  /** The frame and the large values beside it. */
+  take(epoch: number): ArrayBuffer[] {
+    const w = assembled;
     w.varint(epoch);
     w.varint(this.#replyCount);
-    w.raw(new Uint8Array(this.#replies.take()));
+    append(w, this.#replies);
     w.varint(this.#eventCount);
-    w.raw(new Uint8Array(this.#events.take()));
+    append(w, this.#events);
     this.#replyCount = this.#eventCount = 0;
-    return w.take();
+    const large = [...w.attachments];
+    return [w.take(), ...large];
   }
+}
+
+/** Where frames are put together. */
+const assembled = new ByteWriter();
+
+/** Moves what a writer has to another one. */
+function append(w: ByteWriter, part: ByteWriter): void {
+  w.raw(part.bytes.subarray(0, part.position));
+  w.attachments.push(...part.attachments);
+  part.reset();
+}
+
+export function writeKey(w: ByteWriter, key: Hex): void {
+  w.sized(knownBytesOf(key));
 }
 
 export function writeMaybe(w: ByteWriter, entry: Entry | undefined): void {
   w.u8(entry === undefined ? 0 : 1);
   if (entry === undefined) return;
-  writeVersionstamp(w, entry.versionstamp);
-  w.sized(entry.value);
+  writeStamp(w, entry.versionstamp);
+  writeValue(w, entry.value);
+}
+
+/** Writes a value, or what stands for one that goes beside the frame. */
+export function writeValue(w: ByteWriter, value: Uint8Array): void {
+  if (value.length <= LARGE_VALUE_BYTES) {
+    w.sized(value);
+    return;
+  }
+  const [kind = 0] = value;
+  w.u8(0);
+  w.u8(kind);
+  w.varint(value.length - 1);
+  w.attachments.push(value.slice(1).buffer as ArrayBuffer);
 }
 
 export function welcome(epoch: number, protocol = 1): ArrayBuffer {
