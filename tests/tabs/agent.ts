@@ -28,6 +28,8 @@ export class Agent {
   };
   /** Messages that it sent after this time are lost. */
   lostAfter = Number.POSITIVE_INFINITY;
+  /** The epochs of the hosts that have taken it up, each as often as they have. */
+  readonly welcomes: number[] = [];
   /** The ports that it was given. */
   readonly ports: { readonly isOpen: boolean }[] = [];
   /** Called when it has ended. */

@@ -3,6 +3,8 @@
  * The code of client/ and worker/ runs in it as it is; all that it touches is made up here.
  */
 
+import { decodeWelcome } from "../../client/wire/hello.ts";
+import { fieldsOf } from "../../tabs/messages.ts";
 import type { Channel, Platform, Port, TabPlatform, WorkerLike } from "../../tabs/platform.ts";
 import { Broker } from "../../worker/broker.ts";
 import { Candidate } from "../../worker/candidate.ts";
@@ -30,6 +32,8 @@ export interface BrowserOptions {
   readonly hasBroker: boolean;
   /** How long a message takes at the most when things are slow, in milliseconds. */
   readonly delayMax: number;
+  /** Whether buffers are copied and moved: see `Delays`. */
+  readonly areBuffersMoved: boolean;
 }
 
 export class SimBrowser {
@@ -41,6 +45,8 @@ export class SimBrowser {
   readonly locks: LockManager;
   readonly workers: SimWorker[] = [];
   broker: Agent | undefined;
+  /** How many hosts there were. */
+  hosts = 0;
   /** How far the clock on the wall is off, in milliseconds. */
   clockOffset = 0;
   /** Whether the next frame has its engine panic, before or after it is applied. */
@@ -51,14 +57,10 @@ export class SimBrowser {
   readonly violations: string[] = [];
   /** What has happened, if somebody wants to know. */
   trace: string[] | undefined;
-  readonly delays: Delays = {
-    message: () => this.#delay(),
-    came: (from, to, message) => {
-      this.note(() => `${from.name} > ${to.name}: ${summaryOf(message)}`);
-    },
-  };
+  readonly delays: Delays;
   readonly faults: EngineFaults = {
     storageMs: () => this.#delay() + this.random.next(),
+    splits: () => this.random.below(2) === 0,
     panic: (isApplied) => {
       if (this.panic !== (isApplied ? "after" : "before")) return;
       this.panic = undefined;
@@ -71,6 +73,15 @@ export class SimBrowser {
   constructor(random: Random, options: BrowserOptions) {
     this.random = random;
     this.options = options;
+    this.delays = {
+      areBuffersMoved: options.areBuffersMoved,
+      message: () => this.#delay(),
+      came: (from, to, message) => {
+        const { welcome } = fieldsOf<{ welcome?: unknown }>(message);
+        if (welcome instanceof ArrayBuffer) to.welcomes.push(decodeWelcome(welcome).epoch);
+        this.note(() => `${from.name} > ${to.name}: ${summaryOf(message)}`);
+      },
+    };
     this.files = new Files(options.storage);
     this.broadcasts = new Broadcasts(this.delays);
     this.locks = new LockManager(this.delays);
@@ -191,6 +202,7 @@ export class SimBrowser {
           throw failure(IO, "the storage failed, as planned");
         }
         engine.begin();
+        this.hosts++;
         this.note(() => `${agent.name} is the host of epoch ${engine.epoch}`);
         return engine;
       },
@@ -259,6 +271,7 @@ function summaryOf(message: unknown): string {
   if (message instanceof ArrayBuffer) return `frame of ${message.byteLength} bytes`;
   return JSON.stringify(message, (_, value) => {
     if (value instanceof ArrayBuffer) return `${value.byteLength} bytes`;
+    if (typeof value === "bigint") return String(value);
     return value instanceof SimPort ? "a port" : value;
   });
 }

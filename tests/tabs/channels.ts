@@ -15,22 +15,27 @@ export interface Delays {
   message(): number;
   /** A message comes. */
   came(from: Agent, to: Agent, message: unknown): void;
+  /**
+   * Whether buffers are copied and moved as a browser does it, which takes long here. Otherwise
+   * sender and receiver have the same, which makes no difference unless one of them changes it.
+   */
+  readonly areBuffersMoved: boolean;
 }
 
 /** A copy of a message, as structured cloning makes one of what the tabs say. */
-export function copyOf(value: unknown, moved?: ReadonlyMap<unknown, unknown>): unknown {
+function copyOf(value: unknown, isShared: boolean, moved?: ReadonlyMap<unknown, unknown>): unknown {
   if (typeof value !== "object" || value === null) {
     if (typeof value === "function" || typeof value === "symbol") throw cloneError(value);
     return value;
   }
   const known = moved?.get(value);
   if (known !== undefined) return known;
-  if (value instanceof ArrayBuffer) return value.slice(0);
-  if (Array.isArray(value)) return value.map((item) => copyOf(item, moved));
+  if (value instanceof ArrayBuffer) return isShared ? value : value.slice(0);
+  if (Array.isArray(value)) return value.map((item) => copyOf(item, isShared, moved));
   if (Object.getPrototypeOf(value) !== Object.prototype) throw cloneError(value);
   const copy: Record<string, unknown> = {};
   for (const key of Object.keys(value)) {
-    copy[key] = copyOf((value as Record<string, unknown>)[key], moved);
+    copy[key] = copyOf((value as Record<string, unknown>)[key], isShared, moved);
   }
   return copy;
 }
@@ -40,11 +45,13 @@ function cloneError(value: unknown): Error {
 }
 
 /** Moves what is transferred with a message, of which the sender keeps nothing. */
-function moved(transfer: readonly unknown[]): Map<unknown, unknown> {
+function moved(transfer: readonly unknown[], isShared: boolean): Map<unknown, unknown> | undefined {
+  if (transfer.length === 0) return undefined;
   const moves = new Map<unknown, unknown>();
   for (const one of transfer) {
-    if (one instanceof ArrayBuffer) moves.set(one, structuredClone(one, { transfer: [one] }));
-    else if (one instanceof SimPort) moves.set(one, one.move());
+    if (one instanceof ArrayBuffer) {
+      moves.set(one, isShared ? one : structuredClone(one, { transfer: [one] }));
+    } else if (one instanceof SimPort) moves.set(one, one.move());
     else throw cloneError(one);
   }
   return moves;
@@ -74,6 +81,11 @@ export class Broadcasts {
 
   constructor(delays: Delays) {
     this.delays = delays;
+  }
+
+  /** Who listens to a channel. */
+  agentsOf(name: string): Set<Agent> {
+    return new Set([...(this.channels.get(name) ?? [])].map(({ agent }) => agent));
   }
 
   open(agent: Agent, name: string): Channel {
@@ -107,7 +119,7 @@ class BroadcastEnd implements Channel {
     if (this.#isClosed) throw new DOMException("the channel is closed", "InvalidStateError");
     for (const end of this.#ends) {
       if (end === this) continue;
-      const data = copyOf(message);
+      const data = copyOf(message, !this.#all.delays.areBuffersMoved);
       const lane = this.#lanes.get(end) ?? newLane();
       this.#lanes.set(end, lane);
       send(this.#all.delays, [this.agent, end.agent], lane, data, () => end.#deliver(data));
@@ -177,8 +189,8 @@ export class SimPort implements Port {
 
   postMessage(message: unknown, transfer: readonly unknown[] = []): void {
     const peer = this.#peer;
-    const moves = moved(transfer);
-    const data = copyOf(message, moves);
+    const isShared = !this.#delays.areBuffersMoved;
+    const data = copyOf(message, isShared, moved(transfer, isShared));
     if (this.#isClosed || peer === undefined || this.agent === undefined) return;
     if (peer.#isStarted) peer.#expect(this.agent, data);
     else peer.#queue.push({ from: this.agent, data });
@@ -231,7 +243,8 @@ export class Pipe {
   }
 
   post(message: unknown, transfer: readonly unknown[] = []): void {
-    const data = copyOf(message, moved(transfer));
+    const isShared = !this.#delays.areBuffersMoved;
+    const data = copyOf(message, isShared, moved(transfer, isShared));
     send(this.#delays, [this.#from, this.#to], this.lane, data, () => {
       adopt(data, this.#to);
       this.#take(data);

@@ -2,6 +2,7 @@
 
 import type { Random } from "../codec/support/random.ts";
 import type { SimBrowser, SimWorker } from "./browser.ts";
+import { Stranger } from "./stranger.ts";
 import type { Tab } from "./tab.ts";
 
 const KINDS = [
@@ -12,6 +13,7 @@ const KINDS = [
   "crash",
   "hang",
   "stop",
+  "stall",
   "doze",
   "doze",
   "freeze",
@@ -25,22 +27,24 @@ const KINDS = [
   "brokerEnds",
   "brokerStops",
   "clock",
+  "stranger",
 ] as const;
 
-export type FaultKind = (typeof KINDS)[number];
+/** Those above, and one after which little happens. */
+export type FaultKind = (typeof KINDS)[number] | "delete";
 
 /** Something stands still. On IndexedDB that is felt until another one is the host. */
-const PAUSED: readonly FaultKind[] = ["hang", "stop", "doze", "freeze", "cache"];
+const PAUSED: readonly FaultKind[] = ["hang", "stop", "stall", "doze", "freeze", "cache"];
 const PAUSED_MS = 6_000;
 /**
  * After these, too, calls may be refused, such as what was sent before the clock was set and is too
  * late after it. One fault of the other kinds is nothing that a caller hears of.
  */
-const HARD: readonly FaultKind[] = ["openFails", "openSlow", "clock"];
+const HARD: readonly FaultKind[] = ["openFails", "openSlow", "clock", "delete"];
 /** Those that a database without a page of its own notices. */
 const ENDS: readonly FaultKind[] = ["kill", "leave", "close"];
 /** Nobody notices these. */
-const MILD: readonly FaultKind[] = ["open", "hide"];
+const MILD: readonly FaultKind[] = ["open", "hide", "stranger"];
 /** How long a fault is felt, in milliseconds: after crashes in a row, no worker is started. */
 const FELT_MS = 16_000;
 
@@ -49,6 +53,13 @@ const PAUSES = [20, 300, 1_200, 2_500, 6_000, 20_000];
 const OPEN_MS = 1_500;
 /** How long a worker that loads is waited for. */
 const LOADING_MS = 10_000;
+
+/** What others do when a fault asks for it. */
+export interface Acts {
+  openTab(): void;
+  /** Returns false where somebody is at it. */
+  deleteDatabase(): boolean;
+}
 
 export class Faults {
   readonly counts: Partial<Record<FaultKind, number>> = {};
@@ -61,15 +72,15 @@ export class Faults {
   readonly #browser: SimBrowser;
   readonly #random: Random;
   readonly #tabs: readonly Tab[];
-  readonly #openTab: () => void;
+  readonly #acts: Acts;
   /** What ends the pauses. */
   readonly #pauses = new Set<() => void>();
 
-  constructor(browser: SimBrowser, tabs: readonly Tab[], openTab: () => void) {
+  constructor(browser: SimBrowser, tabs: readonly Tab[], acts: Acts) {
     this.#browser = browser;
     this.#random = browser.random;
     this.#tabs = tabs;
-    this.#openTab = openTab;
+    this.#acts = acts;
     browser.failed = (kind) => this.#feel(kind);
   }
 
@@ -96,11 +107,25 @@ export class Faults {
     const felt = this.#struck.filter(({ at }) => at > since - FELT_MS);
     if (felt.some(({ kind }) => HARD.includes(kind))) return true;
     if (felt.some(({ kind, at }) => PAUSED.includes(kind) && at > since - PAUSED_MS)) return true;
-    const hasPage = this.#tabs.some(({ agent, isPage, isClosing }) => {
-      return isPage && agent.isRunning && !isClosing;
+    const hasPage = this.#tabs.some(({ agent, isPage, isOver, life }) => {
+      return isPage && agent.isRunning && !isOver && life === tab.life;
     });
     if (!tab.isPage && (!hasPage || felt.some(({ kind }) => ENDS.includes(kind)))) return true;
     return felt.filter(({ kind }) => !(MILD.includes(kind) || PAUSED.includes(kind))).length > 1;
+  }
+
+  /** Whether what was asked for at `since` may be in the hands of one that stands still. */
+  mayBeHeld(since: number): boolean {
+    const harmless = [...MILD, ...ENDS, "delete"];
+    const isFelt = ({ kind, at }: { kind: FaultKind; at: number }) => {
+      return at > since - FELT_MS && !harmless.includes(kind);
+    };
+    return this.#pauses.size > 0 || this.#struck.some(isFelt);
+  }
+
+  /** Whether nothing has gone wrong that anybody could notice. */
+  get areMild(): boolean {
+    return this.#struck.every(({ kind }) => MILD.includes(kind));
   }
 
   /** Nothing is wrong any more. */
@@ -130,8 +155,10 @@ export class Faults {
     const random = this.#random;
     switch (kind) {
       case "open":
-        this.#openTab();
+        this.#acts.openTab();
         return true;
+      case "delete":
+        return this.#acts.deleteDatabase();
       case "openFails":
         browser.files.failures = 1 + random.below(2);
         return true;
@@ -146,6 +173,9 @@ export class Faults {
         browser.broker?.freeze();
         if (browser.broker !== undefined) this.#pause(() => browser.broker?.thaw());
         return browser.broker !== undefined;
+      case "stranger":
+        new Stranger(browser);
+        return true;
       case "clock":
         browser.clockOffset += (random.next() - 0.5) * random.pick([1e3, 1e5, 1e8]);
         return true;
@@ -184,6 +214,10 @@ export class Faults {
         return worker !== undefined;
       case "stop":
         this.#freeze(tab, 0);
+        return true;
+      case "stall":
+        tab.agent.freeze();
+        this.#pause(() => tab.agent.thaw());
         return true;
       case "freeze":
       case "cache":

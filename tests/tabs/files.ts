@@ -1,18 +1,7 @@
 /** What outlives the hosts of a simulated database: its entries, its log, and what was answered. */
 
-import type { Entry, Hex } from "../client/support/wire.ts";
-
-/** A change as it is told: its kind, the key, and a value. */
-export type Change = [kind: number, key: Hex, value?: Uint8Array];
-
-/** A commit in the log. */
-export interface Logged {
-  readonly stamp: string;
-  readonly changes: readonly Change[];
-}
-
-/** What came of a commit: its versionstamp, or the check that failed. */
-export type Outcome = string | number;
+import { Data, type Outcome } from "../client/support/memory-host.ts";
+import type { Hex } from "../client/support/wire.ts";
 
 /** The answers that a client has not acknowledged. */
 export interface Session {
@@ -20,20 +9,29 @@ export interface Session {
   readonly outcomes: Map<number, Outcome>;
 }
 
-export class State {
-  entries = new Map<Hex, Entry>();
-  log: Logged[] = [];
+/** A database, from when it is made until it is deleted. */
+export class State extends Data {
   sessions = new Map<Hex, Session>();
+  /** The epoch of its last host. */
+  epoch = 0;
 
   /** As it is now, whatever becomes of it. */
   clone(): State {
     const clone = new State();
+    clone.epoch = this.epoch;
     clone.entries = new Map(this.entries);
     clone.log = [...this.log];
+    clone.gone = this.gone;
+    clone.snapshots = this.snapshots;
     for (const [client, { through, outcomes }] of this.sessions) {
       clone.sessions.set(client, { through, outcomes: new Map(outcomes) });
     }
     return clone;
+  }
+
+  /** Lets go of all of the log but the last `kept` commits. */
+  keep(kept: number): void {
+    this.gone = this.log[this.log.length - kept - 1]?.stamp ?? "";
   }
 }
 
@@ -45,11 +43,8 @@ export interface Owner {
 
 export class Files {
   readonly storage: "opfs" | "indexeddb";
-  readonly state = new State();
-  /** What lists that go on read, by the last commit that they see. */
-  readonly snapshots = new Map<string, [Hex, Entry][]>();
+  state = new State();
   owner: Owner | undefined;
-  epoch = 0;
   /** How many commits the log keeps. */
   kept = Number.POSITIVE_INFINITY;
   /** The failures of the next attempts to open, and how long those take, in milliseconds. */
@@ -63,9 +58,20 @@ export class Files {
   /** Gives the files to `owner`. On OPFS only if nobody has them. */
   take(owner: Owner): boolean {
     if (this.storage === "opfs" && this.owner !== undefined) return false;
-    if (this.owner !== owner) this.owner?.deposed(this.state.clone());
+    if (this.owner !== owner) this.depose();
     this.owner = owner;
     return true;
+  }
+
+  /** Takes the files away from who has them. */
+  depose(): void {
+    this.owner?.deposed(this.state.clone());
+    this.owner = undefined;
+  }
+
+  /** Deletes all that there is. */
+  clear(): void {
+    this.state = new State();
   }
 
   release(owner: Owner): void {

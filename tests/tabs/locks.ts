@@ -1,9 +1,11 @@
 /** Web Locks, for the agents of one origin: requests and answers take their time. */
 
+import { hostLockOf } from "../../tabs/messages.ts";
 import type { LockOptions, Locks } from "../../tabs/platform.ts";
 import { type Agent, type Lane, newLane } from "./agent.ts";
 import type { Delays } from "./channels.ts";
 
+const HOST_LOCK = hostLockOf("db");
 /** How long it takes at the most until one hears that its lock was stolen, in milliseconds. */
 const STOLEN_MS = 8;
 
@@ -26,7 +28,7 @@ export class LockManager {
   /** Those who have a lock, and those who wait for one, by its name and in their order. */
   readonly held = new Map<string, Request[]>();
   readonly waiting = new Map<string, Request[]>();
-  /** Locks that were taken from those who had them. */
+  /** How often a host's lock was taken from it. */
   steals = 0;
   /** Called when one is taken from an agent that has it since then. */
   stolen: (from: Agent, since: number) => void = () => undefined;
@@ -115,7 +117,8 @@ export class LockManager {
   #steal(request: Request): void {
     const former = this.held.get(request.name) ?? [];
     this.held.delete(request.name);
-    this.steals += former.length;
+    // A client takes its own anew whenever it looks for a host.
+    if (request.name === HOST_LOCK) this.steals += former.length;
     for (const one of former) {
       const { agent } = one;
       this.stolen(agent, one.since);

@@ -6,8 +6,9 @@
 
 import { encodeKey, type KvKey } from "../../client/codec/key.ts";
 import type { KvEntryMaybe } from "../../client/types.ts";
+import type { Logged } from "../client/support/memory-host.ts";
 import { type Hex, hexOf } from "../client/support/wire.ts";
-import type { Files, Logged } from "./files.ts";
+import type { Files } from "./files.ts";
 
 /** A commit that somebody asked for; each writes a key of its own, by which it is found. */
 export interface Intent {
@@ -15,12 +16,25 @@ export interface Intent {
   readonly client: string;
   /** Its place among those of its client. */
   readonly serial: number;
+  /** How often the database was deleted before. */
+  readonly life: number;
   state: "open" | "acknowledged" | "refused" | "unknown";
   stamp?: string;
+  /** The value that it sets where readers look for it. */
+  value?: string | Uint8Array;
+}
+
+/** When a read began: the database at the time, and how many commits of it were known. */
+export interface Moment {
+  readonly life: number;
+  readonly known: number;
 }
 
 /** From one place in the log to another, both included. */
 type Span = [from: number, to: number];
+
+/** What keys begin with that end in a number, and whose values are those of the intents. */
+export const VALUES = "k";
 
 const keys = new Map<string, Hex>();
 
@@ -35,12 +49,18 @@ export function hexOfKey(key: KvKey): Hex {
 export class Oracle {
   readonly #files: Files;
   readonly #violate: (what: string) => void;
+  /** How often the database was deleted. */
+  life = 0;
+  /** How many commits there were before that. */
+  #former = 0;
   readonly intents = new Map<Hex, Intent>();
-  /** What reads that begin now must see: so many commits of the log. */
-  known = 0;
+  /** So many commits of the log are known to somebody. */
+  #known = 0;
   /** How much of the log is in the histories, and by which place a versionstamp is known. */
   #read = 0;
   readonly #places = new Map<string, number>();
+  /** What was asked for, by the versionstamp that it got. */
+  readonly #written = new Map<string, Intent>();
   /** For each key, after which commits it had which versionstamp. */
   readonly #histories = new Map<Hex, { from: number; stamp: string | null }[]>();
 
@@ -53,14 +73,33 @@ export class Oracle {
     return this.#files.state.log;
   }
 
-  /** How many commits there are. */
-  get length(): number {
-    return this.#log.length;
+  /** How many commits there were. */
+  get commits(): number {
+    return this.#former + this.#log.length;
+  }
+
+  /** What reads that begin now must see. */
+  get present(): Moment {
+    return { life: this.life, known: this.#known };
+  }
+
+  /** The last commit that is known to somebody. */
+  get lastKnown(): string | undefined {
+    return this.#log[this.#known - 1]?.stamp;
+  }
+
+  /** The database is about to be deleted: what comes after it has nothing of it. */
+  deleted(): void {
+    this.checkCommits();
+    this.life++;
+    this.#former += this.#log.length;
+    this.#known = this.#read = 0;
+    for (const one of [this.#places, this.#written, this.#histories]) one.clear();
   }
 
   intend(client: string, serial: number): Intent {
     const marker = hexOfKey(["m", client, serial]);
-    const intent: Intent = { marker, client, serial, state: "open" };
+    const intent: Intent = { marker, client, serial, life: this.life, state: "open" };
     this.intents.set(marker, intent);
     return intent;
   }
@@ -72,6 +111,8 @@ export class Oracle {
       const from = this.#read + 1;
       this.#places.set(stamp, from);
       for (const [kind, key] of changes) {
+        const intent = this.intents.get(key);
+        if (intent !== undefined) this.#written.set(stamp, intent);
         const history = this.#histories.get(key) ?? [{ from: 0, stamp: null }];
         this.#histories.set(key, history);
         history.push({ from, stamp: kind === 0 ? stamp : null });
@@ -88,17 +129,19 @@ export class Oracle {
   acknowledged(intent: Intent, stamp: string): void {
     intent.state = "acknowledged";
     intent.stamp = stamp;
+    if (intent.life < this.life) return;
     const place = this.placeOf(stamp);
     if (place === 0) {
       this.#violate(`${intent.client} was told of ${stamp}, which is not in the log`);
     }
-    this.known = Math.max(this.known, place);
+    this.#known = Math.max(this.#known, place);
   }
 
-  /** Checks what was read at one moment after `known` commits were known. */
-  saw(known: number, entries: readonly [Hex, string | null][], what: string): void {
+  /** Checks what was read at one moment, which began at `since`. */
+  saw({ life, known }: Moment, entries: readonly [Hex, string | null][], what: string): void {
+    if (life < this.life) return;
     this.#catchUp();
-    let spans: Span[] = [[known, this.length]];
+    let spans: Span[] = [[known, this.#log.length]];
     for (const [key, stamp] of entries) {
       const held = this.#spansOf(key, stamp);
       spans = spans.flatMap(([from, to]) =>
@@ -110,17 +153,29 @@ export class Oracle {
       const read = entries.map(([key, stamp]) => `${key} ${stamp}`).join(", ");
       this.#violate(`${what} saw a past or a mixture, after ${known} commits: ${read}`);
     } else {
-      this.known = Math.max(this.known, first[0]);
+      this.#known = Math.max(this.#known, first[0]);
     }
   }
 
+  /** Checks a value that was read against the one that its commit set. */
+  holds(life: number, { key, versionstamp: stamp, value }: KvEntryMaybe, what: string): void {
+    if (life < this.life) return;
+    if (key[0] !== VALUES || typeof key[1] !== "number" || stamp === null) return;
+    this.#catchUp();
+    const set = this.#written.get(stamp)?.value;
+    if (set === value) return;
+    const isEqual =
+      set instanceof Uint8Array && value instanceof Uint8Array && Buffer.compare(set, value) === 0;
+    if (!isEqual) this.#violate(`${what} found at ${key.join("/")} what ${stamp} did not set`);
+  }
+
   /** Checks that a list is all that there was of a prefix at one moment. */
-  listed(known: number, prefix: Hex, found: ReadonlyMap<Hex, string>, what: string): void {
+  listed(since: Moment, prefix: Hex, found: ReadonlyMap<Hex, string>, what: string): void {
     this.#catchUp();
     const entries = [...this.#histories.keys()]
       .filter((key) => key.startsWith(prefix))
       .map((key): [Hex, string | null] => [key, found.get(key) ?? null]);
-    this.saw(known, entries, what);
+    this.saw(since, entries, what);
   }
 
   #spansOf(key: Hex, stamp: string | null): Span[] {
@@ -140,7 +195,7 @@ export class Oracle {
   }
 
   /** The versionstamps of keys as they are now. */
-  present(keys: readonly KvKey[]): (string | null)[] {
+  stampsOf(keys: readonly KvKey[]): (string | null)[] {
     return keys.map((key) => this.#files.state.entries.get(hexOfKey(key))?.versionstamp ?? null);
   }
 
@@ -152,10 +207,12 @@ export class Oracle {
         if (this.intents.has(key)) applied.set(key, [...(applied.get(key) ?? []), stamp]);
       }
     }
-    for (const { marker, client, serial, state, stamp } of this.intents.values()) {
+    for (const { marker, client, serial, life, state, stamp } of this.intents.values()) {
       const stamps = applied.get(marker) ?? [];
       const name = `commit ${serial} of ${client}`;
       if (stamps.length > 1) this.#violate(`${name} was applied ${stamps.length} times`);
+      // A tab that stood still may have asked again for what it had asked of the deleted one.
+      if (life < this.life) continue;
       if (state === "acknowledged" && stamps[0] !== stamp) {
         this.#violate(`${name} was acknowledged as ${stamp} and is ${stamps[0]}`);
       }

@@ -90,6 +90,81 @@ export const PLANTED: readonly (readonly [
     edit("client/changes.ts", 'w.u8(this.#last === "" ? 0 : 1);', "w.u8(0); return;"),
   ],
   [
+    "a client that keeps up again is not told of anything",
+    { storage: "opfs", faults: ["stall", "open"] },
+    edit("worker/host.ts", "if (guest.isStalled && !guest.isBehind) this.#stall(", "void (0, "),
+  ],
+  [
+    "commits that wait for a slow reader are dropped without a word",
+    { storage: "opfs", faults: ["open"] },
+    edit("client/changes.ts", ": 1;\n      missed = missed", ": 0;\n      missed = missed"),
+  ],
+  [
+    "a reader that must miss nothing goes on with the present",
+    { storage: "opfs", faults: ["stall", "open"] },
+    edit("client/changes.ts", 'this.#isGapless && (isFull || event.type === "lagged")', "false"),
+  ],
+  [
+    "all large values of a frame are sent again with a part of it",
+    { storage: "indexeddb", faults: ["panicInFrame"] },
+    edit(
+      "client/wire/request.ts",
+      "attachments.slice(attached[from], attached[to])",
+      "attachments",
+    ),
+  ],
+  [
+    "commits for which there was no room are taken for heard",
+    { storage: "opfs", faults: ["kill", "panic", "open"] },
+    edit("client/changes.ts", "if (!this.#isFull) this.#heard(", "this.#heard("),
+  ],
+  [
+    "large values are gone once they were sent",
+    { storage: "opfs", faults: ["panicInFrame", "crash"] },
+    edit(
+      "client/membership.ts",
+      "source.say(frame);",
+      "source.say(frame, Array.isArray(frame) ? [...frame] : []);",
+    ),
+  ],
+  [
+    "a client takes for a frame what is none",
+    { storage: "opfs", faults: ["stranger", "open"] },
+    edit(
+      "client/membership.ts",
+      "if (isFrame(data)) {",
+      "if (isFrame(data) || Array.isArray(data)) {",
+    ),
+  ],
+  [
+    "a client hears more than the host has said, and nothing any more",
+    { storage: "opfs", faults: ["stranger", "open"] },
+    edit(
+      "worker/guest.ts",
+      "if (isMore) this.#heard = Math.min(bytes, this.#posted);",
+      "if (isMore && bytes <= this.#posted) this.#heard = bytes;",
+    ),
+  ],
+  [
+    "a host ends on what a stranger asks",
+    { storage: "opfs", faults: ["stranger", "open"] },
+    edit("worker/host.ts", "if (guest === this.#own) {", "if (guest.client !== '') {"),
+  ],
+  [
+    "a hello that is none ends the host",
+    { storage: "opfs", faults: ["stranger", "open"] },
+    edit(
+      "worker/host.ts",
+      "hello instanceof ArrayBuffer && hello.byteLength <= HELLO_BYTES_MAX",
+      "true",
+    ),
+  ],
+  [
+    "a database that was deleted stays open",
+    { storage: "opfs", faults: ["delete", "open"] },
+    edit("client/membership.ts", 'else if ("deleting" in message) {\n      this.#deleted();', "{"),
+  ],
+  [
     "a subscription is sent again after the calls that follow it",
     { storage: "opfs", faults: ["open", "kill", "panicInFrame"] },
     edit(

@@ -7,6 +7,12 @@ import type { Tab } from "./tab.ts";
 /** Errors with which a stream may end where a database could not be opened, or was closed. */
 const ENDINGS = ["Closed", "Timeout", "Busy", "Io", "HostLost", "NoHost", "HistoryGone"];
 
+/** A commit that was heard of, or the last one that was missed and how many there were. */
+interface Heard {
+  readonly stamp: string;
+  readonly missed: number | null;
+}
+
 export interface Reader {
   run(): Promise<void>;
   /** Checks at the end that all was told. */
@@ -39,27 +45,25 @@ export class ChangesReader implements Reader {
   readonly #tab: Tab;
   readonly #prefix: string;
   readonly #hex: string;
-  /** Where it begins; undefined for "now". */
+  /** Where it began, and where it goes on; undefined for "now". */
+  readonly #begin: string | undefined;
   #since: string | undefined;
-  #heard: string[] = [];
+  readonly #heard: Heard[] = [];
   /** A commit at this place or later was made after the reader began. */
   #begunBy = Number.POSITIVE_INFINITY;
-  /** Whether it may have missed some before what it has heard, and was told so. */
-  #isLagged = false;
   #isOver = false;
 
   constructor(tab: Tab, prefix: string, isSince: boolean) {
     this.#tab = tab;
     this.#prefix = prefix;
     this.#hex = hexOfKey([prefix]);
-    const { log } = tab.browser.files.state;
-    const known = log[tab.oracle.known - 1]?.stamp ?? "0".repeat(20);
-    this.#since = isSince ? known : undefined;
+    const known = tab.oracle.lastKnown ?? "0".repeat(20);
+    this.#begin = this.#since = isSince ? known : undefined;
   }
 
   async run(): Promise<void> {
     const tab = this.#tab;
-    while (!tab.isClosing) {
+    while (!tab.isOver) {
       const since = this.#since;
       const options = since === undefined ? {} : { since };
       const stream = tab.handle.changes({ prefix: [this.#prefix] }, options);
@@ -88,10 +92,12 @@ export class ChangesReader implements Reader {
       const stamp = await tab.commit("begin", (marker) =>
         tab.handle.atomic().set(key, 1).set(marker, 1).commit(),
       );
-      // A host that was applied to before may have begun it, and ended with what it had to tell.
-      const isByPresent = stamp !== undefined && epochOf(stamp) === tab.browser.files.epoch;
-      if (tab.suspensions !== suspensions) return;
-      if (isByPresent) this.#begunBy = tab.oracle.placeOf(stamp);
+      if (stamp === undefined || tab.suspensions !== suspensions) return;
+      // A host may have begun it that ended with what it had to tell, or on a line that was left.
+      const epoch = epochOf(stamp);
+      const isByPresent = epoch === tab.browser.files.state.epoch;
+      const isOnPresentLine = tab.agent.welcomes.filter((one) => one === epoch).length === 1;
+      if (isByPresent && isOnPresentLine) this.#begunBy = tab.oracle.placeOf(stamp);
     });
   }
 
@@ -100,37 +106,75 @@ export class ChangesReader implements Reader {
     tab.browser.note(() => `${tab.name} has no more changes: ${code}`);
     if (!ENDINGS.includes(code)) tab.browser.violate(`changes of ${tab.name} ended: ${code}`);
     if (code === "HistoryGone") {
-      this.#isLagged = true;
+      this.#heard.push({ stamp: "", missed: null });
       this.#since = undefined;
     } else {
-      this.#since = this.#heard.at(-1) ?? this.#since;
+      this.#since = this.#heard.at(-1)?.stamp || this.#since;
     }
-    return !tab.isClosing;
+    return !tab.isOver;
   }
 
   #take(event: KvChangeEvent | KvLagged): void {
     const tab = this.#tab;
     tab.browser.note(() => `${tab.name} hears ${event.type} ${event.versionstamp}`);
-    if (event.type === "lagged") this.#isLagged = true;
-    else this.#heard.push(event.versionstamp);
+    const { versionstamp: stamp } = event;
+    if (event.type === "commit") {
+      this.#heard.push({ stamp, missed: 0 });
+      for (const change of event.changes) {
+        if (change.type !== "set") continue;
+        const entry = { ...change, versionstamp: stamp };
+        tab.oracle.holds(tab.life, entry, `changes of ${tab.name}`);
+      }
+      return;
+    }
+    tab.met("lagged");
+    if (this.#since !== undefined) tab.browser.violate(`changes of ${tab.name} that lag`);
+    this.#heard.push({ stamp, missed: event.missed });
   }
 
   check(): void {
     const { oracle, browser, name } = this.#tab;
-    if (this.#isOver || this.#isLagged) return;
-    const [first] = this.#heard;
-    const start =
-      this.#since !== undefined && this.#heard.length === 0
-        ? oracle.placeOf(this.#since) + 1
-        : Math.min(this.#begunBy, first === undefined ? Infinity : oracle.placeOf(first));
-    if (start === Number.POSITIVE_INFINITY) return;
-    const wanted = oracle.touching(this.#hex, start);
-    const heard = this.#heard;
-    if (wanted.length === heard.length && wanted.every((stamp, i) => stamp === heard[i])) return;
-    browser.violate(
-      `changes of ${name} under ${this.#prefix}: heard ${heard.join(" ")}` +
-        ` instead of ${wanted.join(" ")}`,
+    if (this.#isOver) return;
+    const wanted = oracle.touching(this.#hex, 1);
+    const bad = this.#compare(
+      wanted,
+      wanted.findIndex((stamp) => this.#isAfterBegin(stamp)),
     );
+    if (bad === undefined) return;
+    const heard = this.#heard.map(({ stamp, missed }) => `${stamp} (${missed})`).join(" ");
+    browser.violate(
+      `changes of ${name} under ${this.#prefix}: ${bad}: ${heard} instead of ${wanted.join(" ")}`,
+    );
+  }
+
+  /** Whether the reader has to hear of a commit, wherever it began. */
+  #isAfterBegin(stamp: string): boolean {
+    if (this.#begin !== undefined) return stamp > this.#begin;
+    return this.#tab.oracle.placeOf(stamp) >= this.#begunBy;
+  }
+
+  /**
+   * Holds what was heard against what there was to hear, of which the reader must not miss what is
+   * at `latest` or later; returns what is wrong.
+   */
+  #compare(wanted: readonly string[], latest: number): string | undefined {
+    const end = wanted.length;
+    const begin = latest < 0 ? end : latest;
+    // The place of what comes next, between these.
+    let from = this.#begin === undefined ? 0 : begin;
+    let to = begin;
+    for (const { stamp, missed } of this.#heard) {
+      if (missed === null) {
+        // How many there were is not known, at the end of a stream not even which.
+        while (from < end && (wanted[from] as string) <= stamp) from++;
+        to = stamp === "" ? end : from;
+        continue;
+      }
+      const first = wanted.indexOf(stamp) - Math.max(0, missed - 1);
+      if (first < from || first > to) return `${stamp} comes where ${wanted[from]} was to come`;
+      from = to = first + Math.max(1, missed);
+    }
+    return from < end && to < end ? `nothing comes where ${wanted[from]} was to come` : undefined;
   }
 }
 
@@ -148,7 +192,7 @@ export class WatchReader implements Reader {
 
   async run(): Promise<void> {
     const tab = this.#tab;
-    while (!tab.isClosing) {
+    while (!tab.isOver) {
       const stream = tab.handle.watch([...this.#keys]) as ReadableStream<KvEntryMaybe[]>;
       try {
         await readAll(tab, stream, (entries) => this.#take(entries));
@@ -164,10 +208,12 @@ export class WatchReader implements Reader {
   }
 
   #take(entries: KvEntryMaybe[]): void {
+    const { oracle, life, name } = this.#tab;
+    for (const entry of entries) oracle.holds(life, entry, `a watch of ${name}`);
     const states = entries.map(({ versionstamp }) => versionstamp);
     this.#last?.forEach((before, i) => {
       const after = states[i] ?? null;
-      if (before !== null && after !== null && after < before) {
+      if (before !== null && after !== null && after < before && life === oracle.life) {
         this.#tab.browser.violate(`a watch of ${this.#tab.name} went back to ${after}`);
       }
     });
@@ -177,7 +223,7 @@ export class WatchReader implements Reader {
   check(): void {
     if (this.#isOver) return;
     const { oracle, browser, name } = this.#tab;
-    const present = oracle.present(this.#keys);
+    const present = oracle.stampsOf(this.#keys);
     if (present.every((stamp, i) => stamp === this.#last?.[i])) return;
     browser.violate(`a watch of ${name} ended on ${this.#last} instead of ${present}`);
   }

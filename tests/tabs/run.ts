@@ -1,10 +1,13 @@
 /** One run of the simulation: tabs that work, faults that hit them, and checks at the end. */
 
+import type { KvassError } from "../../client/errors.ts";
 import { Random } from "../codec/support/random.ts";
 import { SimBrowser, stackOf } from "./browser.ts";
+import { Deletion } from "./deletion.ts";
 import { type FaultKind, Faults } from "./faults.ts";
+import { replaceGlobals } from "./globals.ts";
 import { Oracle } from "./oracle.ts";
-import { OPEN_TIMEOUT_MS, Tab, type World } from "./tab.ts";
+import { OPEN_TIMEOUT_MS, type Rare, Tab, type World } from "./tab.ts";
 
 /** No call waits for longer, while nothing goes wrong and no files are being opened. */
 const SETTLED_MS = 5_000;
@@ -12,6 +15,8 @@ const SETTLED_MS = 5_000;
 const LOOK_MS = 250;
 /** How long faults last in some runs that are not repaired soon. */
 const LONG_MS = [4_000, 7_000, 16_000];
+/** How much longer than usual tabs wait meanwhile. */
+const LEISURE = 4;
 /** How long things may take to come to rest. */
 const REST_MS = 60_000;
 /** How often a write is tried that is refused after all faults, and when again. */
@@ -33,6 +38,7 @@ export interface Outcome {
   readonly steals: number;
   readonly faults: Readonly<Partial<Record<FaultKind, number>>>;
   readonly errors: Readonly<Record<string, number>>;
+  readonly met: Readonly<Partial<Record<Rare, number>>>;
 }
 
 /** What a run is about, where not anything may happen. */
@@ -44,7 +50,7 @@ export interface Focus {
 /** Runs a seed. */
 export async function run(seed: number, isTraced = false, focus?: Focus): Promise<Outcome> {
   const random = new Random(seed);
-  const restore = seedRandomBytes(new Random(seed ^ 0x5eed));
+  const restore = replaceGlobals(new Random(seed ^ 0x5eed), isTraced);
   const simulation = new Simulation(random, focus);
   if (isTraced) simulation.browser.trace = [];
   try {
@@ -54,30 +60,19 @@ export async function run(seed: number, isTraced = false, focus?: Focus): Promis
   } finally {
     restore();
   }
-  const { browser, oracle, errors, faults } = simulation;
+  const { browser, oracle, errors, met, faults } = simulation;
   return {
     seed,
     violations: browser.violations,
     trace: browser.trace ?? [],
     hash: browser.scheduler.hash,
     steps: browser.scheduler.steps,
-    commits: oracle.length,
-    hosts: browser.files.epoch,
+    commits: oracle.commits,
+    hosts: browser.hosts,
     steals: browser.locks.steals,
     faults: faults.counts,
     errors,
-  };
-}
-
-/** Has ids of clients come from the seed. */
-function seedRandomBytes(random: Random): () => void {
-  const original = crypto.getRandomValues;
-  crypto.getRandomValues = <T extends ArrayBufferView | null>(array: T): T => {
-    if (array instanceof Uint8Array) array.set(random.bytes(array.length));
-    return array;
-  };
-  return () => {
-    crypto.getRandomValues = original;
+    met,
   };
 }
 
@@ -86,10 +81,14 @@ class Simulation implements World {
   readonly oracle: Oracle;
   readonly tabs: Tab[] = [];
   readonly errors: Record<string, number> = {};
+  readonly met: Partial<Record<Rare, number>> = {};
   readonly faults: Faults;
+  leisure = 1;
   readonly #random: Random;
   readonly #focus: Focus | undefined;
   #isOver = false;
+  #deletion: Promise<void> | undefined;
+  readonly #deletions: Deletion[] = [];
 
   constructor(random: Random, focus: Focus | undefined) {
     this.#random = random;
@@ -99,10 +98,11 @@ class Simulation implements World {
       storage: focus?.storage ?? storage,
       hasBroker: random.below(3) > 0,
       delayMax: random.pick([1, 20, 100]),
+      areBuffersMoved: random.below(4) === 0,
     });
     if (random.below(8) === 0) this.browser.files.kept = random.below(20);
     this.oracle = new Oracle(this.browser.files, (what) => this.browser.violate(what));
-    this.faults = new Faults(this.browser, this.tabs, () => this.openTab());
+    this.faults = new Faults(this.browser, this.tabs, this);
   }
 
   async run(): Promise<void> {
@@ -132,6 +132,28 @@ class Simulation implements World {
     tab.start(1 + this.#random.below(2), this.#random.below(3));
   }
 
+  deleteDatabase(): boolean {
+    if (this.#deletion !== undefined) return false;
+    const { browser, oracle, faults } = this;
+    const deletion = new Deletion(browser, this.tabs);
+    const deleted = () => {
+      this.met.deleted = (this.met.deleted ?? 0) + 1;
+      this.#checkCounts();
+      oracle.deleted();
+    };
+    const over = () => {
+      this.#deletions.push(deletion);
+      this.#deletion = undefined;
+      this.openTab();
+    };
+    this.#deletion = deletion.run(deleted).then(over, (error: unknown) => {
+      const isHeld = (error as KvassError).code === "Busy" && faults.mayBeHeld(deletion.since);
+      if (!isHeld) browser.violate(`it could not be deleted: ${stackOf(error)}`);
+      over();
+    });
+    return true;
+  }
+
   /** The story of a run. */
   async #direct(): Promise<void> {
     const { browser, tabs, faults } = this;
@@ -142,16 +164,20 @@ class Simulation implements World {
       await this.#pass(random.next() * random.pick([1, 50, 500]));
     }
     const planned = random.below(10);
+    const deletesAt = random.below(16) === 0 ? random.below(10) : -1;
     const span = random.pick([100, 600, 4_000]);
     for (let i = 0; i < planned; i++) {
       // Some faults come as one.
       await this.#pass(random.next() * random.pick([5, 50, span, span]));
-      faults.strike(this.#focus?.faults);
+      faults.strike(i === deletesAt ? ["delete"] : this.#focus?.faults);
     }
     await this.#pass(random.next() * span);
     const isLong = random.below(2) === 0 || this.#focus !== undefined;
+    // Little more comes of many calls while all that happens is that time passes.
+    this.leisure = LEISURE;
     if (isLong) await this.#pass(random.pick(LONG_MS));
     faults.repair();
+    await this.#deletion;
     for (const tab of tabs) tab.isBusy = false;
     await this.#until(() => tabs.every((tab) => tab.isIdle), "answers");
     await this.#writeOnce();
@@ -198,7 +224,8 @@ class Simulation implements World {
   }
 
   get #open(): Tab[] {
-    return this.tabs.filter(({ agent, isClosing }) => agent.isAlive && !isClosing);
+    const { life } = this.oracle;
+    return this.tabs.filter((tab) => tab.agent.isAlive && !tab.isOver && tab.life === life);
   }
 
   /** Whether somebody is left who can be the host. */
@@ -222,7 +249,7 @@ class Simulation implements World {
   async #write(tab: Tab): Promise<void> {
     for (let tries = 0; tries < TRIES_MAX; tries++) {
       const stamp = await tab.sum();
-      if (stamp !== undefined || tab.isClosing) return;
+      if (stamp !== undefined || tab.isOver) return;
       await tab.wait(TRY_AGAIN_MS);
     }
     if (this.#isServed) this.browser.violate(`${tab.name} can't write any more`);
@@ -231,18 +258,25 @@ class Simulation implements World {
   #check(): void {
     const { browser, oracle, faults } = this;
     oracle.checkCommits();
-    for (const [name, value, applied] of Tab.countsOf(browser)) {
-      if (value !== applied) browser.violate(`${name} is ${value} after ${applied} increments`);
-    }
+    this.#checkCounts();
+    for (const deletion of this.#deletions) deletion.check();
     const clients = browser.engine?.clients ?? 0;
     const tabs = this.tabs.filter(({ agent }) => agent.isAlive).length;
     if (clients > tabs) browser.violate(`the host has ${clients} clients in ${tabs} tabs`);
     for (const { readers } of this.#isServed ? this.#open : []) {
       for (const reader of readers) reader.check();
     }
+    if (faults.areMild && browser.hosts > 1) browser.violate(`${browser.hosts} hosts for nothing`);
     const stealsMax = 2 * faults.total + 1;
     const { steals } = browser.locks;
     if (steals > stealsMax) browser.violate(`${steals} steals after ${faults.total} faults`);
+  }
+
+  #checkCounts(): void {
+    const { browser } = this;
+    for (const [name, value, applied] of Tab.countsOf(browser)) {
+      if (value !== applied) browser.violate(`${name} is ${value} after ${applied} increments`);
+    }
   }
 
   /** Closes everything; nothing is left then. */

@@ -53,6 +53,9 @@ export class Scheduler {
   /** Lets everything happen until `isOver`, or until nothing is left; stops at an exception. */
   run(isOver: () => boolean): Promise<void> {
     return new Promise((resolve, reject) => {
+      const none = Promise.resolve();
+      // A tick that a microtask asks for comes when there are no more microtasks.
+      const next = () => process.nextTick(step);
       const step = () => {
         try {
           const event = isOver() ? undefined : this.#take();
@@ -64,8 +67,7 @@ export class Scheduler {
         } catch (error) {
           return reject(error);
         }
-        // A tick that a microtask asks for comes when there are no more microtasks.
-        queueMicrotask(() => process.nextTick(step));
+        none.then(next);
       };
       step();
     });

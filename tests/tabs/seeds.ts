@@ -4,7 +4,6 @@
  */
 
 export const SEEDS: readonly (readonly [seed: number, shown: string])[] = [
-  [800, "a worker that could not open the files left its tab with a host that was gone"],
-  [3461, "a tab whose worker had crashed too often kept to a host that was gone"],
-  [500_960, "a client that closed before it had heard its answers was forgotten"],
+  [494, "a client took for a frame what was none, and all that it waited for failed"],
+  [708, "a reader without gaps missed commits, where another host took over while it had no room"],
 ];

@@ -6,13 +6,14 @@
 import { Connection } from "../../client/connection.ts";
 import { KvassError } from "../../client/errors.ts";
 import { Handle } from "../../client/kv.ts";
-import { LIMITS } from "../../client/limits.ts";
-import type { KvCommitError, KvCommitResult } from "../../client/types.ts";
+import { LARGE_VALUE_BYTES, LIMITS } from "../../client/limits.ts";
+import type { KvCommitError, KvCommitResult, KvEntryMaybe, KvKey } from "../../client/types.ts";
 import { KvU64 } from "../../client/u64.ts";
+import { numberOf } from "../client/support/memory-host.ts";
 import { type Agent, newLane } from "./agent.ts";
 import { type SimBrowser, stackOf } from "./browser.ts";
 import type { Faults } from "./faults.ts";
-import { hexOfKey, type Intent, type Oracle, seen } from "./oracle.ts";
+import { hexOfKey, type Intent, type Moment, type Oracle, seen, VALUES } from "./oracle.ts";
 import { ChangesReader, type Reader, WatchReader } from "./readers.ts";
 
 /** Keys that many write. */
@@ -29,12 +30,19 @@ export interface Pending {
   readonly since: number;
 }
 
+/** What is to happen in some runs at least. */
+export type Rare = "lagged" | "large" | "deleted";
+
 /** What a tab lives in. */
 export interface World {
   readonly browser: SimBrowser;
   readonly oracle: Oracle;
   readonly faults: Faults;
   readonly errors: Record<string, number>;
+  /** How often what is rare has happened. */
+  readonly met: Partial<Record<Rare, number>>;
+  /** How much longer than usual tabs wait between what they do. */
+  readonly leisure: number;
 }
 
 export class Tab {
@@ -53,19 +61,23 @@ export class Tab {
   isBusy = true;
   isClosing = false;
   isClosed = false;
+  /** How often the database was deleted before it was opened. */
+  readonly life: number;
   /** Whether the page was told that it is frozen or cached. */
   isSuspended = false;
   suspensions = 0;
-  readonly #faults: Faults;
+  readonly #world: World;
   #serial = 0;
   /** What it does that is not over. */
   #doing = 0;
 
-  constructor({ browser, oracle, errors, faults }: World, isPage: boolean) {
+  constructor(world: World, isPage: boolean) {
+    const { browser, oracle, errors } = world;
     this.browser = browser;
-    this.#faults = faults;
+    this.#world = world;
     this.isPage = isPage;
     this.oracle = oracle;
+    this.life = oracle.life;
     this.errors = errors;
     this.agent = browser.newAgent(isPage ? "tab" : "service");
     const options = {
@@ -84,6 +96,17 @@ export class Tab {
 
   get name(): string {
     return this.agent.name;
+  }
+
+  /** Takes note of something that is rare. */
+  met(what: Rare): void {
+    const { met } = this.#world;
+    met[what] = (met[what] ?? 0) + 1;
+  }
+
+  /** Whether it has no database any more, because it closed it or because it was deleted. */
+  get isOver(): boolean {
+    return this.isClosing || this.connection.isClosed;
   }
 
   /** Whether no call of it is under way. */
@@ -149,7 +172,10 @@ export class Tab {
     const code = error instanceof KvassError ? error.code : stackOf(error);
     browser.note(() => `${this.name} ${what}: ${code} ${(error as Error).message}`);
     this.errors[code] = (this.errors[code] ?? 0) + 1;
-    const isExcused = this.#faults.excuse(this, since) && EXCUSED.includes(code);
+    const isDeleted = this.life < this.oracle.life || this.connection.isClosed;
+    const isExcused =
+      (this.#world.faults.excuse(this, since) && EXCUSED.includes(code)) ||
+      (isDeleted && [...EXCUSED, "Closed"].includes(code));
     if (!isExcused && !this.isClosing) {
       browser.violate(`${this.name} ${what} was refused: ${stackOf(error)}`);
     }
@@ -157,9 +183,10 @@ export class Tab {
 
   async #act(): Promise<void> {
     const { random } = this.browser;
-    while (this.isBusy && !this.isClosing) {
-      await this.wait(random.next() ** 2 * random.pick([5, 1_000, 2_000]));
-      if (!this.isBusy || this.isClosing) return;
+    while (this.isBusy && !this.isOver) {
+      const pause = random.next() ** 2 * random.pick([5, 1_000, 2_000]);
+      await this.wait(this.#world.leisure * pause);
+      if (!this.isBusy || this.isOver) return;
       await this.#step();
     }
   }
@@ -176,7 +203,7 @@ export class Tab {
       case 4:
         return this.#swap();
       case 5:
-        return Promise.all([this.sum(), this.#set(), this.#get(), this.#set()]);
+        return Promise.all([this.#set(), this.sum(), this.#get(), this.#set()]);
       case 6:
         return this.#getMany();
       case 7:
@@ -193,9 +220,11 @@ export class Tab {
   async commit(
     what: string,
     send: (marker: readonly [string, string, number]) => Promise<KvCommitResult | KvCommitError>,
+    value?: string | Uint8Array,
   ): Promise<string | undefined> {
     const serial = ++this.#serial;
     const intent: Intent = this.oracle.intend(this.name, serial);
+    if (value !== undefined) intent.value = value;
     const pending = { what: `${what} ${serial}`, since: this.browser.scheduler.now };
     this.pending.add(pending);
     this.browser.note(() => `${this.name} calls ${what} ${serial}`);
@@ -224,57 +253,79 @@ export class Tab {
   }
 
   #key(): readonly [string, number] {
-    return ["k", this.browser.random.below(KEYS)];
+    return [VALUES, this.browser.random.below(KEYS)];
+  }
+
+  /** A value that nobody else writes. */
+  #value(): string | Uint8Array {
+    const text = `${this.name} ${this.#serial}`;
+    const { random } = this.browser;
+    if (random.below(6) > 0) return text;
+    this.met("large");
+    const bytes = new Uint8Array(LARGE_VALUE_BYTES + random.below(3 * LARGE_VALUE_BYTES));
+    new TextEncoder().encodeInto(text, bytes);
+    return bytes;
   }
 
   async #set(): Promise<void> {
     const key = this.#key();
-    const isDelete = this.browser.random.below(5) === 0;
-    await this.commit(isDelete ? "delete" : "set", (marker) => {
-      const atomic = this.handle.atomic().set(marker, 1);
-      return (isDelete ? atomic.delete(key) : atomic.set(key, 7)).commit();
-    });
+    if (this.browser.random.below(5) === 0) {
+      await this.commit("delete", (marker) =>
+        this.handle.atomic().set(marker, 1).delete(key).commit(),
+      );
+      return;
+    }
+    const value = this.#value();
+    const set = (marker: KvKey) => this.handle.atomic().set(marker, 1).set(key, value).commit();
+    await this.commit("set", set, value);
   }
 
   /** Reads and then writes only what is still as it was. */
   async #swap(): Promise<void> {
     const key = this.#key();
     const entry = await this.call("get", () => this.handle.get(key));
-    if (entry === undefined || this.isClosing) return;
+    if (entry === undefined || this.isOver) return;
     const { versionstamp } = entry;
-    await this.commit("swap", (marker) =>
-      this.handle.atomic().check({ key, versionstamp }).set(key, 8).set(marker, 1).commit(),
-    );
+    const value = this.#value();
+    const swap = (marker: KvKey) =>
+      this.handle.atomic().check({ key, versionstamp }).set(key, value).set(marker, 1).commit();
+    await this.commit("swap", swap, value);
   }
 
   async #get(): Promise<void> {
     const key = this.#key();
-    const { known } = this.oracle;
+    const { present } = this.oracle;
     const entry = await this.call("get", () => this.handle.get(key));
-    if (entry !== undefined) this.oracle.saw(known, [seen(entry)], `a get of ${this.name}`);
+    if (entry !== undefined) this.#saw(present, [entry], "get");
   }
 
   async #getMany(): Promise<void> {
     const keys = [this.#key(), this.#key(), ["n", 0]];
-    const { known } = this.oracle;
+    const { present } = this.oracle;
     const entries = await this.call("getMany", () => this.handle.getMany(keys));
-    if (entries !== undefined) {
-      this.oracle.saw(known, entries.map(seen), `a getMany of ${this.name}`);
-    }
+    if (entries !== undefined) this.#saw(present, entries, "getMany");
+  }
+
+  #saw(since: Moment, entries: readonly KvEntryMaybe[], how: string): void {
+    const what = `a ${how} of ${this.name}`;
+    this.oracle.saw(since, entries.map(seen), what);
+    for (const entry of entries) this.oracle.holds(since.life, entry, what);
   }
 
   async #list(): Promise<void> {
-    const { known } = this.oracle;
-    const prefix = [this.browser.random.pick(["k", "n"])];
+    const { present } = this.oracle;
+    const prefix = [this.browser.random.pick([VALUES, "n"])];
+    const what = `a list of ${this.name}`;
     const found = await this.call("list", async () => {
       const stamps = new Map<string, string>();
-      for await (const { key, versionstamp } of this.handle.list({ prefix }, { batchSize: 2 })) {
-        stamps.set(hexOfKey(key), versionstamp);
+      for await (const entry of this.handle.list({ prefix }, { batchSize: 2 })) {
+        this.oracle.holds(present.life, entry, what);
+        stamps.set(hexOfKey(entry.key), entry.versionstamp);
       }
       return stamps;
     });
     if (found === undefined) return;
-    this.oracle.listed(known, hexOfKey(prefix), found, `a list of ${this.name}`);
+    this.oracle.listed(present, hexOfKey(prefix), found, what);
   }
 
   /** Reads changes or a watch, at its own pace. */
@@ -283,7 +334,7 @@ export class Tab {
     const reader =
       random.below(2) === 0
         ? new WatchReader(this, [this.#key(), ["n", 0]])
-        : new ChangesReader(this, random.pick(["m", "k"]), random.below(2) === 0);
+        : new ChangesReader(this, random.pick(["m", VALUES]), random.below(2) === 0);
     this.readers.push(reader);
     this.run(() => reader.run());
   }
@@ -303,7 +354,7 @@ export class Tab {
       const key = hexOfKey(["n", i]);
       const applied = log.filter(({ changes }) => changes.some(([, changed]) => changed === key));
       const bytes = entries.get(key)?.value;
-      const value = bytes === undefined ? 0n : Buffer.from(bytes).readBigUInt64LE(1);
+      const value = bytes === undefined ? 0n : numberOf(bytes);
       return [`n/${i}`, value, new KvU64(BigInt(applied.length)).value];
     });
   }
