@@ -53,7 +53,7 @@ async function runAll(first: number, runs: number): Promise<Report[]> {
   let failures = 0;
   await Promise.all(
     Array.from({ length: Math.min(availableParallelism(), Math.ceil(runs / CHUNK)) }, () => {
-      const worker = new Worker(url);
+      const worker = new Worker(url, { execArgv: [] });
       return new Promise<void>((resolve, reject) => {
         const ask = () => {
           if (next >= end || failures >= FAILURES_MAX) {
