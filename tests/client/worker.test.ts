@@ -372,3 +372,11 @@ test("a damaged value fails its own call and no other", async (t) => {
   await assert.rejects(list.next(), { code: "Corruption" });
   assert.deepEqual((await list.next()).value?.key, ["good"]);
 });
+
+test("an array that is no frame is taken for none, and changes nothing", async (t) => {
+  const { kv, workers } = await openFake(t);
+  for (const nonsense of [[], ["x"], [new ArrayBuffer(1), 5]]) workers.last.say(nonsense);
+  await settle();
+  assert.equal((await kv.get(["a"])).value, null);
+  assert.equal(workers.all.length, 1);
+});
