@@ -2,12 +2,13 @@
  * `npm run soak`: 16 tabs, 200 rounds in which the host ends, on OPFS and on IndexedDB.
  *
  *     npm run soak -- --rounds 20 --tabs 8 --storage opfs --seed 7
+ *     npm run soak -- --ends crash,kill --rest 100    only these ends, under less load
  */
 
 import { parseArgs } from "node:util";
-import { entry } from "../../../scripts/lib/run.mjs";
+import { Explained, entry } from "../../../scripts/lib/run.mjs";
 import { Random, SEED } from "../../codec/support/random.ts";
-import { type Result, runSoak } from "./rounds.ts";
+import { ENDS, type Result, runSoak } from "./rounds.ts";
 
 const ENTRIES = 100_000;
 const TARGET_MS = 250;
@@ -41,9 +42,15 @@ await entry(import.meta.url, async (args) => {
       rounds: { type: "string", default: "200" },
       tabs: { type: "string", default: "16" },
       storage: { type: "string" },
+      ends: { type: "string", default: Object.keys(ENDS).join() },
+      rest: { type: "string", default: "5" },
       seed: { type: "string", default: String(SEED) },
     },
   });
+  const ends = values.ends.split(",");
+  for (const end of ends) {
+    if (!Object.hasOwn(ENDS, end)) throw new Explained(`there is no end "${end}"`);
+  }
   const storages = ["opfs", "indexeddb"] as const;
   let failed = 0;
   for (const storage of storages.filter((one) => (values.storage ?? one) === one)) {
@@ -53,6 +60,8 @@ await entry(import.meta.url, async (args) => {
       storage,
       rounds,
       tabs,
+      ends,
+      restMs: Number(values.rest),
       entries: ENTRIES,
       random,
       log: console.log,

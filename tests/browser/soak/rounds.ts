@@ -14,6 +14,10 @@ export interface Plan {
   readonly storage: "opfs" | "indexeddb";
   readonly tabs: number;
   readonly rounds: number;
+  /** How hosts end, by turns: keys of ENDS. */
+  readonly ends: readonly string[];
+  /** How long each lane of a tab rests after a commit, in milliseconds. */
+  readonly restMs: number;
   /** Entries that are there before. */
   readonly entries: number;
   readonly random: Random;
@@ -58,7 +62,7 @@ const FREEZE_MS = 6_000;
 const GO_ON_MS = 20_000;
 
 /** Ways for a host to end, or to stand still. The tab is gone afterwards where they return true. */
-const ENDS: Record<string, (tab: Tab) => Promise<boolean>> = {
+export const ENDS: Record<string, (tab: Tab) => Promise<boolean>> = {
   async close({ page }) {
     await page.close();
     return true;
@@ -108,20 +112,19 @@ export class Soak {
   }
 
   async run(): Promise<Result> {
-    const { tabs, rounds, entries, random } = this.#plan;
+    const { tabs, rounds, ends, entries, random } = this.#plan;
     if (entries > 0) await this.#fill(entries);
     for (let i = 0; i < tabs; i++) await this.#open();
-    const kinds = Object.keys(ENDS);
     for (let round = 0; round < rounds; round++) {
-      await this.#round(kinds[(round + random.below(2)) % kinds.length] as string);
+      await this.#round(ends[(round + random.below(2)) % ends.length] as string);
     }
     await this.#settle();
     return this.#account();
   }
 
   get #orders(): Omit<Orders, "tab"> {
-    const { storage } = this.#plan;
-    return { name: `soak-${storage}`, storage };
+    const { storage, restMs } = this.#plan;
+    return { name: `soak-${storage}`, storage, restMs };
   }
 
   async #fill(entries: number): Promise<void> {

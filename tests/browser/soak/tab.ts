@@ -12,6 +12,8 @@ export interface Orders {
   readonly storage: KvStorage;
   /** Its number, which no other tab ever has. */
   readonly tab: number;
+  /** How long each lane rests after a commit, in milliseconds. */
+  readonly restMs: number;
 }
 
 /** What a tab has heard in the end. */
@@ -52,12 +54,12 @@ let loops: Promise<void>[] = [];
 let reading: Promise<void>;
 
 /** Opens the database and begins; returns what the change log starts from. */
-export async function begin({ name, storage, tab }: Orders): Promise<void> {
+export async function begin({ name, storage, tab, restMs }: Orders): Promise<void> {
   watch();
   kv = await track("open", kvass.openKv(name, { storage }));
   reading = read(tab);
   void watchCount();
-  loops = Array.from({ length: SIDE_BY_SIDE }, (_, lane) => load(tab, lane));
+  loops = Array.from({ length: SIDE_BY_SIDE }, (_, lane) => load(tab, lane, restMs));
 }
 
 /** Whether this tab's worker is the host. */
@@ -102,7 +104,7 @@ export async function finish(mark: string): Promise<void> {
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** One lane of calls, one after the other. */
-async function load(tab: number, lane: number): Promise<void> {
+async function load(tab: number, lane: number, restMs: number): Promise<void> {
   for (let number = 0; !isOver; number++) {
     const mark = `${tab}.${lane}.${number}`;
     try {
@@ -114,7 +116,7 @@ async function load(tab: number, lane: number): Promise<void> {
       }
       if (number % 8 === 0) await page(mark);
       if (number % 32 === 0) await large(tab, lane);
-      await sleep(5);
+      await sleep(restMs);
     } catch (error) {
       settle(error, mark);
       await sleep(50);
