@@ -7,7 +7,7 @@ import type { Browser, CDPSession, Page } from "playwright-core";
 import { CHROMIUM_FLAGS } from "../../../scripts/lib/browser.mjs";
 import type { Random } from "../../codec/support/random.ts";
 import { Visitor } from "../harness/browser.ts";
-import type { Orders } from "./tab.ts";
+import type { Account, Orders } from "./tab.ts";
 
 /** What a soak is to do. */
 export interface Plan {
@@ -46,7 +46,7 @@ class Tab {
   acknowledged: [mark: string, at: number][] = [];
   problems: string[] = [];
   outcomes: Record<string, number> = {};
-  /** Whether it was stopped for a while: it may have missed commits then, if it says so. */
+  /** Whether it was stopped for a while: it may be told then that it missed commits. */
   stoodStill = false;
 
   constructor(page: Page, session: CDPSession, pid: number | undefined) {
@@ -215,21 +215,20 @@ export class Soak {
     const last = "the end";
     await first.page.evaluate((last) => soak.finish(last), last);
     const { count, marks } = await first.page.evaluate(() => soak.contents());
-    const there = new Set(marks);
+    const there = new Set(marks.map(([, mark]) => mark));
     if (count !== there.size) problems.push(`the count is ${count} of ${there.size} marks`);
     const all = [...this.#tabs, ...this.#gone];
     for (const tab of all) {
       for (const [mark] of tab.acknowledged) {
         if (!there.has(mark)) problems.push(`${mark} was acknowledged and is lost`);
       }
-      problems.push(...tab.problems.filter((problem) => !isExcused(tab, problem)));
+      problems.push(...tab.problems);
     }
     for (const tab of this.#tabs) {
       const orders = [last, count] as const;
       const account = await tab.page.evaluate(([last, count]) => soak.account(last, count), orders);
-      const found = [...account.problems, ...gaps(account.heard, marks)];
-      const told = tab.problems.length + account.problems.length > 0;
-      problems.push(...found.filter((problem) => !(told && isExcused(tab, problem))));
+      problems.push(...account.problems.slice(tab.problems.length));
+      problems.push(...gaps(account, marks, tab.stoodStill));
     }
     const outcomes: Record<string, number> = {};
     for (const tab of all) {
@@ -251,19 +250,37 @@ function longestPause(tabs: Tab[], start: number): number | undefined {
   return Math.max(...after.map((at, i) => at - (after[i - 1] ?? start)));
 }
 
-/** Whether it is that changes were missed, of a tab that stood still. */
-function isExcused(tab: Tab, problem: string): boolean {
-  return tab.stoodStill && problem.startsWith("changes() ");
-}
-
-/** What is wrong with what was heard: it must be the last of all marks, each once, in order. */
-function gaps(heard: string[], marks: string[]): string[] {
-  const start = marks.indexOf(heard[0] ?? "");
-  const expected = marks.slice(start);
-  const place = expected.findIndex((mark, i) => mark !== heard[i]);
-  if (start >= 0 && place < 0 && heard.length === expected.length) return [];
-  const where = `${place}: ${String(heard[place])} instead of ${String(expected[place])}`;
-  return [`changes() heard ${heard.length} commits of ${expected.length}; at ${where}`];
+/**
+ * What is wrong with what a reader of changes was told. From the first mark it heard of, it must be
+ * all of them, each once and in order; one of a tab that stood still may be told instead how many
+ * it missed, which must add up, or at last that the history is gone.
+ */
+function gaps(account: Account, marks: [string, string][], stoodStill: boolean): string[] {
+  const { heard, isHistoryGone } = account;
+  const after = (stamp: string) => {
+    const place = marks.findIndex(([versionstamp]) => versionstamp > stamp);
+    return place < 0 ? marks.length : place;
+  };
+  const isMissing = isHistoryGone || heard.some((one) => typeof one !== "string");
+  if (isMissing && !stoodStill) return ["changes() missed commits in a tab that never stood still"];
+  let place = marks.findIndex(([, mark]) => mark === heard[0]);
+  for (const [i, one] of heard.entries()) {
+    if (typeof one === "string") {
+      const expected = marks[place]?.[1];
+      if (one !== expected) return [`changes() heard ${one} at ${i} instead of ${expected}`];
+      place++;
+    } else {
+      const end = after(one.versionstamp);
+      // Where it is the first that is heard, nobody knows where the reader began.
+      const missed = place < 0 ? one.missed : end - place;
+      if (one.missed !== null && one.missed !== missed) {
+        return [`changes() missed ${missed} at ${i} and was told of ${one.missed}`];
+      }
+      place = end;
+    }
+  }
+  if (place === marks.length || isHistoryGone) return [];
+  return [`changes() heard ${heard.length} commits, up to ${place} of ${marks.length}`];
 }
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
