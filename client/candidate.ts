@@ -30,6 +30,8 @@ export interface CandidateListener {
 }
 
 export class Candidate {
+  /** Aborted once its end is no matter any more. */
+  readonly gone = new AbortController();
   readonly #worker: WorkerLike;
   readonly #listener: CandidateListener;
   #hasSpoken = false;
@@ -65,6 +67,7 @@ export class Candidate {
    * @throws KvassError what went wrong when it was closed
    */
   end(): Promise<void> {
+    this.gone.abort();
     return new Promise((resolve, reject) => {
       this.#ended = (error) => (error === undefined ? resolve() : reject(error));
       this.say({ end: true } satisfies TabMessage);
@@ -73,10 +76,16 @@ export class Candidate {
 
   /** Ends the worker at once; messages that it has not begun to read are lost. */
   terminate(): void {
+    this.gone.abort();
     const worker = this.#worker;
     worker.onmessage = worker.onerror = worker.onmessageerror = null;
     worker.terminate();
     this.#ended?.(undefined);
+  }
+
+  /** It ended and said nothing. */
+  vanished(): void {
+    if (!this.gone.signal.aborted) this.#lose(new KvassError("HostLost", "the worker is gone"));
   }
 
   #receive(data: unknown): void {

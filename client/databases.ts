@@ -1,14 +1,13 @@
 /** The databases of this origin: which there are, and an end to one. */
 
 import { browser } from "../tabs/browser.ts";
+import { DIRECTORY, directoryOf } from "../tabs/directory.ts";
 import { fieldsOf, hostLockOf, type LobbyMessage, lobbyOf } from "../tabs/messages.ts";
 import type { Platform } from "../tabs/platform.ts";
 import { KvassError } from "./errors.ts";
 import { checkName } from "./name.ts";
 import type { KvDatabase } from "./types.ts";
 
-/** The directory of OPFS that has one for each database (docs/FORMAT.md). */
-const DIRECTORY = "kvass";
 /** What the names of databases in IndexedDB begin with. */
 const PREFIX = "kvass:";
 /** How long those who have a database open may take to let go of it. */
@@ -130,15 +129,6 @@ async function indexedDbs(): Promise<string[]> {
   if (typeof indexedDB === "undefined") return [];
   const known = (await indexedDB.databases?.()) ?? [];
   return known.flatMap(({ name }) => (name?.startsWith(PREFIX) ? [name.slice(PREFIX.length)] : []));
-}
-
-/** The directory of a database, as src/wasm/opfs/mod.rs names it. */
-function directoryOf(name: string): string {
-  if (name === "") return "%";
-  return Array.from(new TextEncoder().encode(name), (byte) => {
-    const char = String.fromCharCode(byte);
-    return /[a-z0-9_-]/.test(char) ? char : `%${byte.toString(16).padStart(2, "0")}`;
-  }).join("");
 }
 
 /** The database of a directory; undefined where it is none of ours. */

@@ -23,7 +23,7 @@ export class Line {
     this.#listen(this.#channel);
   }
 
-  /** Says hello in the lobby. */
+  /** Says hello in the lobby, or at a door. */
   greet(lobby: Channel, client: string, hello: ArrayBuffer): void {
     lobby.postMessage({ hello, client, line: this.name } satisfies LobbyMessage);
   }

@@ -11,6 +11,7 @@ import {
   type ClientMessage,
   clientLockOf,
   costOf,
+  doorOf,
   fieldsOf,
   type HostMessage,
   idOf,
@@ -24,6 +25,7 @@ import type { Channel, TabPlatform, WorkerLike } from "../tabs/platform.ts";
 import { Candidate, type HostOptions } from "./candidate.ts";
 import { errorOf, KvassError } from "./errors.ts";
 import { Line } from "./line.ts";
+import { Ports } from "./ports.ts";
 import type { KvStorage } from "./types.ts";
 import { decodeWelcome, encodeHello } from "./wire/hello.ts";
 import type { FrameMessage } from "./wire/request.ts";
@@ -44,8 +46,15 @@ const LOADING_MS = 10_000;
 const CRASHES_MAX = 3;
 /** But it is tried again after this many milliseconds. */
 const CRASH_ROW_MS = 10_000;
+/** So long the last words of a worker that has ended may be on their way. */
+const LAST_WORDS_MS = 100;
 /** How long a worker may take to finish what it was left with. */
 const END_MS = 5_000;
+/** So much later than the welcome a port is asked for: first comes what is waited for. */
+const PORT_MS = 500;
+/** So many announcements of hosts are answered in that time: there are few that are true. */
+const GREETS_MAX = 5;
+const GREETS_MS = 1_000;
 /** What is heard is told to the host when it is this many bytes. */
 const HEARD_BYTES = 256 * 1024;
 
@@ -98,13 +107,18 @@ export class Membership {
   #lobby: Channel | undefined;
   #line: Line | undefined;
   #lines = 0;
+  /** Announcements that were answered since. */
+  #greets = 0;
+  #greetsSince = 0;
   #link: (Link & { readonly source: Source }) | undefined;
   /** The highest epoch heard of. */
   #epoch = 0;
+  /** Which database it is, once a host has said so. */
+  #database = "";
   /** Hosts that said that they end of their own accord. */
   #left = 0;
   #releaseLock: (() => void) | undefined;
-  #broker: Channel | undefined;
+  readonly #ports: Ports;
   #isMember = false;
   /** Counts the times of membership, so that what belongs to an earlier one is known. */
   #term = 0;
@@ -139,6 +153,7 @@ export class Membership {
     this.#id = idOf(client);
     this.#listener = listener;
     this.#platform = platform;
+    this.#ports = new Ports(platform, options.name);
   }
 
   /** The time by which calls are late: milliseconds that this tab was awake and waited. */
@@ -244,8 +259,7 @@ export class Membership {
     this.#lobby = undefined;
     this.#releaseLock?.();
     this.#releaseLock = undefined;
-    this.#broker?.close();
-    this.#broker = undefined;
+    this.#ports.close();
   }
 
   #say(message: LobbyMessage): void {
@@ -256,7 +270,9 @@ export class Membership {
     if ("host" in message && isEpoch(message.host)) {
       this.#hasHeard = true;
       const isKnown = message.host <= (this.#link?.epoch ?? 0);
-      if (!isKnown && message.host >= this.#epoch) this.#greet();
+      if (!isKnown && message.host >= this.#epoch && this.#mayGreet()) {
+        this.#greet(message.door && message.host);
+      }
     } else if ("opening" in message) {
       if (message.opening) this.#hasHeard = true;
     } else if ("leaving" in message) {
@@ -268,19 +284,39 @@ export class Membership {
     }
   }
 
+  /** Whether an announcement is to be answered: where there are too many, the watch sees to it. */
+  #mayGreet(): boolean {
+    const now = this.#platform.now();
+    if (Math.abs(now - this.#greetsSince) > GREETS_MS) {
+      this.#greetsSince = now;
+      this.#greets = 0;
+    }
+    return ++this.#greets <= GREETS_MAX;
+  }
+
   #deleted(): void {
     this.leave(false);
     this.#listener.closed(new KvassError("Closed", "the database was deleted"));
   }
 
-  /** Says hello on a new line. What was said on the one before counts for nothing. */
-  #greet(): void {
+  /**
+   * Says hello for a new line, in the lobby or at the door of the host of an epoch. What was said
+   * on the line before counts for nothing.
+   */
+  #greet(host?: number): void {
     if (this.#lobby === undefined || this.#releaseLock === undefined) return;
     this.#dropLine();
     const name = String(++this.#lines);
     const line: Line = new Line(this.#platform, this.#id, name, (said) => this.#said(line, said));
     this.#line = line;
-    line.greet(this.#lobby, this.#id, encodeHello(this.#client));
+    const hello = encodeHello(this.#client);
+    if (host === undefined) {
+      line.greet(this.#lobby, this.#id, hello);
+      return;
+    }
+    const door = this.#platform.openChannel(doorOf(this.#options.name, host));
+    line.greet(door, this.#id, hello);
+    door.close();
   }
 
   #dropLine(): void {
@@ -320,10 +356,21 @@ export class Membership {
     this.#loadsUntil = this.#platform.now() + LOADING_MS;
   }
 
-  #candidateWaiting(isWaiting: boolean): void {
+  #candidateWaiting({ waiting: isWaiting, lock }: { waiting: boolean; lock?: string }): void {
     this.#candidateWaits = true;
+    if (typeof lock === "string") this.#follow(lock);
     // What another host was sent it will not answer. If the candidate fails, there is none at all.
     if (!isWaiting) this.#dropLine();
+  }
+
+  /** Notices when the lock of the candidate is free: a browser may end a worker without a word. */
+  #follow(lock: string): void {
+    const { locks, setTimer } = this.#platform;
+    const candidate = this.#candidate as Candidate;
+    const ended = () => {
+      setTimer(() => candidate.vanished(), LAST_WORDS_MS);
+    };
+    locks?.request(lock, { signal: candidate.gone.signal }, ended).catch(() => undefined);
   }
 
   #candidateEnded(error: KvassError, isCrash: boolean): void {
@@ -383,8 +430,8 @@ export class Membership {
     const message = fieldsOf<HostMessage | WorkerMessage>(data);
     if ("welcome" in message) this.#welcomed(source, message);
     else if ("failed" in message) this.#refused(source, message.failed);
-    else if ("waiting" in message) this.#candidateWaiting(message.waiting);
-    else if ("portWanted" in message) this.#attendBroker();
+    else if ("waiting" in message) this.#candidateWaiting(message);
+    else if ("portWanted" in message) this.#attendPorts();
   }
 
   #frame(source: Source, frame: FrameMessage): void {
@@ -404,6 +451,12 @@ export class Membership {
       if (welcome.protocol === 0) throw versionMismatch();
       if (message.salvage !== this.#options.salvage) throw salvageMismatch(message.salvage);
       epoch = welcome.epoch;
+      const known = this.#database;
+      this.#database = welcome.database || known;
+      if (known !== "" && known !== this.#database) {
+        this.#deleted();
+        return;
+      }
     } catch (error) {
       this.#listener.failed(error as Error);
       return;
@@ -423,9 +476,20 @@ export class Membership {
     const { storage } = message;
     if (!isOwn) this.#candidate?.say({ storage } satisfies TabMessage);
     this.#storage = storage;
-    this.#link = { role: isOwn ? "host" : "client", storage, epoch, post, source };
-    this.#listener.linked(this.#link);
-    if (!isOwn) this.#askForPort(epoch);
+    const link = { role: isOwn ? "host" : "client", storage, epoch, post, source } as const;
+    this.#link = link;
+    this.#listener.linked(link);
+    if (isOwn) return;
+    const line = source as Line;
+    this.#platform.setTimer(() => {
+      if (this.#link === link) this.#ports.offer(line, this.#id, epoch);
+    }, PORT_MS);
+  }
+
+  #attendPorts(): void {
+    const [link, worker] = [this.#link, this.#candidate];
+    if (link?.role !== "host" || worker === undefined) return;
+    this.#ports.attend(worker, link.epoch, () => link === this.#link);
   }
 
   #refused(source: Source, { code, message }: { code: number; message: string }): void {
@@ -436,44 +500,6 @@ export class Membership {
 
   #unlink(): void {
     this.#link = undefined;
-  }
-
-  // Ports.
-
-  /**
-   * Has clients in other tabs send their ports to the own worker, the host. The broker is asked
-   * each time whether it knows the way: where the tab ends that started it, there is another one,
-   * and nobody is told of that.
-   */
-  #attendBroker(): void {
-    const link = this.#link;
-    const broker = this.#openBroker();
-    if (link?.role !== "host" || broker === undefined) return;
-    const message = { host: this.#options.name, epoch: link.epoch };
-    broker.onmessage = () => {
-      if (link !== this.#link) return;
-      const [port1, port2] = this.#platform.openPorts();
-      broker.postMessage({ ...message, port: port1 }, [port1 as MessagePort]);
-      this.#candidate?.say({ broker: port2 }, [port2 as MessagePort]);
-    };
-    broker.postMessage(message);
-  }
-
-  #askForPort(epoch: number): void {
-    const line = this.#line;
-    const broker = this.#openBroker();
-    if (line === undefined || broker === undefined) return;
-    const [port1, port2] = this.#platform.openPorts();
-    line.offer(port1);
-    const { name: to } = this.#options;
-    const message = { to, epoch, client: this.#id, line: line.name, port: port2 };
-    broker.postMessage(message, [port2 as MessagePort]);
-  }
-
-  #openBroker(): Channel | undefined {
-    this.#broker?.close();
-    this.#broker = this.#platform.openBroker();
-    return this.#broker;
   }
 
   // The watch. Time counts only while this tab is awake, tick by tick.

@@ -135,12 +135,12 @@ export async function buildNextEngine(folder) {
   await glue(at("target", TARGET, "quick", "kvass.wasm"), folder);
 }
 
-/** The worker's part of IndexedDB by itself, which tests/wasm_storage.rs imports. */
+/** The worker's parts of the storages by themselves, which tests/wasm_storage.rs imports. */
 export async function bundleForTests() {
   const { build: bundle } = await import("esbuild");
   await bundle({
     absWorkingDir: at(),
-    entryPoints: { indexeddb: "worker/indexeddb/files.ts" },
+    entryPoints: { indexeddb: "worker/indexeddb/files.ts", directory: "worker/directory.ts" },
     outdir: "target/worker",
     ...bundling(true),
     sourcemap: false,

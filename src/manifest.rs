@@ -99,13 +99,13 @@ impl Manifest {
         Manifest { generation: self.generation + step, ..self.clone() }
     }
 
-    /// Every file that the manifest names.
+    /// Every file that the manifest names; those come first that an open reads.
     pub fn files(&self) -> Vec<FileNo> {
         let mut files = Vec::new();
         self.logs.iter().for_each(|log| files.push(log.file));
+        self.blobs.iter().rev().for_each(|blob| files.push(blob.file));
         self.levels.iter().flatten().for_each(|table| files.push(table.file));
         self.history.iter().for_each(|history| files.push(history.log.file));
-        self.blobs.iter().for_each(|blob| files.push(blob.file));
         files
     }
 

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::{Poll, Waker};
 
 /// Wakes every task that waits for a condition to become true.
@@ -32,6 +33,28 @@ impl Signal {
         .await
     }
 }
+
+/// Runs tasks side by side until all are over; returns the error of the first one that failed.
+pub async fn all<'a, E>(mut tasks: Vec<Task<'a, E>>) -> Result<(), E> {
+    let mut outcome = Ok(());
+    poll_fn(|context| {
+        tasks.retain_mut(|task| match task.as_mut().poll(context) {
+            Poll::Ready(done) => {
+                if outcome.is_ok() {
+                    outcome = done;
+                }
+                false
+            }
+            Poll::Pending => true,
+        });
+        if tasks.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    outcome
+}
+
+/// One of the tasks of [`all`].
+pub type Task<'a, E> = Pin<Box<dyn Future<Output = Result<(), E>> + 'a>>;
 
 /// A fair mutex over a stretch of code: one task inside at a time, first come, first served.
 #[derive(Default)]
@@ -112,6 +135,30 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::task::{Context, Wake};
+
+    #[test]
+    fn tasks_side_by_side_are_all_run_to_their_end_also_where_one_fails() {
+        let (gate, open) = (Signal::default(), std::cell::Cell::new(false));
+        let ended = std::cell::Cell::new(0);
+        let waits = async {
+            gate.until(|| open.get().then_some(())).await;
+            ended.set(ended.get() + 1);
+            Err("second")
+        };
+        let fails = async { Err("first") };
+        let opens = async {
+            open.set(true);
+            gate.notify();
+            ended.set(ended.get() + 1);
+            Ok(())
+        };
+        let tasks: Vec<Task<'_, &str>> = vec![Box::pin(waits), Box::pin(fails), Box::pin(opens)];
+        let mut together = Box::pin(all(tasks));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(together.as_mut().poll(&mut context).is_pending());
+        assert_eq!(together.as_mut().poll(&mut context), Poll::Ready(Err("first")));
+        assert_eq!(ended.get(), 2);
+    }
 
     #[test]
     fn tasks_pass_in_the_order_of_arrival_and_a_dropped_waiter_blocks_nobody() {

@@ -2,6 +2,8 @@
  * What tabs and workers of one database say to each other, and where.
  *
  * - The *lobby* is a BroadcastChannel that all of them hear.
+ * - The *door* of a host is one that only this host hears: where each of many clients said hello in
+ *   the lobby, all others would have to listen.
  * - A *line* joins one client and the host: a BroadcastChannel of its own, whose name the client
  *   makes up for each attempt, or the worker of the client's own tab. Frames go over it as they
  *   are: an ArrayBuffer, or an array of one and the buffers of large values.
@@ -18,8 +20,8 @@ export type LobbyMessage =
   | { hello: ArrayBuffer; client: string; line: string }
   /** Is there a host? Answered by `host` or `opening`. */
   | { who: true }
-  /** The host of this epoch is there. */
-  | { host: number }
+  /** The host of this epoch is there. One with a door takes hellos there, too. */
+  | { host: number; door?: true }
   /** Somebody is about to be the host: true while it opens, false while the files are not free. */
   | { opening: boolean }
   /** The host of this epoch does not answer: its tab is to look after it. */
@@ -52,10 +54,13 @@ export type HostMessage =
   /** What follows comes by the port. */
   | { upgraded: true };
 
-/** An error as it crosses: the number of its code (client/errors.ts), and its message. */
+/**
+ * An error as it crosses, and as the engine throws it: the number of its code (client/errors.ts),
+ * and its message.
+ */
 export interface Failure {
-  code: number;
-  message: string;
+  readonly code: number;
+  readonly message: string;
 }
 
 /** Said by a tab to its own worker, besides what clients say on a line. */
@@ -77,9 +82,10 @@ export type TabMessage =
 export type WorkerMessage =
   /**
    * The engine is loaded and waits for its turn: there is another host, or there was a moment ago.
-   * Then, that it has its turn: there is no other host any more.
+   * Then, that it has its turn: there is no other host any more. `lock` is one that the worker
+   * holds for as long as it lives.
    */
-  | { waiting: boolean }
+  | { waiting: boolean; lock?: string }
   /** It is the host, and a client in another tab would like to have a port. */
   | { portWanted: true }
   /** It has ended, because it could not go on. */
@@ -121,6 +127,9 @@ export const idOf = (client: Uint8Array) =>
 
 /** The lobby of a database. */
 export const lobbyOf = (name: string) => `kvass-lobby:${name}`;
+
+/** The door of the host of an epoch. */
+export const doorOf = (name: string, epoch: number) => `kvass-door:${name}:${epoch}`;
 
 /** The lock that the host of a database holds. */
 export const hostLockOf = (name: string) => `kvass:${name}`;

@@ -9,7 +9,6 @@ use js_sys::{Function, Promise};
 use kvass::error::{Code, Error, Result};
 use kvass::storage::{Durability, FileNo, Storage};
 use kvass::wasm::indexeddb::IndexedDb;
-use kvass::wasm::js::sleep;
 use kvass::wasm::opfs::{HANDLES_MAX, Opfs, check_written};
 use kvass::wasm::storage::{Wanted, WebStorage};
 use std::pin::pin;
@@ -34,13 +33,25 @@ extern "C" {
     static OPEN_INDEXEDDB: Function;
 }
 
+#[wasm_bindgen(module = "/target/worker/directory.js")]
+extern "C" {
+    #[wasm_bindgen(thread_local_v2, js_name = openDirectory)]
+    static OPEN_DIRECTORY: Function;
+}
+
+async fn opfs(name: &str) -> Result<Opfs> {
+    Opfs::open(name, &OPEN_DIRECTORY.with(Function::clone)).await
+}
+
 async fn indexeddb(name: &str) -> Result<IndexedDb> {
     IndexedDb::open(name, &OPEN_INDEXEDDB.with(Function::clone)).await
 }
 
 async fn auto(name: &str) -> Result<WebStorage> {
     let open_indexeddb = OPEN_INDEXEDDB.with(Function::clone);
-    WebStorage::open(name, Wanted::Auto, &open_indexeddb).await.map(|(storage, _)| storage)
+    let open_directory = OPEN_DIRECTORY.with(Function::clone);
+    let opened = WebStorage::open(name, Wanted::Auto, &open_directory, &open_indexeddb).await;
+    opened.map(|(storage, _)| storage)
 }
 
 struct OpfsOpener(String);
@@ -49,7 +60,7 @@ impl storage_suite::Opener for OpfsOpener {
     type Storage = Opfs;
 
     async fn open(&self) -> Opfs {
-        Opfs::open(&self.0).await.unwrap()
+        opfs(&self.0).await.unwrap()
     }
 
     fn persists(&self) -> bool {
@@ -129,8 +140,8 @@ async fn opens_with_odd_names<S: Storage, F: Future<Output = Result<S>>>(open: f
 
 #[wasm_bindgen_test]
 async fn opfs_takes_any_name() {
-    opens_with_odd_names(|name| async move { Opfs::open(&name).await }).await;
-    assert_eq!(code(Opfs::open(&"x".repeat(256)).await), Some(Code::TooLarge));
+    opens_with_odd_names(|name| async move { opfs(&name).await }).await;
+    assert_eq!(code(opfs(&"x".repeat(256)).await), Some(Code::TooLarge));
 }
 
 #[wasm_bindgen_test]
@@ -140,29 +151,44 @@ async fn indexeddb_takes_any_name() {
 
 #[wasm_bindgen_test]
 async fn opfs_that_is_open_is_busy_and_its_owner_goes_on() {
-    let first = Opfs::open("busy").await.unwrap();
+    let first = opfs("busy").await.unwrap();
     first.adopt(&[]).await.unwrap();
-    assert_eq!(code(Opfs::open("busy").await), Some(Code::Busy));
+    assert_eq!(code(opfs("busy").await), Some(Code::Busy));
     let file = write_number(&first).await;
     assert_eq!(read_number(&first, file).await, Some(file));
     first.close().await.unwrap();
-    Opfs::open("busy").await.unwrap().close().await.unwrap();
+    opfs("busy").await.unwrap().close().await.unwrap();
+}
+
+async fn sleep(ms: u32) {
+    javascript(&format!("await new Promise((resolve) => setTimeout(resolve, {ms}));")).await;
 }
 
 #[wasm_bindgen_test]
-async fn opfs_waits_for_an_owner_that_is_just_going() {
-    let first = Opfs::open("handover").await.unwrap();
-    wasm_bindgen_futures::spawn_local(async move {
-        sleep(100).await;
-        first.close().await.unwrap();
-    });
-    Opfs::open("handover").await.unwrap().close().await.unwrap();
+async fn opfs_flushes_what_an_owner_wrote_that_ended_before_its_flush() {
+    let first = opfs("unflushed").await.unwrap();
+    first.adopt(&[]).await.unwrap();
+    let file = write_number(&first).await;
+    drop(first);
+    let second = opfs("unflushed").await.unwrap();
+    second.adopt(&[file]).await.unwrap();
+    let count = "self.flushes = 0;
+        const { flush } = FileSystemSyncAccessHandle.prototype;
+        FileSystemSyncAccessHandle.prototype.flush = function () {
+            self.flushes++;
+            flush.call(this);
+        };";
+    javascript(count).await;
+    second.sync(file).await.unwrap();
+    second.sync(file).await.unwrap();
+    assert_eq!(javascript("return self.flushes;").await.as_f64(), Some(1.0));
+    second.close().await.unwrap();
 }
 
 #[wasm_bindgen_test]
 async fn opfs_lets_go_of_everything_when_it_is_dropped() {
-    drop(Opfs::open("dropped").await.unwrap());
-    Opfs::open("dropped").await.unwrap().close().await.unwrap();
+    drop(opfs("dropped").await.unwrap());
+    opfs("dropped").await.unwrap().close().await.unwrap();
 }
 
 #[wasm_bindgen_test]
@@ -179,7 +205,7 @@ async fn auto_takes_indexeddb_where_there_are_no_access_handles() {
         delete FileSystemFileHandle.prototype.createSyncAccessHandle;";
     let show = "FileSystemFileHandle.prototype.createSyncAccessHandle = self.kept;";
     javascript(hide).await;
-    let opfs = Opfs::open("nowhere").await;
+    let opfs = opfs("nowhere").await;
     let auto = auto("nowhere").await;
     javascript(show).await;
     assert_eq!(code(opfs), Some(Code::Unsupported));
@@ -188,7 +214,7 @@ async fn auto_takes_indexeddb_where_there_are_no_access_handles() {
 
 #[wasm_bindgen_test]
 async fn opfs_answers_at_once_on_open_handles() {
-    let storage = Opfs::open("at-once").await.unwrap();
+    let storage = opfs("at-once").await.unwrap();
     at_once(storage.adopt(&[])).unwrap().unwrap();
     storage.create().await.unwrap();
     sleep(200).await;
@@ -207,7 +233,7 @@ async fn opfs_answers_at_once_on_open_handles() {
 
 #[wasm_bindgen_test]
 async fn opfs_serves_more_files_than_handles_and_deletes_most_spares() {
-    let storage = Opfs::open("many").await.unwrap();
+    let storage = opfs("many").await.unwrap();
     storage.adopt(&[]).await.unwrap();
     let mut files = Vec::new();
     for _ in 0..HANDLES_MAX + 50 {

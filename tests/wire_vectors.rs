@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 const CLIENT: [u8; 16] = [0x11; 16];
 const EPOCH: u32 = 7;
+const DATABASE: [u8; 16] = [9; 16];
 const STAMP: [u8; 10] = [0, 0, 0, 7, 0, 0, 0, 0, 1, 0x2c];
 const STAMP_HEX: &str = "0000000700000000012c";
 
@@ -393,10 +394,12 @@ fn events() -> Vec<Value> {
 
 fn greetings() -> Vec<Value> {
     // With an empty build, so that the vectors stay when the version of the package changes.
-    let mut welcome = hello::welcome(1, 2, EPOCH);
+    let mut welcome = hello::welcome(1, 2, EPOCH, &DATABASE);
     welcome.truncate(12);
     welcome.push(0);
-    let value = json!({ "protocol": "1", "format": "2", "epoch": "7" });
+    welcome.extend(DATABASE);
+    let database = hex(&DATABASE);
+    let value = json!({ "protocol": "1", "format": "2", "epoch": "7", "database": database });
     vec![json!({ "name": "welcome", "direction": "welcome", "hex": hex(&welcome), "value": value })]
 }
 

@@ -10,6 +10,7 @@
  */
 
 import {
+  type Failure,
   fieldsOf,
   hostLockOf,
   type LobbyMessage,
@@ -21,14 +22,16 @@ import {
 } from "../tabs/messages.ts";
 import type { Channel, Platform, Port } from "../tabs/platform.ts";
 import type { Engine, Engines } from "./engine.ts";
-import { BUSY, type Failure, failure, HOST_LOST, isFailure, UNSUPPORTED } from "./failure.ts";
+import { BUSY, failure, HOST_LOST, isFailure, UNSUPPORTED } from "./failure.ts";
 import { Holder } from "./holder.ts";
 import { Host } from "./host.ts";
 
-/** Between two attempts to open files that are not free yet. */
-const BUSY_RETRY_MS = 50;
+/** The longest pause between two attempts to open files that are not free yet; the first is 1. */
+const BUSY_RETRY_MS_MAX = 50;
 /** How often others are told that a host is about to be there. */
 const OPENING_MS = 250;
+/** A candidate that waits for so long has time to practise. */
+const PRACTICE_MS = 1_000;
 /** How long a host that is there may take to say so before it is deposed. */
 const ASK_MS = 500;
 
@@ -101,25 +104,29 @@ export class Candidate {
   }
 
   async #run(): Promise<void> {
-    const { name, storage, wasm } = this.#start.open;
-    if (storage === "memory") {
-      await this.#engines.load(wasm);
+    const { open } = this.#start;
+    if (open.storage === "memory") {
+      await this.#engines.load(open);
       await this.#open();
       return;
     }
     if (this.#platform.locks === undefined) {
-      throw failure(UNSUPPORTED, "kvass needs a secure context (https or localhost) to store data");
+      throw failure(UNSUPPORTED, "kvass needs a secure context (https or localhost)");
     }
-    this.#lobby = this.#platform.openChannel(lobbyOf(name));
-    this.#lobby.onmessage = ({ data }) => this.#overhear(fieldsOf(data));
     // Once the lock is there, others wait.
     [this.#holder] = await Promise.all([
-      Holder.of(this.#platform.locks, name),
-      this.#engines.load(wasm),
+      Holder.of(this.#platform.locks, open.name),
+      this.#engines.load(open),
     ]);
-    this.#tab.postMessage({ waiting: true } satisfies WorkerMessage);
+    this.#tab.postMessage({ waiting: true, lock: this.#holder.own } satisfies WorkerMessage);
+    this.#platform.setTimer(() => this.#practise(), PRACTICE_MS);
     await this.#lock(false);
     await this.#open();
+  }
+
+  #practise(): void {
+    if (this.#holdsLock || this.#isOver) return;
+    this.#engines.practise(this.#start.hello).catch((error) => this.die(error));
   }
 
   #overhear(message: LobbyMessage): void {
@@ -127,8 +134,17 @@ export class Candidate {
     else if ("who" in message && this.#holdsLock && this.#host === undefined) this.#tellOpening();
   }
 
+  /** Who only waits is not in the lobby: there is much said there whenever a host ends. */
   #say(message: LobbyMessage): void {
-    this.#lobby?.postMessage(message);
+    if (!this.#isOver) this.#enterLobby().postMessage(message);
+  }
+
+  #enterLobby(): Channel {
+    if (this.#lobby === undefined) {
+      this.#lobby = this.#platform.openChannel(lobbyOf(this.#start.open.name));
+      this.#lobby.onmessage = ({ data }) => this.#overhear(fieldsOf(data));
+    }
+    return this.#lobby;
   }
 
   /** Takes the lock of the host, which it then has until it ends or another one steals it. */
@@ -141,6 +157,7 @@ export class Candidate {
         // It was stolen for, or granted, while the worker was about to end.
         if (this.#isOver) return undefined;
         this.#holdsLock = true;
+        this.#enterLobby();
         resolve();
         return new Promise<void>(() => undefined);
       };
@@ -201,21 +218,24 @@ export class Candidate {
 
   /** Opens the files, whoever has them still, and is the host. */
   async #open(): Promise<void> {
+    // If another one has stolen the lock by now, that is about to be told.
+    const hasLock = this.#holder?.hasLock() ?? true;
+    // Files of IndexedDB are taken away from whoever has them, those of OPFS can't be.
+    if (this.#storage !== "opfs" && !(await hasLock)) return;
     if (this.#holder !== undefined) {
-      // If another one has stolen it by now, that is about to be told.
-      if (!(await this.#holder.hasLock())) return;
       this.#tab.postMessage({ waiting: false } satisfies WorkerMessage);
     }
+    // Most are the host before anybody has to be told that they will be.
     const heartbeat = () => {
       if (this.#host !== undefined || this.#isOver) return;
       this.#tellOpening();
       this.#platform.setTimer(heartbeat, OPENING_MS);
     };
     this.#isOpening = true;
-    heartbeat();
-    const engine = await this.#openFiles();
+    this.#platform.setTimer(heartbeat, OPENING_MS);
+    const [engine, isOwn] = await Promise.all([this.#openFiles(), hasLock]);
     this.#engine = engine;
-    if (this.#isOver || this.#isEnding) {
+    if (this.#isOver || this.#isEnding || !isOwn) {
       await engine.close();
       return;
     }
@@ -237,7 +257,7 @@ export class Candidate {
 
   async #openFiles(): Promise<Engine> {
     const open = { ...this.#start.open, storage: this.#storage };
-    for (;;) {
+    for (let pauseMs = 1; ; pauseMs = Math.min(2 * pauseMs, BUSY_RETRY_MS_MAX)) {
       try {
         return await this.#engines.open(open, {
           send: (connection, frame) => this.#host?.send(connection, frame),
@@ -247,9 +267,10 @@ export class Candidate {
         const isBusy = (error as Partial<Failure>)?.code === BUSY;
         if (!isBusy || this.#isOver || this.#isEnding) throw error;
       }
-      this.#isOpening = false;
+      // Those of a worker that just ended are free by then.
+      if (pauseMs === BUSY_RETRY_MS_MAX) this.#isOpening = false;
       await new Promise<void>((resolve) => {
-        this.#platform.setTimer(resolve, BUSY_RETRY_MS);
+        this.#platform.setTimer(resolve, pauseMs);
       });
     }
   }

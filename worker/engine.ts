@@ -22,8 +22,10 @@ export interface Engine {
 
 /** Loads the engine, and opens databases with it. */
 export interface Engines {
-  /** Loads it, so that `open` has nothing to wait for but the files. */
-  load(wasm: string | undefined): Promise<void>;
+  /** Loads it and looks for the files, so that `open` of the same has only them to wait for. */
+  load(options: OpenMessage): Promise<void>;
+  /** Has the engine do what a host does first, for the client that says `hello`. */
+  practise(hello: ArrayBuffer): Promise<void>;
   /** Opens a database. Rejects with a Failure. */
   open(options: OpenMessage, callbacks: EngineCallbacks): Promise<Engine>;
 }

@@ -1,5 +1,7 @@
 /** Failures as the worker and the engine tell each other of them. */
 
+import type { Failure } from "../tabs/messages.ts";
+
 /** Numbers of codes of src/error.rs. */
 export const BUSY = 1;
 export const CLOSED = 2;
@@ -10,12 +12,6 @@ export const NEWER_FORMAT = 6;
 export const TOO_LARGE = 8;
 export const UNSUPPORTED = 12;
 export const HOST_LOST = 14;
-
-/** What is thrown where it is known what kind of failure it is. */
-export interface Failure {
-  readonly code: number;
-  readonly message: string;
-}
 
 export function failure(code: number, message: string): Failure {
   return { code, message };

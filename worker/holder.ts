@@ -7,22 +7,30 @@ import { hostLockOf } from "../tabs/messages.ts";
 import type { Locks } from "../tabs/platform.ts";
 
 export class Holder {
+  /** A lock that the worker holds for as long as it lives. */
+  readonly own: string;
   readonly #locks: Locks;
   readonly #name: string;
   /** The id that the lock manager has for this worker. */
   readonly #id: string | undefined;
 
-  private constructor(locks: Locks, name: string, id: string | undefined) {
+  private constructor(locks: Locks, name: string, own: string, id: string | undefined) {
+    this.own = own;
     this.#locks = locks;
     this.#name = hostLockOf(name);
     this.#id = id;
   }
 
   /** For the worker that calls it, and the database `name`. */
-  static async of(locks: Locks, name: string): Promise<Holder> {
+  static of(locks: Locks, name: string): Promise<Holder> {
     const own = `kvass-worker:${crypto.randomUUID()}`;
-    const id = await locks.request(own, {}, () => holderOf(locks, own));
-    return new Holder(locks, name, id);
+    return new Promise((resolve, reject) => {
+      const held = async () => {
+        resolve(new Holder(locks, name, own, await holderOf(locks, own)));
+        return new Promise<void>(() => undefined);
+      };
+      locks.request(own, {}, held).catch(reject);
+    });
   }
 
   /** Whether the worker has the lock now. */

@@ -15,6 +15,8 @@ import {
   type ClientMessage,
   clientLockOf,
   costOf,
+  doorOf,
+  type Failure,
   fieldsOf,
   idOf,
   isFrame,
@@ -24,14 +26,17 @@ import {
 } from "../tabs/messages.ts";
 import type { Channel, Platform, Port } from "../tabs/platform.ts";
 import type { Engine, Frame } from "./engine.ts";
-import { BUSY, type Failure, failure, isFailure, TOO_LARGE } from "./failure.ts";
+import { BUSY, failure, isFailure, TOO_LARGE } from "./failure.ts";
 import { Guest, type Request } from "./guest.ts";
 import type { Holder } from "./holder.ts";
+import { clientIn } from "./practice.ts";
 
 /** What may wait of one client; ours keep far below that. */
 const QUEUED_MAX = 320 * 1024 * 1024;
 const HELLO_BYTES_MAX = 1024;
 const GUESTS_MAX = 1_000;
+/** So much later than a hello ports are seen to: first comes what clients wait for. */
+const PORTS_MS = 1_000;
 /** After so long without a message the host may have slept; nobody seizes its place earlier. */
 const SLEEP_MS = 1_000;
 
@@ -45,6 +50,8 @@ export class Host {
   readonly #guests = new Map<string, Guest>();
   readonly #own: Guest;
   readonly #lobby: Channel | undefined;
+  #door: Channel | undefined;
+  #wantsPorts = false;
   #broker: Port | undefined;
   #lastConnection = 0;
   #hasTurn = false;
@@ -72,14 +79,15 @@ export class Host {
     this.epoch = epoch;
     if (engine.storage !== "memory" && platform.locks !== undefined) {
       this.#lobby = platform.openChannel(lobbyOf(options.name));
-      this.#lobby.onmessage = ({ data }) => this.#overhear(fieldsOf(data));
+      this.#door = platform.openChannel(doorOf(options.name, epoch));
+      this.#lobby.onmessage = this.#door.onmessage = ({ data }) => this.#overhear(fieldsOf(data));
       this.announce();
     }
   }
 
   /** Tells everybody that there is a host. */
   announce(): void {
-    this.#lobby?.postMessage({ host: this.epoch } satisfies LobbyMessage);
+    this.#lobby?.postMessage({ host: this.epoch, door: true } satisfies LobbyMessage);
   }
 
   /** Sends a frame that the engine had not ready at once. */
@@ -114,6 +122,7 @@ export class Host {
   /** Serves nobody any more; the engine is not touched. */
   leave(): void {
     this.#lobby?.close();
+    this.#door?.close();
     this.#broker?.close();
     for (const guest of this.#guests.values()) guest.leave();
     this.#guests.clear();
@@ -128,9 +137,9 @@ export class Host {
   }
 
   #greet({ hello, client, line }: Extract<LobbyMessage, { hello: ArrayBuffer }>): void {
-    const isNamed = typeof client === "string" && typeof line === "string";
-    const isSound = hello instanceof ArrayBuffer && hello.byteLength <= HELLO_BYTES_MAX;
-    if (!isNamed || !isSound || client !== clientOf(hello) || client === this.#own.client) return;
+    const isBounded = hello instanceof ArrayBuffer && hello.byteLength <= HELLO_BYTES_MAX;
+    const isSound = isBounded && client === idOf(clientIn(hello)) && typeof line === "string";
+    if (!isSound || client === this.#own.client) return;
     const channel = this.#platform.openChannel(lineOf(client, line));
     let guest: Guest;
     try {
@@ -146,13 +155,22 @@ export class Host {
       return;
     }
     channel.onmessage = ({ data }) => this.#receive(guest, data);
-    this.#own.say({ portWanted: true });
+    this.#wantPorts();
     // The client holds this lock for as long as it lives.
     this.#platform.locks
       ?.request(clientLockOf(client), { mode: "shared", signal: guest.gone.signal }, () =>
         this.#dismiss(guest),
       )
       .catch(() => undefined);
+  }
+
+  #wantPorts(): void {
+    if (this.#wantsPorts) return;
+    this.#wantsPorts = true;
+    this.#platform.setTimer(() => {
+      this.#wantsPorts = false;
+      this.#own.say({ portWanted: true });
+    }, PORTS_MS);
   }
 
   /** Takes up a client, and lets go of what it was before. */
@@ -312,11 +330,6 @@ export class Host {
     };
     check().catch(this.#die);
   }
-}
-
-/** The client that says a hello, in hex: the bytes from the twelfth on, for ever. */
-function clientOf(hello: ArrayBuffer): string {
-  return idOf(new Uint8Array(hello).subarray(12, 28));
 }
 
 function sizeOf(request: Request): number {

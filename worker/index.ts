@@ -6,34 +6,58 @@
  * - As a SharedWorker it is the broker of ports (worker/broker.ts).
  */
 
-import init, { Host } from "kvass-wasm";
+import { Host, initSync } from "kvass-wasm";
 import { browser } from "../tabs/browser.ts";
 import type { TabMessage } from "../tabs/messages.ts";
 import type { Channel } from "../tabs/platform.ts";
 import { Broker } from "./broker.ts";
 import { Candidate } from "./candidate.ts";
+import { openDirectory } from "./directory.ts";
 import type { Engine, Engines } from "./engine.ts";
 import { failure, UNSUPPORTED } from "./failure.ts";
 import { openIndexedDb } from "./indexeddb/files.ts";
+import { practiceFrame } from "./practice.ts";
 
 declare const self: DedicatedWorkerGlobalScope & {
   onconnect?: ((event: MessageEvent) => void) | null;
 };
 
+/** The directory of the database, where it was there when the engine was loaded. */
+let directory: Promise<FileSystemDirectoryHandle | undefined> | undefined;
+
 const engines: Engines = {
-  async load(wasm) {
+  async load({ name, wasm }) {
+    // What is wrong is told when the database is opened.
+    directory = openDirectory(name, false).catch(() => undefined);
     // Bundlers look for these very words.
     const url = wasm ?? new URL("./kvass.wasm", import.meta.url);
     const response = await fetch(url);
     if (!response.ok) {
       throw failure(UNSUPPORTED, `the engine could not be loaded: ${response.status} ${url}`);
     }
-    await init({ module_or_path: response });
+    const isStream = response.headers.get("Content-Type") === "application/wasm";
+    const module = isStream
+      ? await WebAssembly.compileStreaming(response)
+      : await WebAssembly.compile(await response.arrayBuffer());
+    initSync({ module });
+  },
+  async practise(hello) {
+    const host = await Host.open("", "memory", 0, 0, false, { send() {} } as never);
+    host.connect(1, new Uint8Array(hello));
+    host.frame(1, practiceFrame(hello), []);
+    await host.close();
+    host.free();
   },
   open({ name, storage, history, salvage }, { send, deposed }) {
     const { bytes, ms } = history;
-    const openFiles = (database: string) => openIndexedDb(database, deposed);
-    const callbacks = { send, openIndexedDb: openFiles };
+    const known = directory;
+    // It is tried once: it may have been deleted.
+    directory = undefined;
+    const callbacks = {
+      send,
+      openDirectory: async (database: string) => (await known) ?? openDirectory(database),
+      openIndexedDb: (database: string) => openIndexedDb(database, deposed),
+    };
     const opened = Host.open(name, storage, bytes, ms, salvage, callbacks);
     // Its `storage` is a string to wasm-bindgen.
     return opened as Promise<unknown> as Promise<Engine>;

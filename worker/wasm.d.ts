@@ -3,15 +3,15 @@
  * build.
  */
 
-/** Loads the engine. */
-export default function init(input: {
-  module_or_path: URL | Request | Response | WebAssembly.Module;
-}): Promise<unknown>;
+/** Instantiates the engine. */
+export function initSync(input: { module: WebAssembly.Module }): unknown;
 
 /** What the worker does for the engine. */
 export interface Callbacks {
   /** Takes a frame that was not ready at once. */
   send(connection: number, frame: Uint8Array | Uint8Array[]): void;
+  /** Opens the directory of worker/directory.ts. */
+  openDirectory(name: string): Promise<object>;
   /** Opens the files of worker/indexeddb/files.ts. */
   openIndexedDb(name: string): Promise<object>;
 }
@@ -51,4 +51,6 @@ export class Host {
   flush(): Promise<void>;
   /** Flushes and releases everything. */
   close(): Promise<void>;
+  /** Gives its memory back. */
+  free(): void;
 }

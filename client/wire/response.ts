@@ -4,6 +4,7 @@
  * that those nobody reads are never decoded.
  */
 
+import type { Failure } from "../../tabs/messages.ts";
 import { ByteReader, DecodeError } from "../codec/bytes.ts";
 import { readVersionstamp } from "../versionstamp.ts";
 import type { FrameMessage } from "./request.ts";
@@ -45,12 +46,6 @@ export interface RawStats {
   memoryBytes: number;
 }
 
-/** An error on the wire: the number of its code, and its message. */
-export interface RawFailure {
-  code: number;
-  message: string;
-}
-
 /** The state of host and storage. */
 export interface RawStatus {
   storage: string;
@@ -59,7 +54,7 @@ export interface RawStatus {
   format: number;
   /** Why the files are not in OPFS, where it was to be taken if it can be used. */
   reason: string | null;
-  failure: RawFailure | null;
+  failure: Failure | null;
 }
 
 /** A snapshot that a host keeps for a list, with all that another host needs to go on with it. */
@@ -85,7 +80,7 @@ export type FileKind = (typeof FILE_KINDS)[number];
 
 /** What came of a request. */
 export type Response =
-  | { type: "error"; failure: RawFailure }
+  | { type: "error"; failure: Failure }
   | { type: "entry"; entry: RawEntry | null }
   | { type: "entries"; entries: (RawEntry | null)[] }
   | {
@@ -302,7 +297,7 @@ function readMany<T, R extends ByteReader>(r: R, read: (r: R) => T): T[] {
   return items;
 }
 
-function readFailure(r: ByteReader): RawFailure {
+function readFailure(r: ByteReader): Failure {
   return { code: r.u8(), message: r.text() };
 }
 

@@ -209,6 +209,11 @@ impl<E: Env> Db<E> {
         self.assigned.get().epoch
     }
 
+    /// The random id of the database.
+    pub fn uuid(&self) -> [u8; 16] {
+        self.manifest.borrow().uuid
+    }
+
     /// The durability of commits that don't say.
     pub fn durability(&self) -> Durability {
         self.options.durability

@@ -71,6 +71,7 @@ impl<E: Env> Db<E> {
         };
         let replay = RefCell::new(replay);
         let storage = env.storage().clone();
+        storage.prepare(&manifest.files()).await;
         let recovered = wal::recover(&*storage, &manifest.logs, |log, payload| {
             replay.borrow_mut().apply(log, payload)
         })

@@ -156,7 +156,7 @@ impl<E: Env> Host<E> {
         };
         self.disconnect(id);
         self.connections.borrow_mut().push(Rc::new(connection));
-        Ok(hello::welcome(protocol, FORMAT, self.db.epoch()))
+        Ok(hello::welcome(protocol, FORMAT, self.db.epoch(), &self.db.uuid()))
     }
 
     /// Ends a connection with its subscriptions and snapshots. Its commits that have come in are

@@ -46,6 +46,14 @@ pub trait Storage: 'static {
     /// The files besides the manifest slots that hold at least one byte, in any order.
     fn list(&self) -> impl Future<Output = Result<Vec<FileNo>>>;
 
+    /// Called once after the manifest has been read, before anything else is: the files in `live`
+    /// are the database's, and the first of them are read next. What it takes to open those, and
+    /// for the first calls of `create`, may be done for all at once; what fails of that is told
+    /// where it is needed.
+    fn prepare(&self, _live: &[FileNo]) -> impl Future<Output = ()> {
+        std::future::ready(())
+    }
+
     /// Called once after the manifest has been read, before any `create`: the files in `live`
     /// are the database's (a missing one is reported when it is read), every other becomes a
     /// spare and loses its bytes.

@@ -34,6 +34,8 @@ extern "C" {
     pub type Callbacks;
     #[wasm_bindgen(catch, method)]
     fn send(this: &Callbacks, connection: u32, frame: &JsValue) -> Thrown<()>;
+    #[wasm_bindgen(method, getter, js_name = openDirectory)]
+    fn open_directory(this: &Callbacks) -> Function;
     #[wasm_bindgen(method, getter, js_name = openIndexedDb)]
     fn open_indexeddb(this: &Callbacks) -> Function;
 }
@@ -84,7 +86,8 @@ impl Host {
                     return Err(thrown(&Error::new(Code::Unsupported, "there is no such storage")));
                 }
             };
-            let opened = WebStorage::open(&name, wanted, &callbacks.open_indexeddb()).await;
+            let ways = (callbacks.open_directory(), callbacks.open_indexeddb());
+            let opened = WebStorage::open(&name, wanted, &ways.0, &ways.1).await;
             let (storage, reason) = opened.map_err(|error| thrown(&error))?;
             let storage = Rc::new(storage);
             let kind = storage.kind();

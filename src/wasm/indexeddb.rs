@@ -61,8 +61,15 @@ impl IndexedDb {
     /// `Unsupported` where there is no IndexedDB, `NewerFormat` where a newer kvass has made the
     /// database, `Io` when the browser does not open it within ten seconds.
     pub async fn open(name: &str, open: &Function) -> Result<IndexedDb> {
-        let promise: Promise = open.call1(&JsValue::NULL, &name.into()).map_err(failed)?.into();
-        Ok(IndexedDb(settled(promise, None).await?.unchecked_into()))
+        Ok(IndexedDb(open_with(open, name).await?.unchecked_into()))
+    }
+}
+
+/// What the worker's function `open` opens of the database `name`.
+pub fn open_with(open: &Function, name: &str) -> Settled {
+    match open.call1(&JsValue::NULL, &name.into()) {
+        Ok(promise) => settled(promise.into(), None),
+        Err(thrown) => Box::pin(async { Err(failed(thrown)) }),
     }
 }
 
@@ -76,6 +83,7 @@ fn failed(thrown: JsValue) -> Error {
         Code::Corruption,
         Code::QuotaExceeded,
         Code::NewerFormat,
+        Code::TooLarge,
         Code::Unsupported,
     ];
     let code = codes.into_iter().find(|code| number == Some(*code as u8));
@@ -93,7 +101,8 @@ fn settled(call: Promise, place: Option<(FileNo, u64)>) -> Settled {
     })
 }
 
-type Settled = Pin<Box<dyn Future<Output = Result<JsValue>>>>;
+/// The outcome of a call, once it is there.
+pub type Settled = Pin<Box<dyn Future<Output = Result<JsValue>>>>;
 
 fn number(value: &JsValue) -> f64 {
     value.as_f64().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! What the browser modules share: exceptions as errors, promises, and a pause.
+//! What the browser modules share: exceptions as errors, and promises.
 
 use crate::error::{Code, Error};
 use js_sys::Promise;
@@ -18,9 +18,6 @@ extern "C" {
     fn name(this: &Throwable) -> Thrown<JsValue>;
     #[wasm_bindgen(catch, method, getter)]
     fn message(this: &Throwable) -> Thrown<JsValue>;
-
-    #[wasm_bindgen(js_name = setTimeout)]
-    fn set_timeout(run: &js_sys::Function, delay_ms: i32) -> JsValue;
 }
 
 /// A JavaScript exception, or the reason of a rejected promise.
@@ -75,13 +72,4 @@ impl fmt::Display for Exception {
 /// What was thrown, or what the promise was rejected with.
 pub async fn settle(call: Thrown<Promise>) -> Tried<JsValue> {
     Ok(call?.await?)
-}
-
-/// Resolves after `delay_ms` milliseconds.
-pub async fn sleep(delay_ms: i32) {
-    let timer = Promise::new(&mut |resolve, _| {
-        set_timeout(&resolve, delay_ms);
-    });
-    // The promise of a timer is never rejected.
-    let _ = timer.await;
 }

@@ -31,7 +31,8 @@ pub enum Wanted {
 
 impl WebStorage {
     /// Opens the files of the database `name`, which this value owns from then on.
-    /// `open_indexeddb` is what [`IndexedDb::open`] needs. Where `Auto` did not get OPFS, it
+    /// `open_directory` is what [`Opfs::open`] needs, `open_indexeddb` what [`IndexedDb::open`]
+    /// does. Where `Auto` did not get OPFS, it
     /// returns the reason too.
     ///
     /// # Errors
@@ -41,6 +42,7 @@ impl WebStorage {
     pub async fn open(
         name: &str,
         wanted: Wanted,
+        open_directory: &Function,
         open_indexeddb: &Function,
     ) -> Result<(WebStorage, Option<String>)> {
         if wanted == Wanted::Memory {
@@ -48,7 +50,7 @@ impl WebStorage {
         }
         let mut reason = None;
         if wanted != Wanted::IndexedDb {
-            match Opfs::open(name).await {
+            match Opfs::open(name, open_directory).await {
                 Err(error) if error.code() == Code::Unsupported && wanted == Wanted::Auto => {
                     reason = Some(error.message().to_owned());
                 }
@@ -83,6 +85,12 @@ macro_rules! forward {
 impl Storage for WebStorage {
     async fn list(&self) -> Result<Vec<FileNo>> {
         forward!(self, storage => storage.list())
+    }
+
+    async fn prepare(&self, live: &[FileNo]) {
+        if let WebStorage::Opfs(opfs) = self {
+            opfs.prepare(live).await;
+        }
     }
 
     async fn adopt(&self, live: &[FileNo]) -> Result<()> {

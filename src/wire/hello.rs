@@ -11,10 +11,10 @@
 //!
 //! Welcome (host to client)
 //! 0       4            6           8           12       13
-//! +-------+------------+-----------+-----------+--------+-------+
-//! | KVSW  | protocol   | format    | epoch u32 | length | build |    integers little-endian
-//! |       | chosen u16 | u16       |           | u8     | UTF-8 |    protocol 0: none in common
-//! +-------+------------+-----------+-----------+--------+-------+
+//! +-------+------------+-----------+-----------+--------+-------+----------+
+//! | KVSW  | protocol   | format    | epoch u32 | length | build | database |   integers
+//! |       | chosen u16 | u16       |           | u8     | UTF-8 | 16 bytes |   little-endian
+//! +-------+------------+-----------+-----------+--------+-------+----------+
 //! ```
 
 use super::{PROTOCOL, PROTOCOL_OLDEST};
@@ -78,8 +78,9 @@ fn newest_common(some: (u16, u16), others: (u16, u16)) -> Option<u16> {
     (newest >= some.0.max(others.0)).then_some(newest)
 }
 
-/// The host's answer.
-pub fn welcome(protocol: u16, format: u16, epoch: u32) -> Vec<u8> {
+/// The host's answer. `database` is the random id of the database: one that was deleted and made
+/// anew has another.
+pub fn welcome(protocol: u16, format: u16, epoch: u32, database: &[u8; 16]) -> Vec<u8> {
     let build = env!("CARGO_PKG_VERSION").as_bytes();
     let mut bytes = b"KVSW".to_vec();
     bytes.extend_from_slice(&protocol.to_le_bytes());
@@ -87,6 +88,7 @@ pub fn welcome(protocol: u16, format: u16, epoch: u32) -> Vec<u8> {
     bytes.extend_from_slice(&epoch.to_le_bytes());
     bytes.push(build.len() as u8);
     bytes.extend_from_slice(build);
+    bytes.extend_from_slice(database);
     bytes
 }
 

@@ -50,4 +50,30 @@ for (const storage of DURABLE) {
     assert.deepEqual({ elsewhere, ...found }, { elsewhere: 2, returned: true, value: 3 });
     await page.close();
   });
+
+  test(`${storage}: a page whose database was made anew meanwhile is told`, async () => {
+    const page = await visitor.visit();
+    await page.evaluate(async (storage) => {
+      globalThis.kv = await kvass.openKv("anew", { storage });
+      await kv.set(["n"], 1);
+    }, storage);
+    await page.goto(`${visitor.url}/?elsewhere`);
+    await page.evaluate(async (storage) => {
+      await kvass.deleteKv("anew");
+      // Its epoch gets as high as that of the one before, and higher.
+      for (let i = 0; i < 3; i++) await (await kvass.openKv("anew", { storage })).close();
+    }, storage);
+    await page.goBack({ waitUntil: "commit" });
+    const codes = await page.evaluate(async () => {
+      const codeOf = (promise: Promise<unknown>) =>
+        promise.then(
+          () => "went on",
+          (error) => error.code as string,
+        );
+      return [await codeOf(kv.get(["n"])), await codeOf(kv.set(["n"], 2))];
+    });
+    assert.deepEqual(codes, ["Closed", "Closed"]);
+    await page.evaluate(() => kvass.deleteKv("anew"));
+    await page.close();
+  });
 }

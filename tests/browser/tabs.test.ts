@@ -132,6 +132,15 @@ for (const storage of DURABLE) {
       const host = await join(name, storage);
       const client = await join(name, storage);
       const hostile = await visitor.visit();
+      await hostile.evaluate((name) => {
+        const hellos = { count: 0 };
+        const heard = new BroadcastChannel(`kvass-lobby:${name}`);
+        heard.onmessage = ({ data }) => {
+          const isHello = data?.hello instanceof ArrayBuffer && data.hello.byteLength < 60;
+          if (isHello && !String(data.client).startsWith("0000")) hellos.count++;
+        };
+        Object.assign(globalThis, { hellos });
+      }, name);
       const flood = hostile.evaluate(async (name) => {
         const lobby = new BroadcastChannel(`kvass-lobby:${name}`);
         const odd = { toString: 1 };
@@ -150,6 +159,8 @@ for (const storage of DURABLE) {
         for (const message of [...nonsense, { who: 1 }, { silent: "x" }, { opening: [] }]) {
           lobby.postMessage(message);
         }
+        // Announced by nobody: the two tabs greet it a few times each, and go on with theirs.
+        for (let i = 0; i < 1_000; i++) lobby.postMessage({ host: 1_000 + (i % 7) });
         for (let i = 0; i < 300; i++) {
           const client = i.toString(16).padStart(32, "0");
           const hello = crypto.getRandomValues(new Uint8Array(i % 64));
@@ -180,6 +191,10 @@ for (const storage of DURABLE) {
         return { count: Number(value), entries, epoch: (await kv.status()).epoch };
       });
       assert.deepEqual(found, { count: 400, entries: 1, epoch: 1 });
+      const hellos = await hostile.evaluate(
+        () => (globalThis as unknown as { hellos: { count: number } }).hellos.count,
+      );
+      assert.ok(hellos > 0 && hellos < 200, `${hellos} hellos to hosts that there are not`);
       await Promise.all([host.close(), client.close(), hostile.close()]);
     });
 

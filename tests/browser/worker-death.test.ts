@@ -13,6 +13,44 @@ before(async () => {
 });
 after(() => visitor.leave());
 
+/** Terminates the workers of a database that two tabs have open, the host's last. */
+const silence = async (storage: (typeof DURABLE)[number]) => {
+  const pages = [await visitor.visit(), await visitor.visit()];
+  const open = (page: Page) =>
+    page.evaluate(async (storage) => {
+      const workers: Worker[] = [];
+      let isLoaded = () => {};
+      const loaded = new Promise<void>((resolve) => {
+        isLoaded = resolve;
+      });
+      const worker = () => {
+        const started = new Worker("/mortal-worker.js", { type: "module" });
+        started.addEventListener("message", ({ data }) => "waiting" in data && isLoaded());
+        workers.push(started);
+        return started;
+      };
+      globalThis.kv = await kvass.openKv(`silent-${storage}`, { storage, worker });
+      await Promise.all([loaded, kv.set(["n"], 0)]);
+      Object.assign(globalThis, { workers });
+    }, storage);
+  for (const page of pages) await open(page);
+  const [host, client] = pages as [Page, Page];
+  /** Ends the worker without a word; returns once there is another. */
+  const end = (page: Page) =>
+    page.evaluate(async () => {
+      const { workers } = globalThis as unknown as { workers: Worker[] };
+      const before = workers.length;
+      workers.at(-1)?.terminate();
+      while (workers.length === before) await new Promise((resolve) => setTimeout(resolve, 10));
+    });
+  await end(client);
+  await end(host);
+  await client.evaluate(() => kv.set(["n"], 1));
+  const { value } = await host.evaluate(() => kv.get<number>(["n"]));
+  await Promise.all(pages.map((page) => page.close()));
+  return value;
+};
+
 /** What a page finds when the worker dies with calls under way. */
 const live = (storage: (typeof DURABLE)[number]) =>
   page.evaluate(async (storage) => {
@@ -61,6 +99,12 @@ const live = (storage: (typeof DURABLE)[number]) =>
     await kv.close();
     return { inFlight, value, heard, workers: workers.length, epoch };
   }, storage);
+
+for (const storage of DURABLE) {
+  test(`${storage}: a worker that ends without a word is noticed`, async () => {
+    assert.equal(await silence(storage), 1);
+  });
+}
 
 for (const storage of DURABLE) {
   test(`${storage}: what was under way is done once, and watchers go on`, async () => {

@@ -211,6 +211,21 @@ describe("after close", () => {
   });
 });
 
+test("a worker that has another database of that name closes the handle", async (t) => {
+  const workers = new FakeWorkers();
+  let database = "01".repeat(16);
+  workers.behaviour.open = (worker) => {
+    const hello = welcome(worker.host.epoch, 1, database);
+    worker.say({ welcome: hello, storage: "opfs", salvage: false });
+  };
+  const { kv } = await openFake(t, {}, workers);
+  workers.last.crash();
+  await kv.set(["the same"], 1);
+  database = "02".repeat(16);
+  workers.last.crash();
+  await assert.rejects(kv.get(["another"]), { code: "Closed", message: /was deleted/ });
+});
+
 describe("when the worker ends", () => {
   const mute = (workers: FakeWorkers) => {
     workers.behaviour.request = () => undefined;

@@ -187,6 +187,7 @@ export class SimBrowser {
       });
     return {
       load: () => wait(this.random.next() * 20),
+      practise: async () => undefined,
       open: async (_, callbacks): Promise<Engine> => {
         const { files } = this;
         await wait(this.delays.message());

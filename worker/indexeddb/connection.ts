@@ -8,10 +8,10 @@
  * a promise may run when the transaction is over.
  */
 
+import type { Failure } from "../../tabs/messages.ts";
 import {
   BUSY,
   CLOSED,
-  type Failure,
   failure,
   hasName,
   IO,

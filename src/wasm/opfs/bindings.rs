@@ -7,14 +7,8 @@ use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
 extern "C" {
-    #[wasm_bindgen(catch, js_namespace = ["navigator", "storage"], js_name = getDirectory)]
-    pub fn get_directory() -> Thrown<Promise>;
-
     /// A FileSystemDirectoryHandle.
     pub type Directory;
-    #[wasm_bindgen(catch, method, js_name = getDirectoryHandle)]
-    pub fn get_directory_handle(this: &Directory, name: &str, options: &Options)
-    -> Thrown<Promise>;
     #[wasm_bindgen(catch, method, js_name = getFileHandle)]
     pub fn get_file_handle(this: &Directory, name: &str, options: &Options) -> Thrown<Promise>;
     #[wasm_bindgen(catch, method, js_name = removeEntry)]

@@ -9,7 +9,7 @@
 use super::bindings::{self, Directory, FileHandle, Options, SyncHandle};
 use super::{check_written, failed};
 use crate::error::{Code, Error, Result};
-use crate::signal::Turnstile;
+use crate::signal::{Turnstile, all};
 use crate::storage::file_map::FileMap;
 use crate::storage::{FileNo, MANIFEST_SLOTS};
 use crate::wasm::js::{self, Exception, Tried};
@@ -22,6 +22,9 @@ use wasm_bindgen_futures::spawn_local;
 pub const HANDLES_MAX: usize = 100;
 /// Empty files that are kept with their handles open.
 const SPARES_READY: usize = 4;
+/// How many of them an open needs: it begins two logs. And how many files it reads, usually.
+const SPARES_AT_OPEN: usize = 2;
+const LIVE_AT_OPEN: usize = 6;
 /// Spares beyond this many are deleted.
 const SPARES_MAX: usize = 8;
 
@@ -52,6 +55,9 @@ struct Entry {
     used: u64,
     /// Nobody's file. Once it is open it holds no bytes.
     spare: bool,
+    /// Whether its handle was flushed when it was closed. Who wrote it before may have ended
+    /// before its flush.
+    flushed: bool,
 }
 
 /// What is done with an open file, and the number that comes of it: one type for all, so that
@@ -125,8 +131,9 @@ fn missing(file: FileNo) -> Error {
 /// What a failure to open a handle means.
 fn open_failure(exception: &Exception) -> Error {
     match exception.name.as_str() {
-        // WebKit says InvalidStateError when another handle is open.
-        "NoModificationAllowedError" | "InvalidStateError" => {
+        // WebKit says InvalidStateError when another handle is open. A directory that was found
+        // before its database was deleted is not there: the next one is.
+        "NoModificationAllowedError" | "InvalidStateError" | "NotFoundError" => {
             exception.with_code(Code::Busy, "another tab or worker holds the files of the database")
         }
         // Calling what is not there is a TypeError.
@@ -172,6 +179,7 @@ impl State {
             open.flush()?;
             entry.len = open.len;
             entry.open = None;
+            entry.flushed = true;
         }
         Ok(())
     }
@@ -213,12 +221,22 @@ impl Files {
         Files { directory, create, state: RefCell::default(), gate: Turnstile::default() }
     }
 
-    /// Takes in which files there are.
-    pub async fn take_in_names(&self) -> Result<()> {
+    /// Takes in which files there are, and opens the manifest slots.
+    pub async fn open_slots(&self) -> Result<()> {
+        let [first, second] = MANIFEST_SLOTS;
+        all(vec![
+            Box::pin(self.open(first)),
+            Box::pin(self.open(second)),
+            Box::pin(self.take_in_names()),
+        ])
+        .await
+    }
+
+    async fn take_in_names(&self) -> Result<()> {
         let names = self.directory.keys().map_err(failed("listing the files"))?;
         loop {
             let next = js::settle(names.next()).await;
-            let next = next.map_err(|e| e.while_doing("listing the files"))?;
+            let next = next.map_err(|e| open_failure(&e))?;
             let next: bindings::Next = next.unchecked_into();
             if next.done() {
                 return Ok(());
@@ -235,12 +253,13 @@ impl Files {
     pub async fn open(&self, file: FileNo) -> Result<()> {
         self.state.borrow_mut().make_room()?;
         let handle = self.open_handle(file).await.map_err(|e| open_failure(&e).at(file, 0))?;
-        let mut open = OpenFile { handle, len: None, unflushed: false };
         let mut state = self.state.borrow_mut();
         if state.closed {
+            handle.close();
             return Err(closed());
         }
         let entry = state.files.entry(file);
+        let mut open = OpenFile { handle, len: None, unflushed: !entry.flushed };
         if entry.spare {
             open.truncate(0)?;
         }
@@ -313,6 +332,17 @@ impl Files {
         self.open(file).await
     }
 
+    /// Opens the handles of the first files in `live`, and those of the spares that an open needs,
+    /// to be emptied by [`Files::adopt`].
+    pub async fn open_first(&self, live: &[FileNo]) {
+        let _turn = self.gate.enter().await;
+        let first = MANIFEST_SLOTS.len() as FileNo;
+        let spares = (first..).filter(|file| !live.contains(file)).take(SPARES_AT_OPEN);
+        let files = live.iter().copied().take(LIVE_AT_OPEN).chain(spares);
+        // Who needs one that does not open tries it again, and is told.
+        let _ = all(files.map(|file| Box::pin(self.open(file)) as _).collect()).await;
+    }
+
     /// Makes spares of all files that are not in `live`.
     pub fn adopt(self: &Rc<Files>, live: &[FileNo]) -> Result<()> {
         let mut state = self.state.borrow_mut();
@@ -321,8 +351,8 @@ impl Files {
         }
         for (number, entry) in state.files.iter_mut() {
             entry.spare = !MANIFEST_SLOTS.contains(&number) && !live.contains(&number);
-            if entry.spare {
-                entry.open = None;
+            if let Some(open) = entry.open.as_mut().filter(|_| entry.spare) {
+                open.truncate(0)?;
             }
         }
         drop(state);

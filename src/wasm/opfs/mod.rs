@@ -10,14 +10,18 @@
 //! for `a` too. The empty name is a lone `%`.
 //!
 //! A handle is exclusive. Those of the manifest slots are opened before anything is read and
-//! closed last: whoever has them owns the database. Everything that needs no handle opened is
+//! closed last: whoever has both owns the database. Opening one asks another process of the
+//! browser, which takes its time when there is much to do, so what an open needs is asked for at
+//! once rather than one after the other. Everything that needs no handle opened is
 //! done within the first poll, without a promise, directly between linear memory and the file.
 
 use crate::error::{Code, Error, Result};
 use crate::storage::{Durability, FileNo, MANIFEST_SLOTS, Storage};
-use crate::wasm::js::{self, Exception};
-use bindings::{Directory, Options};
+use crate::wasm::indexeddb::open_with;
+use crate::wasm::js::Exception;
+use bindings::Options;
 use files::{Files, OpenFile};
+use js_sys::Function;
 use std::rc::Rc;
 use wasm_bindgen::{JsCast, JsValue};
 
@@ -26,12 +30,6 @@ mod files;
 
 pub use files::HANDLES_MAX;
 
-/// A page that is reloaded may find the handles of its old worker open for a moment.
-const BUSY_RETRIES: u32 = 40;
-const BUSY_RETRY_MS: i32 = 25;
-/// The longest file name, in bytes.
-const NAME_BYTES_MAX: usize = 255;
-
 /// A [`Storage`] in the origin private file system.
 pub struct Opfs {
     files: Rc<Files>,
@@ -39,25 +37,17 @@ pub struct Opfs {
 }
 
 impl Opfs {
-    /// Opens the files of the database `name`, exclusively.
+    /// Opens the files of the database `name`, exclusively. `open_directory` is `openDirectory` of
+    /// worker/directory.ts.
     ///
     /// # Errors
     /// `Unsupported` where there is no OPFS or no access handle (private windows, old browsers,
     /// outside of dedicated workers), `Busy` when another worker holds the files, `TooLarge` for
     /// a name that makes no file name.
-    pub async fn open(name: &str) -> Result<Opfs> {
-        let name = directory_name(name);
-        if name.len() > NAME_BYTES_MAX {
-            return Err(Error::new(Code::TooLarge, "the name of the database is too long"));
-        }
-        let root = js::settle(bindings::get_directory()).await;
-        let root = root.map_err(|e| e.with_code(Code::Unsupported, "OPFS can't be used here"))?;
-        let kvass = directory(root.unchecked_ref(), "kvass").await?;
-        let files = Rc::new(Files::new(directory(&kvass, &name).await?));
-        for slot in MANIFEST_SLOTS {
-            open_patiently(&files, slot).await?;
-        }
-        files.take_in_names().await?;
+    pub async fn open(name: &str, open_directory: &Function) -> Result<Opfs> {
+        let directory = open_with(open_directory, name).await?;
+        let files = Rc::new(Files::new(directory.unchecked_into()));
+        files.open_slots().await?;
         Ok(Opfs { files, at: Options::new() })
     }
 
@@ -65,41 +55,6 @@ impl Opfs {
         self.at.set_at(offset as f64);
         &self.at
     }
-}
-
-async fn directory(parent: &Directory, name: &str) -> Result<Directory> {
-    let create = Options::new();
-    create.set_create(true);
-    let directory = js::settle(parent.get_directory_handle(name, &create)).await;
-    let directory = directory.map_err(|e| e.while_doing("opening the database's directory"))?;
-    Ok(directory.unchecked_into())
-}
-
-/// Opens a manifest slot, waiting a little for a worker that is just ending.
-async fn open_patiently(files: &Files, slot: FileNo) -> Result<()> {
-    let mut retries = BUSY_RETRIES;
-    loop {
-        match files.open(slot).await {
-            Err(error) if error.code() == Code::Busy && retries > 0 => retries -= 1,
-            outcome => return outcome,
-        }
-        js::sleep(BUSY_RETRY_MS).await;
-    }
-}
-
-/// The name of the directory of a database.
-fn directory_name(name: &str) -> String {
-    if name.is_empty() {
-        return "%".into();
-    }
-    let mut encoded = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => encoded.push(char::from(byte)),
-            _ => encoded.push_str(&format!("%{byte:02x}")),
-        }
-    }
-    encoded
 }
 
 /// Checks what `write` returned. On a full disk it is less than asked for, or a negative number
@@ -124,6 +79,10 @@ impl Storage for Opfs {
         let lens = self.files.lens().await?;
         let holding = lens.into_iter().filter(|(_, len)| *len > 0).map(|(number, _)| number);
         Ok(holding.filter(|number| !MANIFEST_SLOTS.contains(number)).collect())
+    }
+
+    async fn prepare(&self, live: &[FileNo]) {
+        self.files.open_first(live).await;
     }
 
     async fn adopt(&self, live: &[FileNo]) -> Result<()> {

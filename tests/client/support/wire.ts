@@ -308,11 +308,12 @@ export function writeValue(w: ByteWriter, value: Uint8Array): void {
   w.attachments.push(value.slice(1).buffer as ArrayBuffer);
 }
 
-export function welcome(epoch: number, protocol = 1): ArrayBuffer {
-  const bytes = Buffer.alloc(13);
+export function welcome(epoch: number, protocol = 1, database = ""): ArrayBuffer {
+  const bytes = Buffer.alloc(13 + database.length / 2);
   bytes.write("KVSW", "latin1");
   bytes.writeUInt16LE(protocol, 4);
   bytes.writeUInt16LE(1, 6);
   bytes.writeUInt32LE(epoch, 8);
+  bytes.write(database, 13, "hex");
   return new Uint8Array(bytes).buffer;
 }
