@@ -233,8 +233,11 @@ export class Candidate {
     };
     this.#isOpening = true;
     this.#platform.setTimer(heartbeat, OPENING_MS);
-    const [engine, isOwn] = await Promise.all([this.#openFiles(), hasLock]);
+    const engine = await this.#openFiles();
     this.#engine = engine;
+    // A worker that stood still may have taken the files of IndexedDB from who has the lock by now:
+    // it must not be heard of, for clients would listen to nobody of a lower epoch any more.
+    const isOwn = await (engine.storage === "indexeddb" ? this.#holder?.hasLock() : hasLock);
     if (this.#isOver || this.#isEnding || !isOwn) {
       await engine.close();
       return;
