@@ -377,7 +377,7 @@ mod tests {
                 assert_eq!(found(load(&storage).await), (current.clone(), None));
             }
             assert_eq!(current.generation, 5);
-            assert_eq!(current.files(), [9, 20, 21, 22, 23, 24, 25, 26, 5]);
+            assert_eq!(current.files(), [9, 5, 20, 21, 22, 23, 24, 25, 26]);
         });
     }
 
