@@ -161,7 +161,7 @@ fn salvage_changes_no_byte_and_refuses_to_write() {
         assert_eq!(error.code(), Code::Unsupported, "{error}");
         block_on(db.expire()).expect_err("it can't be written to");
         let first = Stamp { epoch: 1, counter: 1 };
-        let error = db.read_changes(first).err().expect("it has no history that is whole");
+        let error = db.read_changes(first).expect_err("it has no history that is whole");
         assert_eq!(error.code(), Code::Unsupported, "{error}");
         block_on(db.upkeep());
         block_on(db.flush()).expect("there is nothing to flush");

@@ -170,7 +170,13 @@ async fn opfs_flushes_what_an_owner_wrote_that_ended_before_its_flush() {
     first.adopt(&[]).await.unwrap();
     let file = write_number(&first).await;
     drop(first);
-    let second = opfs("unflushed").await.unwrap();
+    // Its spares are still being made: the handles are closed after that.
+    let second = loop {
+        match opfs("unflushed").await {
+            Err(error) if error.code() == Code::Busy => sleep(10).await,
+            opened => break opened.unwrap(),
+        }
+    };
     second.adopt(&[file]).await.unwrap();
     let count = "self.flushes = 0;
         const { flush } = FileSystemSyncAccessHandle.prototype;
