@@ -143,8 +143,8 @@ impl Blocks {
         }
     }
 
-    /// The slot that a place takes if it is free; the places are not chosen by anyone who gains from
-    /// many that want the same.
+    /// The slot that a place takes if it is free. Places are not chosen by anyone who gains from
+    /// many that want the same one.
     fn home(&self, (table, offset): Place) -> usize {
         let mixed = (table.rotate_left(32) ^ offset).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.wrapped((mixed >> 32) as usize)

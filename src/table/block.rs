@@ -276,8 +276,8 @@ impl Block {
         Error::corruption(self.file, self.offset, "a block of a table holds no valid entries")
     }
 
-    /// Goes to the first entry at or past (`key`, `stamp`). It shares with `key` what it shares with
-    /// the entry before it.
+    /// Goes to the first entry at or past (`key`, `stamp`). It shares with `key` what it shares
+    /// with the entry before it.
     ///
     /// # Errors
     /// `Corruption` where it meets no valid entry.
