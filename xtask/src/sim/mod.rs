@@ -26,6 +26,7 @@ mod scenarios;
 mod seeds;
 mod sent;
 mod subscriptions;
+mod sums;
 mod tasks;
 #[cfg(test)]
 mod tests;

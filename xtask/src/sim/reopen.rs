@@ -4,6 +4,7 @@ use super::model::{Row, Seen};
 use super::oracle::{Failure, Fate, Published, Sent, Verdict, fail, marker_of};
 use super::plan::{End, How};
 use super::reads::rows;
+use super::sums::left_behind;
 use super::world::{Disk, Done, World, storage_error};
 use kvass::db::Db;
 use kvass::env::manual::block_on;
@@ -215,8 +216,14 @@ impl World {
                 return fail("what survives is a prefix of the commits", detail);
             }
         }
+        let mut submissions = Vec::new();
         for (stamp, number) in revived {
-            let Some(submission) = self.oracle.submission(number).cloned() else { continue };
+            submissions.extend(self.oracle.submission(number).map(|it| (stamp, it.clone())));
+        }
+        let mutations: Vec<_> = submissions.iter().flat_map(|(_, it)| &it.mutations).collect();
+        let mut left = left_behind(&mutations, found).into_iter();
+        for (stamp, submission) in &submissions {
+            let (stamp, number) = (*stamp, submission.number);
             let first = self.oracle.last_in(submission.line) + 1;
             if number < first && !submission.late {
                 let detail = format!("commit {number} has {stamp}, and {first} was the next");
@@ -224,11 +231,9 @@ impl World {
             }
             self.counts.revived += 1;
             let now_ms = self.oracle.model.doubtful_ms;
-            for mutation in &submission.mutations {
-                let value = found.iter().find(|row| row.1 == stamp && row.0 == *mutation.key());
-                let value = value.map(|row| row.2.as_slice());
+            for (mutation, left) in submission.mutations.iter().zip(&mut left) {
                 let since_ms = submission.since_ms;
-                let applied = self.oracle.apply(mutation, stamp, since_ms, now_ms, value);
+                let applied = self.oracle.apply(mutation, stamp, since_ms, now_ms, left.as_deref());
                 if applied.is_err() {
                     return fail("sums add up", format!("commit {number} came back"));
                 }
