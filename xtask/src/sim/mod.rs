@@ -21,6 +21,7 @@ mod planted;
 mod reads;
 mod reopen;
 mod report;
+mod reserve;
 mod run;
 mod scenarios;
 mod seeds;

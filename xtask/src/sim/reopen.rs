@@ -302,32 +302,9 @@ impl World {
             db.failure().map_or(Ok(()), Err)
         })?;
         self.settle(rng)?;
+        self.write_beside_the_reserve(rng)?;
         self.end(&End { how: How::Close, cuts: Vec::new() }, rng)?;
         self.check_decay(rng)
-    }
-
-    /// Where there is enough in reserve, a full disk takes deletes, and expiries are such, however
-    /// often it refused to take anything else.
-    fn expire_on_a_full_disk(&mut self, rng: &Rng) -> Verdict {
-        let db = self.db()?;
-        let in_memory = block_on(db.stats()).map_or(u64::MAX / 4, |stats| stats.memtable_bytes);
-        let memtable_bytes = in_memory.max(self.plan.config.budgets.memtable_bytes as u64);
-        if db.reserved_bytes() < 2 * memtable_bytes + 1_500 {
-            return Ok(());
-        }
-        self.oracle.disturbed = true;
-        self.disk.set_room_bytes(Some(rng.below(500)));
-        for _ in 0..20 {
-            self.commit(&[super::plan::write(500)], rng)?;
-            self.settle(rng)?;
-        }
-        self.clock_ms = self.clock_ms.max(db.now_ms()) + 10_000_000;
-        db.env().set_now_ms(self.clock_ms);
-        if let Err(error) = block_on(db.expire()) {
-            return fail("a full disk takes deletes", format!("{error:?}"));
-        }
-        self.counts.full_expiries += 1;
-        self.recover(rng)
     }
 
     /// Everything that has expired is told of, once.

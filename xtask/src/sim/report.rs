@@ -29,6 +29,8 @@ pub struct Counts {
     pub recoveries: u64,
     /// Times that entries expired on a full disk.
     pub full_expiries: u64,
+    /// Times that a reserve was spent, and a commit refused for that.
+    pub spent_reserves: u64,
 }
 
 impl Counts {
@@ -58,7 +60,7 @@ impl Counts {
         pairs.for_each(|(sum, count)| *sum += count);
     }
 
-    fn fields_mut(&mut self) -> [&mut u64; 20] {
+    fn fields_mut(&mut self) -> [&mut u64; 21] {
         [
             &mut self.runs,
             &mut self.commits,
@@ -80,6 +82,7 @@ impl Counts {
             &mut self.abandoned,
             &mut self.recoveries,
             &mut self.full_expiries,
+            &mut self.spent_reserves,
         ]
     }
 }
@@ -118,10 +121,11 @@ impl fmt::Display for Counts {
         let faults = faults.map(|(name, count)| format!("{count} {name}"));
         write!(
             f,
-            "faults         {}; recovered {} times, deleted {} times on a full disk",
+            "faults         {}; recovered {} times, deleted {} times on a full disk, {} reserves spent",
             faults.join(", "),
             it.recoveries,
-            it.full_expiries
+            it.full_expiries,
+            it.spent_reserves
         )
     }
 }
