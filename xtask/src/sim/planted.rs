@@ -8,11 +8,13 @@ use std::process::ExitCode;
 
 /// Seeds that find what others find rarely.
 #[cfg(test)]
-pub const HINTS: [(Bug, u64); 4] = [
+pub const HINTS: [(Bug, u64); 6] = [
     (Bug::ManifestOverCurrent, 53),
     (Bug::ExpiryNotFinal, 259),
-    (Bug::SkipDropsNewer, 735),
+    (Bug::SkipDropsNewer, 695),
     (Bug::FloorNotStored, 55),
+    (Bug::OutcomesNotCarried, 100),
+    (Bug::BlobFileNotFlushed, 364),
 ];
 
 /// Runs seeds with a bug switched on until one fails; returns it and why.
