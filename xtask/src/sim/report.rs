@@ -121,7 +121,7 @@ impl fmt::Display for Counts {
         let faults = faults.map(|(name, count)| format!("{count} {name}"));
         write!(
             f,
-            "faults         {}; recovered {} times, deleted {} times on a full disk, {} reserves spent",
+            "faults         {}; recovered {}, deleted on a full disk {}, spent reserves {} times",
             faults.join(", "),
             it.recoveries,
             it.full_expiries,
