@@ -442,6 +442,13 @@ impl Block {
         self.bytes.get(entry.suffix_at..entry.value_at).unwrap_or_default()
     }
 
+    /// Makes the key of the entry before into that of an entry.
+    #[inline]
+    pub(super) fn put_key(&self, entry: &Entry, key: &mut Vec<u8>) {
+        key.truncate(entry.shared);
+        key.extend_from_slice(self.suffix(entry));
+    }
+
     fn value(&self, entry: &Entry) -> &[u8] {
         self.bytes.get(entry.value_at..entry.end).unwrap_or_default()
     }

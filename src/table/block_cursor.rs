@@ -126,8 +126,7 @@ impl BlockCursor {
             0 => suffix == self.keys,
             _ => false,
         };
-        self.keys.truncate(entry.shared);
-        self.keys.extend_from_slice(suffix);
+        block.put_key(&entry, &mut self.keys);
         self.key = 0..self.keys.len();
         self.entry = entry;
         Ok(true)

@@ -74,8 +74,7 @@ impl Guide {
         let (mut key, mut at) = (Vec::new(), 0);
         while at < block.entries_end() {
             let entry = block.entry(at)?;
-            key.truncate(entry.shared);
-            key.extend_from_slice(block.suffix(&entry));
+            block.put_key(&entry, &mut key);
             let slot = (window(&key, skip), at as u16);
             if block.interval_start(restarts.len())? == at {
                 restarts.push(slot);
@@ -184,8 +183,7 @@ fn shared_by_all(block: &Block) -> Result<usize> {
     let mut last = Vec::new();
     while at < block.entries_end() {
         let entry = block.entry(at)?;
-        last.truncate(entry.shared);
-        last.extend_from_slice(block.suffix(&entry));
+        block.put_key(&entry, &mut last);
         at = entry.end;
     }
     Ok(common_prefix(block.suffix(&first), &last))
