@@ -74,6 +74,50 @@ pub fn zeroed(len: usize) -> Rc<[u8]> {
     std::iter::repeat_n(0u8, len).collect()
 }
 
+/// So many bytes are copied at once.
+const COPIED: usize = 16;
+
+/// Appends the first `len` bytes of `from`, of which there are as many at least; up to 16 where 16
+/// are there to be read, without a call or a branch for how many they are.
+pub fn append(out: &mut Vec<u8>, from: &[u8], len: usize) {
+    match from.first_chunk::<COPIED>() {
+        Some(chunk) if len <= COPIED => {
+            let end = out.len() + len;
+            out.extend_from_slice(chunk);
+            out.truncate(end);
+        }
+        _ => out.extend_from_slice(from.get(..len).unwrap_or(from)),
+    }
+}
+
+/// As [`append`], with the bytes from `start` of `out` itself.
+pub fn repeat(out: &mut Vec<u8>, start: usize, len: usize) {
+    match out.get(start..).and_then(|from| from.first_chunk::<COPIED>()) {
+        Some(chunk) if len <= COPIED => {
+            let (chunk, end) = (*chunk, out.len() + len);
+            out.extend_from_slice(&chunk);
+            out.truncate(end);
+        }
+        _ => out.extend_from_within(start..start + len),
+    }
+}
+
+/// Eight bytes of a key from `skip` on as an integer, with zeros for those past its end: of two keys
+/// that are the same up to there, the lesser one has the lesser integer or the same.
+pub fn eight_bytes(key: &[u8], skip: usize) -> u64 {
+    let rest = key.get(skip..).unwrap_or_default();
+    match (rest.first_chunk(), key.last_chunk()) {
+        (Some(eight), _) => u64::from_be_bytes(*eight),
+        // The last eight of the key, without those before `skip`.
+        (None, Some(_)) if rest.is_empty() => 0,
+        (None, Some(eight)) => u64::from_be_bytes(*eight) << (64 - 8 * rest.len()),
+        (None, None) => {
+            let bytes = rest.iter().fold(0, |bytes, byte| bytes << 8 | u64::from(*byte));
+            if rest.is_empty() { 0 } else { bytes << (64 - 8 * rest.len()) }
+        }
+    }
+}
+
 /// How many bytes the two have in common at the front.
 pub fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     let mut common = 0;

@@ -38,9 +38,12 @@ fn take_long(bytes: &mut &[u8]) -> Option<u64> {
 const TOP_BITS: u64 = 0x8080_8080_8080_8080;
 
 /// The number at the front of eight bytes, and how many of them it takes: all at once, for a
-/// branch for each byte is a guess.
-fn within_eight(eight: u64) -> Option<(u64, usize)> {
+/// branch for each byte is a guess. None too where it goes on behind them.
+pub fn within_eight(eight: u64) -> Option<(u64, usize)> {
     let bits = (!eight & TOP_BITS).trailing_zeros() + 1;
+    if bits > u64::BITS {
+        return None;
+    }
     let number = eight << (64 - bits) >> (64 - bits);
     if bits > 8 && number >> (bits - 8) == 0 {
         return None;

@@ -17,7 +17,7 @@
 //! them is what a search in a large tree takes most of its time for. A get takes the shorter way
 //! through the hashes, and where the key is not there it nearly never looks further.
 
-use crate::bytes::common_prefix;
+use crate::bytes::{common_prefix, eight_bytes};
 use crate::hash::xxh3_64;
 use hashes::Hashes;
 use std::cmp::Ordering;
@@ -213,14 +213,14 @@ impl Run {
             Ordering::Equal => {}
             Ordering::Greater => return Err(self.slots.len()),
         }
-        let prefix = prefix(key, self.skip);
+        let prefix = eight_bytes(key, self.skip);
         self.slots.binary_search_by(|slot| {
             slot.prefix.cmp(&prefix).then_with(|| entries.key(slot.entry).cmp(key))
         })
     }
 
     fn insert<V>(&mut self, place: usize, entry: u32, entries: &Entries<V>) {
-        let slot = Slot { prefix: prefix(entries.key(entry), self.skip), entry };
+        let slot = Slot { prefix: eight_bytes(entries.key(entry), self.skip), entry };
         let inside = place > 0 && place < self.slots.len();
         self.slots.insert(place, slot);
         if !inside {
@@ -236,21 +236,8 @@ impl Run {
         if common < self.skip || common >= self.skip + STALE_BYTES {
             self.skip = common;
             for slot in &mut self.slots {
-                slot.prefix = prefix(entries.key(slot.entry), common);
+                slot.prefix = eight_bytes(entries.key(slot.entry), common);
             }
-        }
-    }
-}
-
-/// Eight bytes of a key as an integer, with zeros for those past its end: of two keys that are
-/// the same up to there, the lesser one has the lesser integer or the same.
-fn prefix(key: &[u8], skip: usize) -> u64 {
-    let rest = key.get(skip..).unwrap_or_default();
-    match rest.first_chunk() {
-        Some(eight) => u64::from_be_bytes(*eight),
-        None => {
-            rest.iter().fold(0, |prefix, byte| prefix << 8 | u64::from(*byte))
-                << (64 - 8 * rest.len()).min(63)
         }
     }
 }

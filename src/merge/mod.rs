@@ -4,9 +4,10 @@
 //! only if it is a value that is alive at the snapshot's time. Compaction sees all versions.
 //!
 //! There are few sources (memtables, tables of level 0, one run a level), so they are compared
-//! one by one. While one source stays ahead of the second, which is remembered, each entry costs
-//! one comparison. Entries are never moved or copied on the way: the current one is where its
-//! source stands. What deleted ranges hide is skipped, at a stretch where that saves reading.
+//! one by one, by [`code`]s that say how their keys differ. While one source stays ahead of the
+//! second, each entry costs one comparison of two integers. Entries are never moved or copied on
+//! the way: the current one is where its source stands. What deleted ranges hide is skipped, at a
+//! stretch where that saves reading.
 
 use crate::error::{Error, Result};
 use crate::memtable::Memtable;
@@ -16,12 +17,14 @@ use crate::stamp::Stamp;
 use crate::storage::Storage;
 use crate::table::Table;
 use crate::version::Version;
+use code::Code;
 use core::cmp::Ordering;
 use deleted::Deleted;
 use run::RunCursor;
 use source::{MemoryCursor, Source};
 use std::rc::Rc;
 
+mod code;
 mod deleted;
 mod run;
 mod source;
@@ -50,16 +53,23 @@ pub struct Merge<S: Storage> {
     snapshot: Option<Snapshot>,
     deleted: Deleted<S>,
     reverse: bool,
-    /// Places of the sources that stand on an entry, the one that comes first last.
-    order: Vec<usize>,
-    /// Places of the sources that have to take a step.
-    behind: Vec<usize>,
-    /// The first two sources stand on versions of the same key.
-    tied: bool,
+    /// The sources that stand on an entry, the one that comes first last.
+    order: Vec<Turn>,
+    /// So many of them, the last ones, have to take a step.
+    behind: usize,
     /// The first entry has been looked at.
     used: bool,
     /// A step or a load failed or was left unfinished: where the sources stand is not known.
     broken: bool,
+}
+
+/// A source that stands on an entry.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// Of its key, for that of the source that comes before; of the first, for the last entry.
+    code: Code,
+    /// Where it is in the list of sources.
+    place: usize,
 }
 
 impl<S: Storage> Merge<S> {
@@ -91,8 +101,9 @@ impl<S: Storage> Merge<S> {
     }
 
     fn new(sources: Vec<Source<S>>, snapshot: Option<Snapshot>, reverse: bool) -> Merge<S> {
-        let behind = (0..sources.len()).collect();
-        let order = Vec::with_capacity(sources.len());
+        let order: Vec<_> =
+            (0..sources.len()).map(|place| Turn { code: Code::SAME, place }).collect();
+        let behind = order.len();
         Merge {
             sources,
             snapshot,
@@ -100,7 +111,6 @@ impl<S: Storage> Merge<S> {
             reverse,
             order,
             behind,
-            tied: false,
             used: false,
             broken: false,
         }
@@ -159,14 +169,18 @@ impl<S: Storage> Merge<S> {
             if std::mem::take(&mut self.used) {
                 self.leave();
             }
-            while let Some(&place) = self.behind.last() {
-                let source = self.sources.get_mut(place);
-                match source.map_or(Ok(Step::End), Source::step)? {
+            while let Some((at, place)) = self.next_behind()
+                && let Some(source) = self.sources.get_mut(place)
+            {
+                match source.step()? {
                     Step::Load => return Ok(Step::Load),
-                    Step::Entry => self.line_up(place),
-                    Step::End => self.tied = self.first_two_tie(),
+                    Step::Entry => {
+                        let code = source.code(self.reverse);
+                        self.line_up(at, Turn { code, place });
+                    }
+                    Step::End => drop(self.order.remove(at)),
                 }
-                self.behind.pop();
+                self.behind -= 1;
             }
             self.used = true;
             if !self.deleted.is_empty() && self.pass_deleted()? {
@@ -180,10 +194,17 @@ impl<S: Storage> Merge<S> {
         }
     }
 
+    /// The next source that has to take a step: its place in the order and among the sources.
+    #[inline]
+    fn next_behind(&self) -> Option<(usize, usize)> {
+        let at = self.order.len() - self.behind;
+        self.order.get(at).map(|turn| (at, turn.place))
+    }
+
     /// Whether a deleted range hides the current entry. Its source hears how far that goes.
     #[inline(never)]
     fn pass_deleted(&mut self) -> Result<bool> {
-        let first = self.order.last().and_then(|place| self.sources.get_mut(*place));
+        let first = self.order.last().and_then(|turn| self.sources.get_mut(turn.place));
         let Some(source) = first else { return Ok(false) };
         let record = source.record();
         if !self.deleted.hides(record.key, record.stamp)? {
@@ -201,7 +222,9 @@ impl<S: Storage> Merge<S> {
     /// Those of [`Table::get`].
     pub async fn load(&mut self) -> Result<()> {
         self.broken = true;
-        if let Some(source) = self.behind.last().and_then(|place| self.sources.get_mut(*place)) {
+        if let Some((_, place)) = self.next_behind()
+            && let Some(source) = self.sources.get_mut(place)
+        {
             source.load().await?;
             if let Some((table, ranges)) = source.take_ranges() {
                 self.deleted.add_table(table, ranges);
@@ -214,7 +237,7 @@ impl<S: Storage> Merge<S> {
     /// The current entry; None at the end.
     #[inline]
     pub fn record(&self) -> Option<Record<'_>> {
-        Some(self.source(*self.order.last()?)?.record())
+        Some(self.source(self.order.last()?.place)?.record())
     }
 
     #[inline]
@@ -231,54 +254,51 @@ impl<S: Storage> Merge<S> {
     }
 
     /// Has the first source take a step; in a scan, all that stand on older versions of its key.
-    #[inline(never)]
     fn leave(&mut self) {
-        let Some(newest) = self.order.pop() else { return };
-        self.behind.push(newest);
-        while self.tied
-            && self.snapshot.is_some()
-            && let Some(older) = self.order.pop()
+        let is_older = |turn: &&Turn| self.snapshot.is_some() && turn.code == Code::SAME;
+        let others = self.order.iter().rev().skip(1);
+        self.behind = self.order.len().min(1) + others.take_while(is_older).count();
+    }
+
+    /// Puts a source, at `at` of the order, where its entry belongs among those further down.
+    fn line_up(&mut self, mut at: usize, mut turn: Turn) {
+        while let Some(down) = at.checked_sub(1)
+            && let Some(&other) = self.order.get(down)
         {
-            self.behind.push(older);
-            self.tied =
-                self.order.last().is_some_and(|next| self.compare_keys(*next, newest).is_eq());
-        }
-    }
-
-    /// Puts a source where its entry belongs in the order.
-    #[inline(never)]
-    fn line_up(&mut self, place: usize) {
-        let mut at = self.order.len();
-        self.tied = false;
-        while let Some(&other) = at.checked_sub(1).and_then(|before| self.order.get(before)) {
-            let by_key = self.compare_keys(place, other);
-            if by_key.then_with(|| self.compare_stamps(place, other)).is_lt() {
-                self.tied = by_key.is_eq();
-                break;
+            if turn.code <= other.code {
+                if turn.code < other.code {
+                    break;
+                }
+                let (order, later) = self.compare(turn, other);
+                if order == Ordering::Less {
+                    self.set_turn(down, Turn { code: later, ..other });
+                    break;
+                }
+                turn.code = later;
             }
-            at -= 1;
+            self.set_turn(at, other);
+            at = down;
         }
-        let comes_first = at == self.order.len();
-        self.order.insert(at, place);
-        if !comes_first {
-            self.tied = self.first_two_tie();
-        }
+        self.set_turn(at, turn);
     }
 
-    fn first_two_tie(&self) -> bool {
-        match *self.order {
-            [.., second, first] => self.compare_keys(first, second).is_eq(),
-            _ => false,
+    #[inline]
+    fn set_turn(&mut self, at: usize, turn: Turn) {
+        if let Some(old) = self.order.get_mut(at) {
+            *old = turn;
         }
     }
 
-    fn compare_keys(&self, place: usize, other: usize) -> Ordering {
-        let key = |place| self.source(place).map(Source::key);
-        if self.reverse { key(other).cmp(&key(place)) } else { key(place).cmp(&key(other)) }
-    }
-
-    fn compare_stamps(&self, place: usize, other: usize) -> Ordering {
-        let stamp = |place| self.source(place).map(|source| source.record().stamp);
-        stamp(other).cmp(&stamp(place))
+    /// Compares the entries of two sources that have the same code; with the code that the later
+    /// one has for the first.
+    #[inline(never)]
+    fn compare(&self, turn: Turn, other: Turn) -> (Ordering, Code) {
+        let (Some(a), Some(b)) = (self.source(turn.place), self.source(other.place)) else {
+            return (Ordering::Equal, turn.code);
+        };
+        let (by_key, shared) = turn.code.compare(a.key(), b.key(), self.reverse);
+        let order = by_key.then_with(|| b.record().stamp.cmp(&a.record().stamp));
+        let later = if order.is_lt() { b } else { a };
+        (order, Code::new(later.key(), shared, self.reverse))
     }
 }

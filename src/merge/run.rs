@@ -9,6 +9,7 @@ use crate::planted::{Bug, planted};
 use crate::record::Record;
 use crate::stamp::Stamp;
 use crate::storage::Storage;
+use crate::table::block_cursor::{SAME_KEY, shared};
 use crate::table::{RangeBlock, Table, TableCursor, TableMeta};
 use std::rc::Rc;
 
@@ -23,15 +24,25 @@ pub struct RunCursor<S: Storage> {
     cursor: Option<TableCursor<S>>,
     /// None: all versions of all keys.
     scan: Option<Rc<Scan>>,
-    /// The cursor was put on an entry that no step has looked at.
-    fresh: bool,
+    /// The cursor was put on an entry that no step has looked at, whose key shares so many bytes
+    /// with the one that the cursor came from.
+    fresh: Option<usize>,
+    /// What the key of the entry, or of the next one, shares with that of the entry before.
+    shared: usize,
+    /// What the key under the cursor shares with that of the entry.
+    ahead: usize,
+    /// The last step led to an entry.
+    shown: bool,
+    /// The key under the cursor before it was moved by a load.
+    last: Vec<u8>,
     /// Forward: a version of the key under the cursor was an entry.
     taken: bool,
     /// Forward: the block reaches past the end of the range.
     meets_end: bool,
     /// In reverse: nothing before the cursor is in the range.
     past_start: bool,
-    held: Held,
+    held: Option<Held>,
+    held_key: Vec<u8>,
     /// Entries that were hidden by deleted ranges, since the last skip.
     passed: u32,
     /// Everything up to this edge that is older than the stamp is hidden.
@@ -40,14 +51,19 @@ pub struct RunCursor<S: Storage> {
     ranges: Option<(Rc<Table<S>>, RangeBlock)>,
 }
 
-/// In reverse the versions of a key come oldest first, so the last one that the scan can see is
-/// held until another key shows that it was the newest.
-#[derive(Default)]
+/// In reverse the versions of a key come oldest first, so where another one may follow, the last
+/// one that the scan can see is held until another key shows that it was the newest.
 struct Held {
-    key: Vec<u8>,
-    version: Option<(Stamp, OwnedOp)>,
-    /// It was an entry; the next step lets it go.
-    shown: bool,
+    stamp: Stamp,
+    op: OwnedOp,
+}
+
+/// Where the cursor was moved.
+enum Move {
+    /// To an entry, whose key shares so much with that of the one before.
+    Entry(usize),
+    /// Nowhere.
+    Other(Step),
 }
 
 impl<S: Storage> RunCursor<S> {
@@ -62,11 +78,17 @@ impl<S: Storage> RunCursor<S> {
             tables: tables.into_iter(),
             cursor: None,
             scan: None,
-            fresh: false,
+            fresh: None,
+            // The first entry is compared as a whole.
+            shared: 0,
+            ahead: SAME_KEY,
+            shown: false,
+            last: Vec::new(),
             taken: false,
             meets_end: false,
             past_start: false,
-            held: Held::default(),
+            held: None,
+            held_key: Vec::new(),
             passed: 0,
             skip: None,
             ranges: None,
@@ -81,7 +103,7 @@ impl<S: Storage> RunCursor<S> {
         if self.passed >= PASSED_MAX && skips {
             self.passed = 0;
             if planted(Bug::SkipDropsNewer) {
-                self.held.version = None;
+                self.held = None;
             }
             self.skip = Some((edge, stamp));
         }
@@ -100,7 +122,7 @@ impl<S: Storage> RunCursor<S> {
             let before = if scan.reverse { *edge <= *meta.smallest } else { *meta.largest < *edge };
             before && meta.newest < stamp
         };
-        (self.taken, self.fresh) = (false, false);
+        (self.taken, self.fresh) = (false, None);
         if let Some(cursor) = &mut self.cursor
             && !hidden(cursor.meta())
         {
@@ -117,6 +139,10 @@ impl<S: Storage> RunCursor<S> {
 
     /// Goes on to the next block, or the first one of the next table.
     pub async fn load(&mut self) -> Result<()> {
+        if let Some(cursor) = &self.cursor {
+            self.last.clear();
+            self.last.extend_from_slice(cursor.key());
+        }
         let mut found = match (self.skip.take(), &mut self.cursor) {
             (Some((edge, stamp)), _) => self.skip_to(&edge, stamp).await?,
             (None, Some(cursor)) => cursor.next_block().await?,
@@ -141,52 +167,72 @@ impl<S: Storage> RunCursor<S> {
             self.cursor = None;
             return Ok(());
         }
-        self.fresh = true;
-        if let (Some(scan), Some(cursor)) = (&self.scan, &self.cursor) {
-            self.meets_end = cursor.block_end() >= &*scan.end;
+        if let Some(cursor) = &self.cursor {
+            self.fresh = Some(shared(&self.last, cursor.key()));
+            self.meets_end =
+                self.scan.as_ref().is_some_and(|scan| cursor.block_end() >= &*scan.end);
         }
         Ok(())
     }
 
     #[inline(always)]
     pub fn step(&mut self) -> Result<Step> {
-        match &self.scan {
-            None => self.move_cursor(),
+        if std::mem::take(&mut self.shown) {
+            self.shared = std::mem::replace(&mut self.ahead, SAME_KEY);
+            self.held = None;
+        }
+        let step = match &self.scan {
+            None => self.step_version(),
             Some(scan) if scan.reverse => self.step_reverse(),
             Some(_) => self.step_forward(),
-        }
+        }?;
+        self.shown = step == Step::Entry;
+        Ok(step)
     }
 
-    /// Moves to the next version, whichever it is.
+    /// Moves to the next version, whichever it is: what its key shares with the one before, or
+    /// where else that leads.
     #[inline]
-    fn move_cursor(&mut self) -> Result<Step> {
+    fn move_cursor(&mut self) -> Result<Move> {
         if self.skip.is_some() {
-            return Ok(Step::Load);
+            return Ok(Move::Other(Step::Load));
         }
         let Some(cursor) = &mut self.cursor else {
             let step = if self.tables.len() == 0 { Step::End } else { Step::Load };
-            return Ok(step);
+            return Ok(Move::Other(step));
         };
-        if std::mem::take(&mut self.fresh) || cursor.step()? {
-            return Ok(Step::Entry);
+        Ok(match self.fresh.take() {
+            Some(shared) => Move::Entry(shared),
+            None if cursor.step()? => Move::Entry(cursor.shared()),
+            None => Move::Other(Step::Load),
+        })
+    }
+
+    fn step_version(&mut self) -> Result<Step> {
+        match self.move_cursor()? {
+            Move::Other(step) => Ok(step),
+            Move::Entry(shared) => {
+                self.shared = self.shared.min(shared);
+                Ok(Step::Entry)
+            }
         }
-        Ok(Step::Load)
     }
 
     #[inline(never)]
     fn step_forward(&mut self) -> Result<Step> {
         loop {
-            match self.move_cursor()? {
-                Step::Entry => {}
-                step => return Ok(step),
-            }
+            let shared = match self.move_cursor()? {
+                Move::Entry(shared) => shared,
+                Move::Other(step) => return Ok(step),
+            };
+            self.shared = self.shared.min(shared);
             let (Some(scan), Some(cursor)) = (&self.scan, &self.cursor) else {
                 return Ok(Step::End);
             };
             if self.meets_end && cursor.key() >= &*scan.end {
                 return Ok(Step::End);
             }
-            self.taken &= cursor.same_key();
+            self.taken &= shared == SAME_KEY;
             if !self.taken && cursor.stamp() <= scan.snapshot.stamp {
                 self.taken = true;
                 return Ok(Step::Entry);
@@ -196,38 +242,42 @@ impl<S: Storage> RunCursor<S> {
 
     #[inline(never)]
     fn step_reverse(&mut self) -> Result<Step> {
-        if std::mem::take(&mut self.held.shown) {
-            self.held.version = None;
-        }
         while !self.past_start {
-            match self.move_cursor()? {
-                Step::Entry => {}
-                Step::Load => return Ok(Step::Load),
-                Step::End => break,
+            let shared = match self.move_cursor()? {
+                Move::Entry(shared) => shared,
+                Move::Other(Step::Load) => return Ok(Step::Load),
+                Move::Other(_) => break,
+            };
+            if self.held.is_none() {
+                self.shared = self.shared.min(shared);
+            } else if shared != SAME_KEY {
+                // The cursor waits on the next key.
+                (self.ahead, self.fresh) = (shared, Some(SAME_KEY));
+                break;
             }
             let (Some(scan), Some(cursor)) = (&self.scan, &self.cursor) else { break };
             let key = cursor.key();
             if key < &*scan.start {
                 self.past_start = true;
-            } else if self.held.version.is_some() && self.held.key != key {
-                self.fresh = true;
-                break;
             } else if cursor.stamp() <= scan.snapshot.stamp {
-                if self.held.version.is_none() {
-                    self.held.key.clear();
-                    self.held.key.extend_from_slice(key);
+                if !cursor.may_stay() {
+                    self.held = None;
+                    return Ok(Step::Entry);
                 }
-                self.held.version = Some((cursor.stamp(), cursor.owned_op()));
+                if self.held.is_none() {
+                    self.held_key.clear();
+                    self.held_key.extend_from_slice(key);
+                }
+                self.held = Some(Held { stamp: cursor.stamp(), op: cursor.owned_op() });
             }
         }
-        self.held.shown = self.held.version.is_some();
-        Ok(if self.held.shown { Step::Entry } else { Step::End })
+        Ok(if self.held.is_some() { Step::Entry } else { Step::End })
     }
 
     #[inline]
     pub fn record(&self) -> Record<'_> {
-        if let Some((stamp, op)) = &self.held.version {
-            return Record { key: &self.held.key, stamp: *stamp, op: op.borrow() };
+        if let Some(Held { stamp, op }) = &self.held {
+            return Record { key: &self.held_key, stamp: *stamp, op: op.borrow() };
         }
         match &self.cursor {
             Some(cursor) => cursor.record(),
@@ -235,10 +285,16 @@ impl<S: Storage> RunCursor<S> {
         }
     }
 
+    /// What the key shares with that of the entry before.
+    #[inline]
+    pub fn shared(&self) -> usize {
+        self.shared
+    }
+
     #[inline]
     pub fn key(&self) -> &[u8] {
-        match (&self.held.version, &self.cursor) {
-            (Some(_), _) => &self.held.key,
+        match (&self.held, &self.cursor) {
+            (Some(_), _) => &self.held_key,
             (None, Some(cursor)) => cursor.key(),
             (None, None) => &[],
         }

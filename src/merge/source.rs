@@ -1,7 +1,9 @@
 //! What a merge reads from: a memtable, or a run of tables.
 
 use super::Scan;
+use super::code::Code;
 use super::run::RunCursor;
+use crate::bytes::common_prefix;
 use crate::error::Result;
 use crate::memtable::{MemoryRecord, Memtable};
 use crate::record::{Op, Record};
@@ -69,6 +71,14 @@ impl<S: Storage> Source<S> {
             Source::Run(cursor) => cursor.key(),
         }
     }
+
+    /// The code of the entry for the one before it.
+    pub fn code(&self, reverse: bool) -> Code {
+        match self {
+            Source::Memory(cursor) => Code::new(cursor.record().key, cursor.shared, reverse),
+            Source::Run(cursor) => Code::new(cursor.key(), cursor.shared(), reverse),
+        }
+    }
 }
 
 /// The first page is small, for the short lists; pages grow up to [`PAGE_MAX`] keys.
@@ -83,6 +93,8 @@ pub struct MemoryCursor {
     page_keys: usize,
     /// One past the place of the current entry in `page`.
     next: usize,
+    /// What the current key and the one before it share.
+    shared: usize,
     /// The last key that a page has looked at.
     last: Option<Rc<[u8]>>,
     exhausted: bool,
@@ -97,12 +109,15 @@ impl MemoryCursor {
             page: Vec::new(),
             page_keys: PAGE_MIN,
             next: 0,
+            shared: 0,
             last: None,
             exhausted: false,
         }
     }
 
     fn step(&mut self) -> Step {
+        let before = self.next.checked_sub(1).and_then(|index| self.page.get(index));
+        let before = before.map(|record| record.key.clone());
         while self.next >= self.page.len() {
             if self.exhausted {
                 return Step::End;
@@ -110,6 +125,8 @@ impl MemoryCursor {
             self.turn_page();
         }
         self.next += 1;
+        let key = self.record().key;
+        self.shared = before.map_or(0, |before| common_prefix(&before, key));
         Step::Entry
     }
 

@@ -47,6 +47,8 @@ pub(super) const INDEX_INTERVAL: usize = 4;
 pub(super) const PLAIN: u8 = 0;
 /// The kind of a block that is stored compressed.
 pub(super) const LZ4: u8 = 1;
+/// What most processors fetch from memory at once, in bytes.
+const CACHE_LINE: usize = 64;
 /// A block of more bytes than this, which holds one large value, is never compressed: that would
 /// take longer than a slice.
 pub(super) const LZ4_BYTES_MAX: usize = 1024 * 1024;
@@ -198,6 +200,76 @@ pub enum Reached {
     Key,
 }
 
+impl Entry {
+    /// Reads the entry in place `at` of a block's entries; None where there is no valid one.
+    #[inline]
+    pub(super) fn decode(&mut self, entries: &[u8], at: usize) -> Option<()> {
+        let rest = entries.get(at..)?;
+        if let Some(first) = rest.first_chunk()
+            && let Some((len, unshared, value_len)) = self.take_short(first)
+        {
+            self.suffix_at = at + len;
+            self.value_at = self.suffix_at + usize::from(unshared);
+            self.end = self.value_at + usize::from(value_len);
+            if self.end <= entries.len() {
+                return Some(());
+            }
+        }
+        self.take(entries.len(), rest)
+    }
+
+    /// Reads the numbers of a set or delete that does not expire, if they are as short as nearly
+    /// always; how many bytes they take, and how many those of its key and value.
+    fn take_short(&mut self, bytes: &[u8; 12]) -> Option<(usize, u8, u8)> {
+        let [tag @ (TAG_DELETE | TAG_SET), shared, unshared, epoch, ref rest @ ..] = *bytes else {
+            return None;
+        };
+        let rest = u64::from_le_bytes(*rest);
+        let (counter, len) = varint::within_eight(rest)?;
+        let is_set = tag == TAG_SET;
+        let value_len = if is_set { (rest >> (8 * len)) as u8 } else { 0 };
+        if (shared | unshared | epoch | value_len) >= 0x80 || len > 6 {
+            return None;
+        }
+        self.shared = usize::from(shared);
+        self.stamp = Stamp { epoch: u32::from(epoch), counter };
+        self.expires_at = 0;
+        (self.deletes, self.in_blob) = (!is_set, false);
+        Some((4 + len + usize::from(is_set), unshared, value_len))
+    }
+
+    /// Reads any entry from the front of `rest`, which is the end of so many bytes.
+    #[inline(never)]
+    fn take(&mut self, end: usize, mut rest: &[u8]) -> Option<()> {
+        let (tag, after) = rest.split_first()?;
+        rest = after;
+        self.shared = usize::try_from(varint::take(&mut rest)?).ok()?;
+        let unshared = usize::try_from(varint::take(&mut rest)?).ok()?;
+        self.stamp.epoch = u32::try_from(varint::take(&mut rest)?).ok()?;
+        self.stamp.counter = varint::take(&mut rest).filter(|counter| *counter <= COUNTER_MAX)?;
+        self.expires_at = match *tag {
+            TAG_SET_EXPIRING | TAG_SET_IN_BLOB => varint::take(&mut rest)?,
+            _ => 0,
+        };
+        let value_len = match *tag {
+            TAG_DELETE => 0,
+            TAG_SET | TAG_SET_EXPIRING | TAG_SET_IN_BLOB => {
+                usize::try_from(varint::take(&mut rest)?).ok()?
+            }
+            _ => return None,
+        };
+        if unshared.checked_add(value_len)? > rest.len() {
+            return None;
+        }
+        self.suffix_at = end - rest.len();
+        self.value_at = self.suffix_at + unshared;
+        self.end = self.value_at + value_len;
+        self.deletes = *tag == TAG_DELETE;
+        self.in_blob = *tag == TAG_SET_IN_BLOB;
+        Some(())
+    }
+}
+
 impl Block {
     /// The block in these stored bytes, which begin at `offset` of `file`.
     ///
@@ -243,6 +315,13 @@ impl Block {
     /// All of it.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Has the processor fetch all of it from memory at once. Decoded one after the other, an
+    /// entry would be waited for when its place is known, in reverse each anew.
+    pub(super) fn fetch(&self) {
+        let lines = self.bytes.iter().step_by(CACHE_LINE);
+        std::hint::black_box(lines.fold(0u8, |sum, byte| sum ^ byte));
     }
 
     /// What lies in front of it in memory, so many bytes: its guide.
@@ -404,38 +483,13 @@ impl Block {
 
     #[inline]
     pub(super) fn decode(&self, at: usize, entry: &mut Entry) -> Result<()> {
-        self.try_decode(at, entry).ok_or_else(|| self.damaged())
+        entry.decode(self.entries(), at).ok_or_else(|| self.damaged())
     }
 
+    /// The bytes of all entries.
     #[inline]
-    fn try_decode(&self, at: usize, entry: &mut Entry) -> Option<()> {
-        let mut rest = self.bytes.get(at..self.entries_end())?;
-        let (tag, after) = rest.split_first()?;
-        rest = after;
-        entry.shared = usize::try_from(varint::take(&mut rest)?).ok()?;
-        let unshared = usize::try_from(varint::take(&mut rest)?).ok()?;
-        entry.stamp.epoch = u32::try_from(varint::take(&mut rest)?).ok()?;
-        entry.stamp.counter = varint::take(&mut rest).filter(|counter| *counter <= COUNTER_MAX)?;
-        entry.expires_at = match *tag {
-            TAG_SET_EXPIRING | TAG_SET_IN_BLOB => varint::take(&mut rest)?,
-            _ => 0,
-        };
-        let value_len = match *tag {
-            TAG_DELETE => 0,
-            TAG_SET | TAG_SET_EXPIRING | TAG_SET_IN_BLOB => {
-                usize::try_from(varint::take(&mut rest)?).ok()?
-            }
-            _ => return None,
-        };
-        if unshared.checked_add(value_len)? > rest.len() {
-            return None;
-        }
-        entry.suffix_at = self.entries_end() - rest.len();
-        entry.value_at = entry.suffix_at + unshared;
-        entry.end = entry.value_at + value_len;
-        entry.deletes = *tag == TAG_DELETE;
-        entry.in_blob = *tag == TAG_SET_IN_BLOB;
-        Some(())
+    pub(super) fn entries(&self) -> &[u8] {
+        self.bytes.get(..self.entries_end()).unwrap_or_default()
     }
 
     pub(super) fn suffix(&self, entry: &Entry) -> &[u8] {

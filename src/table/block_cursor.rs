@@ -1,10 +1,10 @@
 //! Walks the entries of one block after another, in one direction.
 //!
-//! Forward, a key is put together in place from the one before it. In reverse that is impossible,
-//! so the interval of entries after a restart is put together as a whole and then taken from its
-//! end. Both reuse their buffers: a step allocates nothing.
+//! Entries are put together an interval at a time, from one restart to the next, and then taken
+//! from either end. Buffers are used again: a step allocates nothing.
 
-use super::block::{Block, DATA_INTERVAL, Entry, Handle, Part, Reached};
+use super::block::{Block, DATA_INTERVAL, Entry, Handle, Part};
+use crate::bytes::{append, common_prefix, repeat};
 use crate::error::Result;
 use crate::memtable::OwnedOp;
 use crate::record::{Op, Record, order};
@@ -12,20 +12,46 @@ use crate::stamp::Stamp;
 use core::cmp::Ordering;
 use core::ops::Range;
 
+/// In place of how many bytes two keys share: they are the same.
+pub const SAME_KEY: usize = usize::MAX;
+
+/// How many bytes two keys share, or [`SAME_KEY`].
+#[inline]
+pub fn shared(a: &[u8], b: &[u8]) -> usize {
+    let common = common_prefix(a, b);
+    if common == a.len() && common == b.len() { SAME_KEY } else { common }
+}
+
 /// A place in a block.
 pub struct BlockCursor {
     reverse: bool,
     block: Option<Block>,
-    entry: Entry,
-    /// Where the current key lies in `keys`.
-    key: Range<usize>,
-    /// Forward: the current key. In reverse: the keys of an interval, end to end.
+    /// The entries of an interval, and others behind those.
+    entries: Vec<Placed>,
+    /// How many they are.
+    count: usize,
+    /// Their keys, end to end.
     keys: Vec<u8>,
-    /// In reverse: the entries of the interval that are still to come, with their keys.
-    waiting: Vec<(Entry, Range<usize>)>,
-    /// In reverse: the interval that `waiting` is from.
+    /// The place of the current entry in `entries`.
+    at: usize,
+    /// So many of `entries` are still to come.
+    left: usize,
+    /// Where the interval to come begins; in reverse, where it ends.
     restart: usize,
-    same_key: bool,
+    /// What the current key and the one before it on the way share.
+    shared: usize,
+    /// The last key of the interval before.
+    last: Vec<u8>,
+}
+
+/// An entry of an interval.
+#[derive(Clone, Default)]
+struct Placed {
+    entry: Entry,
+    /// Where its key lies in `keys`.
+    key: Range<usize>,
+    /// What its key and that of the entry in front of it in the block share.
+    shared: usize,
 }
 
 impl BlockCursor {
@@ -34,12 +60,14 @@ impl BlockCursor {
         BlockCursor {
             reverse,
             block: None,
-            entry: Entry::default(),
-            key: 0..0,
-            keys: Vec::with_capacity(if reverse { 512 } else { 64 }),
-            waiting: Vec::with_capacity(if reverse { DATA_INTERVAL } else { 0 }),
+            entries: Vec::with_capacity(DATA_INTERVAL),
+            keys: Vec::with_capacity(256),
+            count: 0,
+            at: 0,
+            left: 0,
             restart: 0,
-            same_key: false,
+            shared: 0,
+            last: Vec::new(),
         }
     }
 
@@ -54,9 +82,8 @@ impl BlockCursor {
 
     /// Goes before the first entry of `block`, in reverse behind the last one.
     pub fn begin(&mut self, block: Block) {
-        self.waiting.clear();
-        self.restart = block.restarts();
-        self.entry = Entry::default();
+        self.left = 0;
+        self.restart = if self.reverse { block.restarts() } else { 0 };
         self.block = Some(block);
     }
 
@@ -70,162 +97,159 @@ impl BlockCursor {
         stamp: Stamp,
         inclusive: bool,
     ) -> Result<bool> {
-        if self.reverse {
-            return self.seek_reverse(block, key, stamp, inclusive);
-        }
-        self.keys.clear();
-        let found = block.search(key, stamp, &mut self.entry)? != Reached::End;
-        if found {
-            // A search stops at an entry that shares with `key` what it shares with the entry
-            // before it.
-            self.keys.extend_from_slice(key.get(..self.entry.shared).unwrap_or(key));
-            self.keys.extend_from_slice(block.suffix(&self.entry));
-            self.key = 0..self.keys.len();
-        }
-        self.same_key = false;
-        self.block = Some(block);
-        Ok(found)
-    }
-
-    fn seek_reverse(
-        &mut self,
-        block: Block,
-        key: &[u8],
-        stamp: Stamp,
-        inclusive: bool,
-    ) -> Result<bool> {
-        self.restart = block.restart_before(key, stamp)?;
-        let limit = Some((key, stamp));
-        let met = self.gather(&block, limit, inclusive)?;
-        if inclusive && !met && self.restart + 1 < block.restarts() {
-            self.restart += 1;
-            self.gather(&block, limit, true)?;
+        let restart = block.restart_before(key, stamp)?;
+        self.put_together(&block, restart)?;
+        let len = self.count;
+        let comes_before = |placed: &Placed| {
+            let found = self.keys.get(placed.key.clone()).unwrap_or_default();
+            order((found, placed.entry.stamp), (key, stamp)) == Ordering::Less
+        };
+        let before = self.entries.get(..len).unwrap_or_default().partition_point(comes_before);
+        if !self.reverse {
+            self.left = len - before;
+            self.restart = restart + 1;
+        } else if inclusive && before == len && restart + 1 < block.restarts() {
+            // The one at or past it is the first of the next interval.
+            self.put_together(&block, restart + 1)?;
+            self.left = 1;
+            self.restart = restart + 1;
+        } else {
+            self.left = if inclusive { len.min(before + 1) } else { before };
+            self.restart = restart;
         }
         self.block = Some(block);
         self.step()
     }
 
-    /// Goes to the next entry, in reverse to the one before; false, and nowhere, at the end of
-    /// the block.
+    /// Goes to the next entry, in reverse to the one before; false at the end of the block.
     #[inline]
     pub fn step(&mut self) -> Result<bool> {
-        if self.reverse { self.step_reverse() } else { self.step_forward() }
-    }
-
-    #[inline(never)]
-    fn step_forward(&mut self) -> Result<bool> {
-        let Some(block) = &self.block else { return Ok(false) };
-        if self.entry.end >= block.entries_end() {
-            return Ok(false);
+        if self.left == 0 {
+            return self.turn();
         }
-        let entry = block.entry(self.entry.end)?;
-        let suffix = block.suffix(&entry);
-        self.same_key = match entry.shared {
-            shared if shared > self.keys.len() => return Err(block.damaged()),
-            shared if shared == self.keys.len() => suffix.is_empty(),
-            0 => suffix == self.keys,
-            _ => false,
-        };
-        block.put_key(&entry, &mut self.keys);
-        self.key = 0..self.keys.len();
-        self.entry = entry;
+        self.left -= 1;
+        if self.reverse {
+            self.shared = self.entries.get(self.at).map_or(0, |placed| placed.shared);
+            self.at = self.left;
+        } else {
+            self.at = self.count - 1 - self.left;
+            self.shared = self.entries.get(self.at).map_or(0, |placed| placed.shared);
+        }
         Ok(true)
     }
 
+    /// Goes on to the next interval.
     #[inline(never)]
-    fn step_reverse(&mut self) -> Result<bool> {
-        loop {
-            if let Some((entry, key)) = self.waiting.pop() {
-                (self.entry, self.key) = (entry, key);
-                return Ok(true);
-            }
-            if self.restart == 0 {
-                return Ok(false);
-            }
-            let Some(block) = self.block.take() else { return Ok(false) };
-            self.restart -= 1;
-            self.gather(&block, None, false)?;
-            self.block = Some(block);
-        }
+    fn turn(&mut self) -> Result<bool> {
+        let Some(block) = &self.block else { return Ok(false) };
+        let next = match self.reverse {
+            true => self.restart.checked_sub(1),
+            false => Some(self.restart).filter(|restart| *restart < block.restarts()),
+        };
+        let Some(next) = next else { return Ok(false) };
+        let block = block.clone();
+        let mut last = std::mem::take(&mut self.last);
+        last.clear();
+        last.extend_from_slice(self.key());
+        self.put_together(&block, next)?;
+        self.left = self.count - 1;
+        (self.at, self.restart) = if self.reverse { (self.left, next) } else { (0, next + 1) };
+        self.shared = shared(self.key(), &last);
+        self.last = last;
+        Ok(true)
     }
 
-    /// Puts the entries of an interval in `waiting`, up to the first one at or past `limit`, with
-    /// `inclusive` that one too; whether there was such a one.
-    fn gather(
-        &mut self,
-        block: &Block,
-        limit: Option<(&[u8], Stamp)>,
-        inclusive: bool,
-    ) -> Result<bool> {
+    /// Puts the entries of an interval in `entries`, at least one.
+    fn put_together(&mut self, block: &Block, restart: usize) -> Result<()> {
         self.keys.clear();
-        self.waiting.clear();
-        let mut at = block.interval_start(self.restart)?;
-        let end = block.interval_start(self.restart + 1)?;
-        let mut before = 0..0;
-        while at < end {
-            let entry = block.entry(at)?;
-            if entry.shared > before.len() {
-                return Err(block.damaged());
-            }
-            let start = self.keys.len();
-            self.keys.extend_from_within(before.start..before.start + entry.shared);
-            self.keys.extend_from_slice(block.suffix(&entry));
-            let key = start..self.keys.len();
-            let met = limit.is_some_and(|limit| {
-                let bytes = self.keys.get(key.clone()).unwrap_or_default();
-                order((bytes, entry.stamp), limit) != Ordering::Less
-            });
-            if !met || inclusive {
-                self.waiting.push((entry, key.clone()));
-            }
-            if met {
-                return Ok(true);
-            }
-            before = key;
-            at = entry.end;
-        }
-        Ok(false)
+        self.left = 0;
+        let (start, end) = (block.interval_start(restart)?, block.interval_start(restart + 1)?);
+        self.count = self.try_put_together(block.entries(), start, end).unwrap_or(0);
+        if self.count == 0 { Err(block.damaged()) } else { Ok(()) }
     }
 
-    /// Forward: whether the entry is another version of the key before it, which may have been
-    /// in the block before.
+    /// How many entries there are from `at` to `end`; None where there are no valid ones.
+    fn try_put_together(&mut self, bytes: &[u8], mut at: usize, end: usize) -> Option<usize> {
+        let (mut count, mut before) = (0, 0..0);
+        while at < end {
+            if self.entries.len() == count {
+                self.entries.push(Placed::default());
+            }
+            let Placed { entry, key, shared } = self.entries.get_mut(count)?;
+            entry.decode(bytes, at)?;
+            if entry.shared > before.len() {
+                return None;
+            }
+            let is_same = entry.shared == before.len() && entry.suffix_at == entry.value_at;
+            *shared = if is_same { SAME_KEY } else { entry.shared };
+            let start = self.keys.len();
+            repeat(&mut self.keys, before.start, entry.shared);
+            let suffix = bytes.get(entry.suffix_at..)?;
+            append(&mut self.keys, suffix, entry.value_at - entry.suffix_at);
+            before = start..self.keys.len();
+            *key = before.clone();
+            at = entry.end;
+            count += 1;
+        }
+        (at == end).then_some(count)
+    }
+
+    /// How many bytes the key has in common with the one that the last step came from, also where
+    /// that was in another block; [`SAME_KEY`] where it is another version of it.
+    pub fn shared(&self) -> usize {
+        self.shared
+    }
+
+    /// In reverse: whether the next step may lead to another version of the current key.
     #[inline]
-    pub fn same_key(&self) -> bool {
-        self.same_key
+    pub fn may_stay(&self) -> bool {
+        self.left == 0 || self.placed().is_none_or(|placed| placed.shared == SAME_KEY)
+    }
+
+    #[inline]
+    fn placed(&self) -> Option<&Placed> {
+        self.entries.get(self.at)
+    }
+
+    /// The current entry and its block; None where it is nowhere.
+    #[inline]
+    fn entry(&self) -> Option<(&Block, &Entry)> {
+        Some((self.block.as_ref()?, &self.placed()?.entry))
     }
 
     /// The current key.
     #[inline]
     pub fn key(&self) -> &[u8] {
-        self.keys.get(self.key.clone()).unwrap_or_default()
+        let key = self.placed().and_then(|placed| self.keys.get(placed.key.clone()));
+        key.unwrap_or_default()
     }
 
     /// The current stamp.
     #[inline]
     pub fn stamp(&self) -> Stamp {
-        self.entry.stamp
+        self.placed().map_or(Stamp::ZERO, |placed| placed.entry.stamp)
     }
 
     /// The current entry.
     #[inline]
     pub fn record(&self) -> Record<'_> {
-        let op = self.block.as_ref().map_or(Op::Delete, |block| block.op(&self.entry));
-        Record { key: self.key(), stamp: self.entry.stamp, op }
+        let op = self.entry().map_or(Op::Delete, |(block, entry)| block.op(entry));
+        Record { key: self.key(), stamp: self.stamp(), op }
     }
 
     /// The current op, which goes on sharing the block.
     pub fn owned_op(&self) -> OwnedOp {
-        self.block.as_ref().map_or(OwnedOp::Delete, |block| block.owned_op(&self.entry))
+        self.entry().map_or(OwnedOp::Delete, |(block, entry)| block.owned_op(entry))
     }
 
     /// The block that the current index entry points to.
     pub fn handle(&self) -> Result<Handle> {
-        self.block.as_ref().map_or(Ok(Handle::default()), |block| block.handle(&self.entry))
+        self.entry().map_or(Ok(Handle::default()), |(block, entry)| block.handle(entry))
     }
 
     /// What the current entry of the top of the index points to.
     pub fn part(&self) -> Result<Part> {
         let nowhere = Part { leaf: Handle::default(), filter: None };
-        self.block.as_ref().map_or(Ok(nowhere), |block| block.part(&self.entry))
+        self.entry().map_or(Ok(nowhere), |(block, entry)| block.part(entry))
     }
 }

@@ -150,10 +150,16 @@ impl<S: Storage> TableCursor<S> {
         self.data.stamp()
     }
 
-    /// Forward: whether the entry is another version of the key before it.
+    /// As [`BlockCursor::shared`].
     #[inline]
-    pub fn same_key(&self) -> bool {
-        self.data.same_key()
+    pub fn shared(&self) -> usize {
+        self.data.shared()
+    }
+
+    /// As [`BlockCursor::may_stay`].
+    #[inline]
+    pub fn may_stay(&self) -> bool {
+        self.data.may_stay()
     }
 
     /// The current op, which goes on sharing its block.
@@ -190,6 +196,7 @@ impl<S: Storage> TableCursor<S> {
         let table = &self.table;
         let cached = table.shared.cache.get(table.meta.id, handle.offset).as_deref().cloned();
         if let Some(block) = cached {
+            block.fetch();
             return block.with_entries();
         }
         if self.reads < SINGLE_READS {

@@ -1,6 +1,7 @@
 //! What a table promises: it answers as the sorted list of versions it was made of would, and
 //! damage anywhere in its file is noticed.
 
+use super::block_cursor::SAME_KEY;
 use super::*;
 use crate::env::manual::block_on;
 use crate::error::Code;
@@ -27,13 +28,15 @@ fn open(model: &Model, budgets: &Budgets) -> Rc<Table<MemoryStorage>> {
 
 async fn walk(cursor: &mut TableCursor<MemoryStorage>, mut found: bool) -> Model {
     let mut out = Model::new();
-    let mut same_key_as = None;
+    let mut last: Option<Vec<u8>> = None;
     while found {
         let key = cursor.key();
-        if let Some(before) = same_key_as {
-            assert_eq!(cursor.same_key(), before == key);
+        if let Some(last) = last {
+            let common = last.iter().zip(key).take_while(|(a, b)| a == b).count();
+            let shared = if last == key { SAME_KEY } else { common };
+            assert_eq!(cursor.shared(), shared, "{last:?} {key:?}");
         }
-        same_key_as = (!cursor.reverse()).then(|| key.to_vec());
+        last = Some(key.to_vec());
         assert!(key <= cursor.block_end());
         out.extend([entry(cursor.record())]);
         found = cursor.step().unwrap() || cursor.next_block().await.unwrap();
