@@ -43,6 +43,8 @@ pub const LEASE_GRACE_MS: u64 = 10_000;
 /// An open keeps the versions of a key that lists may still see, until what it has replayed takes
 /// this many bytes.
 pub const REPLAY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The same for deleted ranges, in bytes as a table would have them.
+pub const REPLAY_RANGE_BYTES_MAX: usize = 1024 * 1024;
 /// So long after an open what it has replayed is written to a table, if that is much: the next open
 /// has not to replay it again, and clients come first.
 pub const REPLAYED_FLUSH_MS: u64 = 1_000;
@@ -77,6 +79,9 @@ const FILTER_BITS_MAX: usize = 64;
 pub struct Budgets {
     /// The memtable is written to a table once it holds about this many bytes.
     pub memtable_bytes: usize,
+    /// A table may have about so many bytes of deleted ranges: they are one block, read as a whole.
+    /// Past it a memtable is written to a table, and compaction starts a new one.
+    pub range_bytes: usize,
     /// Data, index and filter blocks kept in memory, in bytes.
     pub cache_bytes: usize,
     /// A data block is closed once it holds this many bytes before its trailer.
@@ -113,6 +118,7 @@ impl Budgets {
     pub fn validate(&self) -> Result<()> {
         let in_range = [
             ("memtable_bytes", self.memtable_bytes >= 1),
+            ("range_bytes", self.range_bytes >= 1),
             ("block_bytes", (1..=BLOCK_BYTES_MAX).contains(&self.block_bytes)),
             ("table_bytes", self.table_bytes >= 1),
             ("level0_tables", self.level0_tables >= 1),
@@ -141,6 +147,7 @@ impl Default for Budgets {
     fn default() -> Budgets {
         Budgets {
             memtable_bytes: 4 * 1024 * 1024,
+            range_bytes: 256 * 1024,
             cache_bytes: 16 * 1024 * 1024,
             block_bytes: 4 * 1024,
             table_bytes: 4 * 1024 * 1024,

@@ -76,7 +76,7 @@ pub enum Bug {
     RangeNotCutAtSnapshot,
     /// A deleted range ends with the table that it begins in.
     RangeEndsWithTable,
-    /// A scan in reverse that skips what a range hides drops an entry of a newer source.
+    /// Skipping what a range hides, a scan skips what is newer than the range too.
     SkipDropsNewer,
     /// A replay forgets deleted ranges.
     RangeNotReplayed,

@@ -19,8 +19,10 @@
 use crate::stamp::Stamp;
 use std::rc::Rc;
 
-/// What a fragment occupies beside its ends and stamps, roughly.
+/// What a fragment occupies in memory beside what it does in a table, roughly.
 const OVERHEAD_BYTES: usize = 64;
+/// What is added may come to this many times as much as is left of it, see [`Ranges::is_full`].
+const ADDED_FACTOR: usize = 4;
 
 /// A stretch of keys over which the same tombstones lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,18 +31,35 @@ pub struct Fragment {
     pub start: Rc<[u8]>,
     /// The first key past it.
     pub end: Rc<[u8]>,
-    /// The commits that deleted it, newest first; at least one.
+    /// The commits that deleted it, oldest first; at least one.
     pub stamps: Vec<Stamp>,
 }
 
 impl Fragment {
     /// The newest tombstone at or below `at`; `Stamp::ZERO` where there is none.
     pub fn newest(&self, at: Stamp) -> Stamp {
-        self.stamps.iter().find(|stamp| **stamp <= at).copied().unwrap_or(Stamp::ZERO)
+        let newer = self.stamps.partition_point(|stamp| *stamp <= at);
+        let newest = newer.checked_sub(1).and_then(|place| self.stamps.get(place));
+        newest.copied().unwrap_or(Stamp::ZERO)
     }
 
-    fn bytes(&self) -> usize {
-        self.start.len() + self.end.len() + self.stamps.len() * size_of::<Stamp>() + OVERHEAD_BYTES
+    /// Roughly what it occupies in a table, which has an entry for each stamp.
+    pub fn bytes(&self) -> usize {
+        stored_bytes(&self.start, &self.end, self.stamps.len())
+    }
+
+    /// Drops the stamps below the one that `visible` sees.
+    pub fn cut(&mut self, visible: Stamp) {
+        let newer = self.stamps.partition_point(|stamp| *stamp <= visible);
+        drop(self.stamps.drain(..newer.saturating_sub(1)));
+    }
+
+    fn add(&mut self, stamp: Stamp, visible: Stamp) {
+        let place = self.stamps.partition_point(|other| *other < stamp);
+        if self.stamps.get(place) != Some(&stamp) {
+            self.stamps.insert(place, stamp);
+        }
+        self.cut(visible);
     }
 }
 
@@ -59,7 +78,10 @@ pub struct Cover {
 #[derive(Clone, Debug, Default)]
 pub struct Ranges {
     fragments: Vec<Fragment>,
+    /// What they occupy in a table.
     bytes: usize,
+    /// The same of all tombstones that were ever added, each by itself.
+    added: usize,
 }
 
 impl Ranges {
@@ -75,7 +97,13 @@ impl Ranges {
 
     /// Roughly the memory in use, in bytes.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.fragments.len() * OVERHEAD_BYTES
+    }
+
+    /// Whether they occupy `max` bytes of a table, or could after an open: that adds again what the
+    /// log has, and drops nothing that a list could see.
+    pub fn is_full(&self, max: usize) -> bool {
+        self.bytes.max(self.added / ADDED_FACTOR) >= max
     }
 
     /// Adds a tombstone; an empty range adds nothing. Of the stamps over the same keys, those are
@@ -84,25 +112,57 @@ impl Ranges {
         if start >= end {
             return;
         }
+        self.split(start);
+        self.split(end);
         // Neighbours that only touch it take part, for they may become one with it.
         let from = self.fragments.partition_point(|old| old.end < *start);
-        let to = self.fragments.partition_point(|old| old.start <= *end);
-        let mut parts = Parts::default();
-        let mut at = start;
-        for old in self.fragments.get(from..to).unwrap_or_default() {
-            self.bytes = self.bytes.saturating_sub(old.bytes());
-            parts.push(&old.start, (&old.end).min(start), &old.stamps);
-            let (inner_start, inner_end) = ((&old.start).max(start), (&old.end).min(end));
-            parts.push(at, inner_start.min(end), &[stamp]);
-            if inner_start < inner_end {
-                parts.push(inner_start, inner_end, &with(&old.stamps, stamp, visible));
+        let (mut parts, mut met, mut at) = (Vec::new(), 0, start);
+        let gap = |start: &Rc<[u8]>, end: &Rc<[u8]>| Fragment {
+            start: start.clone(),
+            end: end.clone(),
+            stamps: vec![stamp],
+        };
+        for old in self.fragments.iter_mut().skip(from).take_while(|old| old.start <= *end) {
+            met += 1;
+            self.bytes -= old.bytes();
+            let stamps = std::mem::take(&mut old.stamps);
+            let old: &Fragment = old;
+            let mut piece = Fragment { start: old.start.clone(), end: old.end.clone(), stamps };
+            if old.start >= *start {
+                if *at < old.start {
+                    push(&mut parts, gap(at, &old.start));
+                }
+                at = (&old.end).min(end);
+                if old.start < *end {
+                    piece.add(stamp, visible);
+                }
             }
-            at = at.max(inner_end);
-            parts.push((&old.start).max(end), &old.end, &old.stamps);
+            push(&mut parts, piece);
         }
-        parts.push(at, end, &[stamp]);
-        self.bytes += parts.0.iter().map(Fragment::bytes).sum::<usize>();
-        drop(self.fragments.splice(from..to, parts.0));
+        if at < end {
+            push(&mut parts, gap(at, end));
+        }
+        self.bytes += parts.iter().map(Fragment::bytes).sum::<usize>();
+        self.added += stored_bytes(start, end, 1);
+        drop(self.fragments.splice(from..from + met, parts));
+    }
+
+    /// Sees to it that no fragment reaches over this key.
+    fn split(&mut self, key: &Rc<[u8]>) {
+        let place = self.fragments.partition_point(|old| old.end <= *key);
+        if let Some(old) = self.fragments.get_mut(place).filter(|old| old.start < *key) {
+            let rest = Fragment { start: key.clone(), ..old.clone() };
+            self.bytes -= old.bytes();
+            old.end = key.clone();
+            self.bytes += old.bytes() + rest.bytes();
+            self.fragments.insert(place + 1, rest);
+        }
+    }
+
+    /// Takes out the first fragments.
+    pub fn forget(&mut self, count: usize) {
+        let forgotten = self.fragments.drain(..count);
+        self.bytes -= forgotten.map(|one| one.bytes()).sum::<usize>();
     }
 
     /// The newest tombstone over `key` at or below `at`; `Stamp::ZERO` where there is none.
@@ -133,85 +193,29 @@ impl Ranges {
         }
     }
 
-    /// Whether all versions up to `newest` of all keys from `smallest` to `largest` are hidden by
-    /// tombstones at or below `at`.
-    pub fn hides(&self, smallest: &[u8], largest: &[u8], newest: Stamp, at: Stamp) -> bool {
-        let mut key = smallest;
-        let from = self.fragments.partition_point(|fragment| *fragment.end <= *smallest);
-        for fragment in self.fragments.iter().skip(from) {
-            if *fragment.start > *key || fragment.newest(at) <= newest {
-                return false;
-            }
-            key = &fragment.end;
-            if *key > *largest {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Drops what neither `visible` nor a later snapshot needs, and in the fragments for which
-    /// nothing is left to hide (`hides` says so by their ends) what every one of them sees.
-    pub fn settle(&mut self, visible: Stamp, hides: impl Fn(&[u8], &[u8]) -> bool) {
-        self.change(|fragment| {
-            cut(&mut fragment.stamps, visible);
-            let seen_by_all = fragment.stamps.last().is_some_and(|stamp| *stamp <= visible);
-            if seen_by_all && !hides(&fragment.start, &fragment.end) {
-                fragment.stamps.pop();
-            }
-        });
-    }
-
     /// Undoes every tombstone above `published`.
     pub fn roll_back(&mut self, published: Stamp) {
-        self.change(|fragment| fragment.stamps.retain(|stamp| *stamp <= published));
-    }
-
-    fn change(&mut self, mut change: impl FnMut(&mut Fragment)) {
         self.fragments.retain_mut(|fragment| {
-            change(fragment);
+            fragment.stamps.retain(|stamp| *stamp <= published);
             !fragment.stamps.is_empty()
         });
         self.bytes = self.fragments.iter().map(Fragment::bytes).sum();
     }
 }
 
-/// Pieces in the order of keys. Those that touch and have the same stamps become one.
-#[derive(Default)]
-struct Parts(Vec<Fragment>);
-
-impl Parts {
-    /// Adds a piece; an empty one is none.
-    fn push(&mut self, start: &Rc<[u8]>, end: &Rc<[u8]>, stamps: &[Stamp]) {
-        if start >= end {
-            return;
-        }
-        match self.0.last_mut() {
-            Some(last) if last.end == *start && last.stamps == stamps => last.end = end.clone(),
-            _ => self.0.push(Fragment {
-                start: start.clone(),
-                end: end.clone(),
-                stamps: stamps.to_vec(),
-            }),
-        }
-    }
+/// What so many tombstones over the same keys occupy in a table, roughly.
+fn stored_bytes(start: &[u8], end: &[u8], stamps: usize) -> usize {
+    stamps * (start.len() + end.len() + size_of::<Stamp>())
 }
 
-/// `stamps` with one more, without those that no snapshot needs.
-fn with(stamps: &[Stamp], stamp: Stamp, visible: Stamp) -> Vec<Stamp> {
-    let place = stamps.partition_point(|other| *other > stamp);
-    let mut all = stamps.to_vec();
-    if all.get(place) != Some(&stamp) {
-        all.insert(place, stamp);
+/// Appends a piece. Those that touch and have the same stamps become one.
+fn push(parts: &mut Vec<Fragment>, piece: Fragment) {
+    match parts.last_mut() {
+        Some(last) if last.end == piece.start && last.stamps == piece.stamps => {
+            last.end = piece.end;
+        }
+        _ => parts.push(piece),
     }
-    cut(&mut all, visible);
-    all
-}
-
-/// Drops the stamps below the one that `visible` sees.
-fn cut(stamps: &mut Vec<Stamp>, visible: Stamp) {
-    let newer = stamps.partition_point(|stamp| *stamp > visible);
-    stamps.truncate(newer + 1);
 }
 
 #[cfg(test)]
@@ -232,7 +236,7 @@ mod tests {
     fn shown(ranges: &Ranges) -> Vec<String> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let fragment = |one: &Fragment| {
-            let stamps = one.stamps.iter().map(|stamp| format!(" {}", stamp.counter));
+            let stamps = one.stamps.iter().rev().map(|stamp| format!(" {}", stamp.counter));
             format!("{}-{}{}", text(&one.start), text(&one.end), stamps.collect::<String>())
         };
         ranges.fragments().iter().map(fragment).collect()
@@ -259,19 +263,6 @@ mod tests {
         assert_eq!(shown(&rolled_back), ["a-b 1", "b-c 1", "c-d 1"]);
     }
 
-    #[test]
-    fn a_stretch_is_hidden_where_no_key_of_it_is_left_out() {
-        let three = ranges(&[("b", "d", 5), ("d", "f", 9), ("g", "h", 9)], 0);
-        let hides = |from: &str, to: &str, newest, seen| {
-            three.hides(from.as_bytes(), to.as_bytes(), at(newest), at(seen))
-        };
-        assert!(hides("b", "e", 4, 9) && hides("d", "ezz", 8, 9));
-        assert!(!hides("b", "e", 5, 9), "as new as its tombstone");
-        assert!(!hides("b", "e", 4, 8), "the second is not seen");
-        assert!(!hides("b", "f", 4, 9), "the end does not belong");
-        assert!(!hides("b", "gg", 4, 9) && !hides("a", "c", 4, 9), "there are gaps");
-    }
-
     type Tombstone = (u8, u8, u64);
 
     fn newest(list: &[Tombstone], key: u8, seen: u64) -> Stamp {
@@ -294,8 +285,8 @@ mod tests {
             let fragments = ranges.fragments();
             prop_assert!(fragments.iter().all(|one| one.start < one.end));
             prop_assert!(fragments.is_sorted_by(|a, b| a.end <= b.start));
-            prop_assert!(fragments.iter().all(|one| one.stamps.is_sorted_by(|a, b| a > b)));
-            let bytes: usize = fragments.iter().map(Fragment::bytes).sum();
+            prop_assert!(fragments.iter().all(|one| one.stamps.is_sorted_by(|a, b| a < b)));
+            let bytes: usize = fragments.iter().map(|one| one.bytes() + OVERHEAD_BYTES).sum();
             prop_assert_eq!(bytes, ranges.bytes());
             for (key, seen) in (0..21u8).flat_map(|key| (visible..31).map(move |at| (key, at))) {
                 let cover = ranges.cover(&[key], at(seen));

@@ -16,6 +16,7 @@ mod run;
 mod survivors;
 #[cfg(test)]
 mod tests;
+mod tombstones;
 mod writer;
 
 pub use burden::burden;

@@ -1,7 +1,8 @@
 //! The rewriting: tables merged into the next level, and memtables into level 0.
 
 use super::survivors::Survivors;
-use super::writer::{Output, STRIDE_BYTES, Writer};
+use super::tombstones::{Next, RANGE_COST, Tombstones};
+use super::writer::{Output, Writer};
 use super::{Choice, Employer, Failure};
 use crate::blob::{Blobs, Pointer};
 use crate::env::Env;
@@ -10,20 +11,16 @@ use crate::limits::Budgets;
 use crate::memtable::Memtable;
 use crate::merge::{Merge, Step};
 use crate::planted::{Bug, planted};
-use crate::ranges::Ranges;
 use crate::record::{Op, Record};
 use crate::snapshot::Snapshot;
 use crate::stamp::Stamp;
 use crate::storage::Storage;
-use crate::table::{RangeCursor, Table, TableMeta};
+use crate::table::{Table, TableMeta};
 use crate::version::Version;
 use std::rc::Rc;
-use std::slice::Iter;
 
 /// This many keys of a memtable are taken at once.
 const PAGE_KEYS: usize = 256;
-/// What a deleted range costs beside its bytes, in bytes that could be copied meanwhile.
-const RANGE_COST: usize = 128;
 
 /// Merges the tables of `choice` into tables for its target; returns those, in order.
 ///
@@ -45,87 +42,74 @@ pub async fn run<E: Env>(
     let deeper = version.levels().iter().skip(choice.target + 1).map(Vec::as_slice);
     let mut survivors = Survivors::new(retained, deeper);
     let stale = blobs.stale();
-    let (bytes, below) = (budgets.table_bytes_at(choice.target), (version, choice.target + 1));
-    let mut writer = Writer::new(env, budgets, bytes, below, employer);
+    let sizes = (budgets.table_bytes_at(choice.target), budgets.range_bytes);
+    let mut writer = Writer::new(env, budgets, sizes, (version, choice.target + 1), employer);
     let written = async {
-        let mut runs = input_runs(version, choice);
-        let ranges = deleted_ranges(&runs, retained.stamp, employer).await?;
-        writer.delete(survivors.delete(ranges));
-        runs.iter_mut().for_each(|run| run.retain(|table| !survivors.hides(table.meta())));
-        let mut merge = Merge::versions(runs);
+        let runs = input_runs(version, choice);
+        let mut tombstones = Tombstones::new(&runs, retained.stamp);
+        let hidden = match planted(Bug::RangeIgnoresSnapshot) {
+            true => Stamp::MAX,
+            false => retained.stamp,
+        };
+        let mut merge = Merge::versions(runs, Some(hidden));
         loop {
             match merge.step()? {
                 Step::Load => {
                     merge.load().await?;
                     continue;
                 }
-                Step::End => return Ok(()),
+                Step::End => break,
                 Step::Entry => {}
             }
-            let Some(record) = merge.record() else { return Ok(()) };
+            let Some(record) = merge.record() else { break };
+            pass(&mut tombstones, Some(record.key), &survivors, &mut writer).await?;
             if let Some(kept) = survivors.keep(record) {
                 let moved = match pointer_into(&stale, &kept) {
                     Some(pointer) => writer.move_value(blobs, pointer).await?,
                     None => None,
                 };
                 let kept = kept.with_pointer(moved.as_deref());
-                if !writer.add(kept)? {
-                    writer.begin_table(kept).await?;
+                let deleted = tombstones.newest(kept.key, Stamp::MAX);
+                while !writer.add(kept, deleted)? {
+                    let over = tombstones.over().cloned().and_then(|over| survivors.settle(over));
+                    writer.begin_table(over).await?;
                 }
             }
-            if writer.worked(&record) {
+            if writer.has_read(&record) {
                 writer.breathe().await?;
             }
         }
+        pass(&mut tombstones, None, &survivors, &mut writer).await
     };
     let written = written.await;
     writer.finish(written).await
 }
 
-/// What is deleted in these tables, without what no reader needs. It is put together in the order
-/// of keys, so that what is added lies at the end and moves nothing.
-async fn deleted_ranges<S: Storage>(
-    runs: &[Vec<Rc<Table<S>>>],
-    retained: Stamp,
-    employer: &impl Employer,
-) -> Result<Ranges> {
-    let (mut all, mut open, mut work) = (Ranges::default(), Vec::new(), 0);
-    for run in runs {
-        let mut tables = run.iter();
-        if let Some(cursor) = next_ranges(&mut tables).await? {
-            open.push((cursor, tables));
-        }
-    }
+/// Has the deleted ranges written that end before a key, or all that are left, and what lies over
+/// the key read.
+async fn pass<E: Env>(
+    tombstones: &mut Tombstones<E::Storage>,
+    key: Option<&[u8]>,
+    survivors: &Survivors<'_, E::Storage>,
+    writer: &mut Writer<'_, E, impl Employer>,
+) -> Result<()> {
     loop {
-        let places = open.iter().enumerate();
-        let first = places.min_by(|(_, (a, _)), (_, (b, _))| a.start().cmp(b.start()));
-        let Some(place) = first.map(|(place, _)| place) else { return Ok(all) };
-        let Some((cursor, tables)) = open.get_mut(place) else { return Ok(all) };
-        work += cursor.start().len() + RANGE_COST;
-        if !cursor.add_to(&mut all, retained)? {
-            match next_ranges(tables).await? {
-                Some(next) => *cursor = next,
-                None => drop(open.swap_remove(place)),
+        let worked = match tombstones.next(key) {
+            Next::Nothing => return Ok(()),
+            Next::Read => tombstones.read().await?,
+            Next::Passed(range) => {
+                if let Some(range) = survivors.settle(range)
+                    && writer.delete(range)
+                {
+                    writer.finish_table(true, None).await?;
+                }
+                RANGE_COST
             }
-        }
-        if work >= STRIDE_BYTES {
-            employer.breathe(std::mem::take(&mut work)).await?;
-        }
-    }
-}
-
-/// The deleted ranges of the first of these tables that has any.
-async fn next_ranges<S: Storage>(
-    tables: &mut Iter<'_, Rc<Table<S>>>,
-) -> Result<Option<RangeCursor>> {
-    for table in tables {
-        if let Some(ranges) = table.ranges().await?
-            && let Some(cursor) = ranges.cursor()?
-        {
-            return Ok(Some(cursor));
+        };
+        if writer.has_worked(worked) {
+            writer.breathe().await?;
         }
     }
-    Ok(None)
 }
 
 /// The encoded pointer of a version whose value is in one of the blob files `stale`.
@@ -164,9 +148,12 @@ pub async fn flush<E: Env>(
     version: &Version<E::Storage>,
     employer: &impl Employer,
 ) -> core::result::Result<Option<TableMeta>, Failure> {
-    let mut writer = Writer::new(env, budgets, u64::MAX, (version, 0), employer);
+    let sizes = (u64::MAX, usize::MAX);
+    let mut writer = Writer::new(env, budgets, sizes, (version, 0), employer);
     if !planted(Bug::RangeNotFlushed) {
-        writer.delete(memtable.ranges().clone());
+        for range in memtable.ranges().fragments() {
+            writer.delete(range.clone());
+        }
     }
     let written = async {
         let (mut page, mut last) = (Vec::new(), None);
@@ -175,10 +162,11 @@ pub async fn flush<E: Env>(
             for version in page.drain(..) {
                 let (key, stamp) = (&*version.key, version.stamp);
                 let record = Record { key, stamp, op: version.op.borrow() };
-                if !writer.add(record)? {
-                    writer.begin_table(record).await?;
+                let deleted = memtable.ranges().newest(key, Stamp::MAX);
+                while !writer.add(record, deleted)? {
+                    writer.begin_table(None).await?;
                 }
-                if writer.worked(&record) {
+                if writer.has_read(&record) {
                     writer.breathe().await?;
                 }
             }

@@ -1,12 +1,11 @@
 //! Which versions a compaction keeps, and which deleted ranges.
 
 use crate::planted::{Bug, planted};
-use crate::ranges::Ranges;
+use crate::ranges::Fragment;
 use crate::record::{Op, Record, alive};
 use crate::snapshot::Snapshot;
-use crate::stamp::Stamp;
 use crate::storage::Storage;
-use crate::table::{Table, TableMeta};
+use crate::table::Table;
 use std::rc::Rc;
 
 /// Looks at all versions in order and drops those that no reader can see: of each key it keeps
@@ -19,10 +18,6 @@ pub struct Survivors<'a, S: Storage> {
     key: Vec<u8>,
     /// A version of `key` was met that every reader sees, or one newer than it.
     settled: bool,
-    /// What is deleted in the tables that are merged.
-    ranges: Ranges,
-    /// How many of its fragments end before `key`.
-    passed: usize,
 }
 
 impl<'a, S: Storage> Survivors<'a, S> {
@@ -31,35 +26,19 @@ impl<'a, S: Storage> Survivors<'a, S> {
         retained: Snapshot,
         deeper: impl Iterator<Item = &'a [Rc<Table<S>>]>,
     ) -> Survivors<'a, S> {
-        Survivors {
-            retained,
-            deeper: deeper.collect(),
-            key: Vec::new(),
-            settled: false,
-            ranges: Ranges::default(),
-            passed: 0,
+        Survivors { retained, deeper: deeper.collect(), key: Vec::new(), settled: false }
+    }
+
+    /// A deleted range as it is to be written, or None where it is dropped. A tombstone that every
+    /// reader sees is dropped where nothing deeper is left for it to hide.
+    pub fn settle(&self, mut range: Fragment) -> Option<Fragment> {
+        range.cut(self.retained.stamp);
+        let seen_by_all = range.stamps.first().is_some_and(|stamp| *stamp <= self.retained.stamp);
+        let hides = || self.lies_deeper(&range.start, |smallest| *smallest < *range.end);
+        if seen_by_all && (planted(Bug::RangeDroppedEarly) || !hides()) {
+            range.stamps.remove(0);
         }
-    }
-
-    /// Has all versions dropped that `ranges` hide from every reader; returns the ranges that are
-    /// to be written. One that every reader sees is dropped where nothing deeper is left to hide.
-    pub fn delete(&mut self, ranges: Ranges) -> Ranges {
-        let mut kept = ranges.clone();
-        kept.settle(self.retained.stamp, |start, end| {
-            !planted(Bug::RangeDroppedEarly)
-                && self.deeper.iter().any(|level| {
-                    let from = level.partition_point(|table| *table.meta().largest < *start);
-                    level.get(from).is_some_and(|table| *table.meta().smallest < *end)
-                })
-        });
-        self.ranges = ranges;
-        kept
-    }
-
-    /// Whether no reader sees anything of this table: it need not be read.
-    pub fn hides(&self, table: &TableMeta) -> bool {
-        let TableMeta { smallest, largest, newest, .. } = table;
-        self.ranges.hides(smallest, largest, *newest, self.retained.stamp)
+        (!range.stamps.is_empty()).then_some(range)
     }
 
     /// The version as it is to be written, or None where it is dropped.
@@ -74,49 +53,24 @@ impl<'a, S: Storage> Survivors<'a, S> {
         } else if self.settled {
             return None;
         }
-        if self.is_deleted(record.stamp) {
-            self.settled = true;
-            return None;
-        }
         let op = match record.op {
             Op::Set { expires_at, .. } if !alive(expires_at, self.retained.time_ms) => Op::Delete,
             op => op,
         };
         self.settled = record.stamp <= self.retained.stamp;
+        let hides = || self.lies_deeper(record.key, |smallest| *smallest <= *record.key);
         let is_settled = self.settled && op == Op::Delete;
-        if is_settled && (planted(Bug::TombstoneDroppedEarly) || !self.lies_deeper()) {
+        if is_settled && (planted(Bug::TombstoneDroppedEarly) || !hides()) {
             return None;
         }
         Some(Record { op, ..record })
     }
 
-    /// Whether a range that every reader sees deleted hides a version of the key.
-    fn is_deleted(&mut self, stamp: Stamp) -> bool {
-        let key = self.key.as_slice();
-        let fragments = self.ranges.fragments();
-        while fragments.get(self.passed).is_some_and(|fragment| *fragment.end <= *key) {
-            self.passed += 1;
-        }
-        fragments.get(self.passed).is_some_and(|fragment| {
-            let at = match planted(Bug::RangeIgnoresSnapshot) {
-                true => Stamp::MAX,
-                false => self.retained.stamp,
-            };
-            *fragment.start <= *key && stamp < fragment.newest(at)
-        })
-    }
-
-    /// Whether a deeper level may hold versions of the key.
-    fn lies_deeper(&mut self) -> bool {
-        let key = self.key.as_slice();
-        self.deeper.iter_mut().any(|level| {
-            // Keys come in order: tables before this one are done with.
-            while let [first, rest @ ..] = *level
-                && *first.meta().largest < *key
-            {
-                *level = rest;
-            }
-            level.first().is_some_and(|table| table.meta().spans(key))
+    /// Whether a deeper level may hold keys from `start` on, and its first one `is_within`.
+    fn lies_deeper(&self, start: &[u8], is_within: impl Fn(&[u8]) -> bool) -> bool {
+        self.deeper.iter().any(|level| {
+            let from = level.partition_point(|table| *table.meta().largest < *start);
+            level.get(from).is_some_and(|table| is_within(&table.meta().smallest))
         })
     }
 }

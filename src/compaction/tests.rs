@@ -26,6 +26,7 @@ const TOP: [u8; 2] = [0xff; 2];
 /// Levels, tables and blocks so small that a few hundred versions fill several of each.
 fn budgets() -> Budgets {
     Budgets {
+        range_bytes: 2_000,
         block_bytes: 60,
         table_bytes: 400,
         level0_tables: 2,
@@ -101,6 +102,26 @@ impl Store {
         self.model.extend(new);
     }
 
+    /// Deletes ranges of keys, each with a commit of its own, and flushes them to one table.
+    fn flush_ranges(&mut self, ranges: impl Iterator<Item = (u32, u32)>) {
+        let memtable = Memtable::default();
+        let key = |n: u32| Rc::from(n.to_be_bytes());
+        for (start, end) in ranges {
+            self.counter += 1;
+            memtable.delete_range(&key(start), &key(end), at(self.counter), Stamp::ZERO);
+        }
+        let (budgets, staff) = (budgets(), self.staff());
+        let table = flush(&self.env, &budgets, &memtable, &self.version, &staff);
+        let table = Table::new(self.shared.clone(), block_on(table).unwrap().unwrap());
+        self.version = self.version.apply(vec![(0, table)], &[]);
+    }
+
+    /// The merge of all tables of level 0.
+    fn merge_of_level0(&self) -> Choice {
+        let upper = self.version.levels()[0].iter().map(|table| table.meta().id).collect();
+        Choice { level: 0, target: 1, upper, lower: vec![] }
+    }
+
     fn apply(&mut self, choice: &Choice) -> core::result::Result<(), Failure> {
         let (budgets, retained, staff) = (budgets(), self.retained, self.staff());
         let blobs = Blobs::default();
@@ -166,7 +187,7 @@ impl Store {
 
     fn all_versions(&self) -> Model {
         let mut out = Model::new();
-        let mut merge = Merge::versions(self.version.runs(&[], &TOP, Stamp::MAX));
+        let mut merge = Merge::versions(self.version.runs(&[], &TOP, Stamp::MAX), None);
         block_on(merge.fill(|record| {
             out.extend([entry(record)]);
             true
@@ -274,38 +295,50 @@ fn a_compaction_lets_requests_run_whenever_its_slice_is_used_up() {
 }
 
 #[test]
-fn deleted_ranges_of_all_tables_are_put_together_in_slices() {
+fn deleted_ranges_of_all_tables_are_merged_in_slices_into_tables_of_few() {
     let mut store = Store::new();
-    let key = |n: u32| Rc::from(n.to_be_bytes());
     for first in 0..2 {
-        let memtable = Memtable::default();
-        for n in (first..20_000).step_by(2) {
-            store.counter += 1;
-            memtable.delete_range(&key(n), &key(n + 1), at(store.counter), Stamp::ZERO);
-        }
-        let (budgets, staff) = (budgets(), store.staff());
-        let table = flush(&store.env, &budgets, &memtable, &store.version, &staff);
-        let table = Table::new(store.shared.clone(), block_on(table).unwrap().unwrap());
-        store.version = store.version.apply(vec![(0, table)], &[]);
+        store.flush_ranges((first..20_000).step_by(2).map(|n| (n, n + 1)));
     }
     store.env.set_slice_used_up(true);
     store.env.set_turn_polls(1);
-    let upper = store.version.levels()[0].iter().map(|table| table.meta().id).collect();
-    let choice = Choice { level: 0, target: 1, upper, lower: vec![] };
+    let choice = store.merge_of_level0();
     let (budgets, retained, staff) = (budgets(), store.retained, store.staff());
     let blobs = Blobs::default();
     let job = run(&store.env, &budgets, &store.version, &choice, retained, &blobs, &staff);
     let mut job = pin!(job);
     let mut context = Context::from_waker(Waker::noop());
     let mut turns = 0;
-    let output = loop {
+    let tables = loop {
         match job.as_mut().poll(&mut context) {
-            Poll::Ready(output) => break output.unwrap(),
+            Poll::Ready(output) => break output.unwrap().tables,
             Poll::Pending => turns += 1,
         }
     };
     assert!(turns >= 20_000 / 512, "{turns} turns");
-    assert_eq!(output.tables.iter().map(|table| table.ranges).sum::<u64>(), 20_000);
+    // Where a table ends, a range is cut.
+    let cuts = tables.len() as u64 - 1;
+    assert_eq!(tables.iter().map(|table| table.ranges).sum::<u64>(), 20_000 + cuts);
+    assert!(tables.iter().all(|table| table.bytes < 1_500), "{tables:?}");
+    assert!(tables.is_sorted_by(|a, b| a.largest < b.smallest));
+}
+
+#[test]
+fn what_deleted_ranges_hide_is_passed_unread() {
+    // By ranges of two tables, one behind the other; the second time some keys are left out.
+    for (end, is_hidden) in [(300, true), (140, false)] {
+        let mut store = Store::new();
+        store.flush((0..=200u32).map(|n| (n.to_be_bytes().into(), Some((vec![], 0)))).collect());
+        let meta = store.version.levels()[0][0].meta().clone();
+        store.flush_ranges([(0, 100)].into_iter());
+        store.flush_ranges([(100, end)].into_iter());
+        store.retained.stamp = at(store.counter);
+        let (storage, durability) = (&store.shared.storage, crate::storage::Durability::Strict);
+        let damage = storage.write(meta.file, meta.bytes * 3 / 4, &[0xff; 100], durability);
+        block_on(damage).unwrap();
+        let merged = store.apply(&store.merge_of_level0());
+        assert_eq!(merged.is_ok(), is_hidden);
+    }
 }
 
 #[test]

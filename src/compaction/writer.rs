@@ -1,12 +1,13 @@
 //! Writes versions to one table after another, and lets requests run in between.
 
+use super::tombstones::RANGE_COST;
 use super::{Employer, Failure};
 use crate::blob::{Append, BlobFile, BlobMeta, Blobs, PIECE_BYTES, Pieces};
 use crate::env::Env;
 use crate::error::{Code, Result};
 use crate::limits::Budgets;
 use crate::planted::{Bug, planted};
-use crate::ranges::Ranges;
+use crate::ranges::Fragment;
 use crate::record::{Op, Record};
 use crate::stamp::Stamp;
 use crate::storage::{FileNo, Storage};
@@ -33,14 +34,16 @@ pub struct Writer<'a, E: Env, B> {
     env: &'a E,
     budgets: &'a Budgets,
     table_bytes: u64,
+    range_bytes: usize,
     /// What the tables go on top of, from this level on.
     below: (&'a Version<E::Storage>, usize),
     employer: &'a B,
     open: Option<TableBuilder<E::Storage>>,
-    /// The deleted ranges to write, and how many of their fragments finished tables hold.
-    ranges: Ranges,
-    written: usize,
-    /// The first key past the last finished table.
+    /// The deleted ranges that go to the open table, in the order of keys, as wholes: what lies
+    /// before `written_to`, the first key past the last finished table, is in that already.
+    ranges: Vec<Fragment>,
+    /// What they occupy there.
+    pending_bytes: usize,
     written_to: Vec<u8>,
     tables: Vec<TableMeta>,
     /// The values that were moved; the last file is open. The first may be one of an earlier
@@ -52,12 +55,12 @@ pub struct Writer<'a, E: Env, B> {
 }
 
 impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
-    /// A writer that begins a new table once one is larger than `table_bytes`. The tables go on
-    /// top of those of a version, `below` its level.
+    /// A writer that begins a new table once one is larger than `table_bytes`, or has deleted
+    /// ranges of `range_bytes`. The tables go on top of those of a version, `below` its level.
     pub fn new(
         env: &'a E,
         budgets: &'a Budgets,
-        table_bytes: u64,
+        (table_bytes, range_bytes): (u64, usize),
         below: (&'a Version<E::Storage>, usize),
         employer: &'a B,
     ) -> Self {
@@ -66,11 +69,12 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
             env,
             budgets,
             table_bytes,
+            range_bytes,
             below,
             employer,
             open: None,
-            ranges: Ranges::default(),
-            written: 0,
+            ranges: Vec::new(),
+            pending_bytes: 0,
             written_to: Vec::new(),
             tables,
             blobs,
@@ -80,37 +84,43 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
         }
     }
 
-    /// Has these deleted ranges written with the versions, each piece to the table of its keys.
-    pub fn delete(&mut self, ranges: Ranges) {
-        self.ranges = ranges;
+    /// Has a deleted range written. They come in order, each after the versions before its start
+    /// and before those behind its end. True where the open table has as many of them as it may.
+    pub fn delete(&mut self, range: Fragment) -> bool {
+        self.pending_bytes += range.bytes();
+        self.ranges.push(range);
+        self.pending_bytes >= self.range_bytes
     }
 
-    /// Appends a version to the open table. False, and nothing is done, where it is to begin the
-    /// next one: all versions of a key go to the same table.
-    pub fn add(&mut self, record: Record<'_>) -> Result<bool> {
+    /// Appends a version to the open table, which tombstones of ranges hide up to `deleted`. False,
+    /// and nothing is done, where it is to begin the next one: all versions of a key go to the same
+    /// table.
+    pub fn add(&mut self, record: Record<'_>, deleted: Stamp) -> Result<bool> {
         let Some(table) = &mut self.open else { return Ok(false) };
         if table.bytes() >= self.table_bytes && table.last_key() != record.key {
             return Ok(false);
         }
         table.add(record)?;
-        if !self.ranges.is_empty() && record.stamp < self.ranges.newest(record.key, Stamp::MAX) {
+        if record.stamp < deleted {
             table.hide(bytes_of(&record) as u64);
         }
         Ok(true)
     }
 
-    /// Finishes the open table, if there is one, and begins the next with this version.
-    pub async fn begin_table(&mut self, first: Record<'_>) -> Result<()> {
-        self.finish_table(true).await?;
-        self.open_table().await?;
-        self.add(first).map(|_| ())
+    /// Finishes the open table, if there is one, and begins the next. `over` is the deleted range
+    /// that begins before its first version and ends behind it.
+    pub async fn begin_table(&mut self, over: Option<Fragment>) -> Result<()> {
+        if self.open.is_some() {
+            self.finish_table(true, over).await?;
+        }
+        self.open_table().await
     }
 
-    async fn open_table(&mut self) -> Result<&mut TableBuilder<E::Storage>> {
+    async fn open_table(&mut self) -> Result<()> {
         let (file, id, salt) = self.create().await?;
         let storage = self.env.storage().clone();
-        let table = TableBuilder::new(storage, file, id, salt, self.budgets);
-        Ok(self.open.insert(table))
+        self.open = Some(TableBuilder::new(storage, file, id, salt, self.budgets));
+        Ok(())
     }
 
     /// A file with a number and a salt.
@@ -158,36 +168,50 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
         }
     }
 
-    /// Finishes the open table with the deleted ranges up to just behind its last key, if another
-    /// `follows`, or else with all that are left. So the tables of a level share no key: a range
-    /// that goes on after the last key of one begins the next.
-    async fn finish_table(&mut self, follows: bool) -> Result<()> {
-        let Some(mut table) = self.open.take() else { return Ok(()) };
-        let mut behind = table.last_key().to_vec();
-        behind.push(0);
-        for fragment in self.ranges.fragments().iter().skip(self.written) {
-            let start = (&*fragment.start).max(&*self.written_to);
-            if follows && *behind <= *start {
-                break;
-            }
-            let end = if follows { (&*fragment.end).min(&*behind) } else { &*fragment.end };
-            let (version, level) = self.below;
-            let whole = (&*fragment.start, &*fragment.end);
-            table.hide(version.hidden_bytes(level, whole, (start, end)));
-            table.add_range(start, end, &fragment.stamps);
-            if *end < *fragment.end && !planted(Bug::RangeEndsWithTable) {
-                break;
-            }
-            self.written += 1;
+    /// Finishes the open table with the deleted ranges there are, if another `follows` up to just
+    /// behind the last key in it, and with what lies before that of the one that goes on over it.
+    /// So the tables of a level share no key: a range that goes on begins the next table.
+    pub async fn finish_table(&mut self, follows: bool, over: Option<Fragment>) -> Result<()> {
+        if self.open.is_none() {
+            self.open_table().await?;
         }
-        self.written_to = behind;
+        let Some(mut table) = self.open.take() else { return Ok(()) };
+        let mut ranges = std::mem::take(&mut self.ranges);
+        let last_start = ranges.last().map_or(&[][..], |range| &range.start);
+        let mut behind = table.last_key().max(last_start).to_vec();
+        behind.push(0);
+        for range in ranges.iter().chain(&over) {
+            let start = (&*range.start).max(&*self.written_to);
+            let end = if follows { (&*range.end).min(&*behind) } else { &*range.end };
+            if start < end {
+                let (version, level) = self.below;
+                let whole = (&*range.start, &*range.end);
+                table.hide(version.hidden_bytes(level, whole, (start, end)));
+                table.add_range(start, end, &range.stamps);
+            }
+            if self.has_worked(range.bytes() + RANGE_COST) {
+                self.breathe().await?;
+            }
+        }
+        // The others end before the last one starts.
+        self.ranges.extend(ranges.pop().filter(|last| follows && *last.end > *behind));
+        self.pending_bytes = self.ranges.iter().map(Fragment::bytes).sum();
+        self.written_to = match over {
+            Some(over) if planted(Bug::RangeEndsWithTable) => over.end.to_vec(),
+            _ => behind,
+        };
         self.tables.push(table.finish().await?);
         Ok(())
     }
 
     /// Counts what reading `record` took; whether it is time for [`Writer::breathe`].
-    pub fn worked(&mut self, record: &Record<'_>) -> bool {
-        self.work += bytes_of(record) + VERSION_COST;
+    pub fn has_read(&mut self, record: &Record<'_>) -> bool {
+        self.has_worked(bytes_of(record) + VERSION_COST)
+    }
+
+    /// Counts other work, in the bytes that could be copied meanwhile.
+    pub fn has_worked(&mut self, bytes: usize) -> bool {
+        self.work += bytes;
         self.work >= STRIDE_BYTES
     }
 
@@ -201,10 +225,9 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
     }
 
     async fn finish_files(&mut self) -> Result<()> {
-        if self.open.is_none() && self.written < self.ranges.fragments().len() {
-            self.open_table().await?;
+        if self.open.is_some() || !self.ranges.is_empty() {
+            self.finish_table(false, None).await?;
         }
-        self.finish_table(false).await?;
         for blob in &self.blobs {
             self.env.storage().sync(blob.meta().file).await?;
         }

@@ -190,7 +190,7 @@ impl<E: Env> Db<E> {
             // which must find it to tell watchers, and leases see entries as of an earlier time.
             let stamp = if planted(Bug::SnapshotIgnored) { self.visible.get() } else { oldest };
             let retained = Snapshot { stamp, time_ms: 0 };
-            let staff = Compacting(self);
+            let staff = Staff { db: self, flushes: true };
             compaction::run(&self.env, budgets, &version, &choice, retained, blobs, &staff)
                 .await
                 .map_err(|failure| self.give_up(failure))?
@@ -285,19 +285,23 @@ fn moved<S: Storage>(version: &Version<S>, choice: &Choice) -> Vec<TableMeta> {
     tables.filter(|meta| choice.upper.contains(&meta.id)).cloned().collect()
 }
 
-/// A compaction's employer: a memtable that was frozen meanwhile is written out first, for
-/// writers wait for that.
-struct Compacting<'a, E: Env>(&'a Db<E>);
+/// The employer of flushes and compactions.
+pub(super) struct Staff<'a, E: Env> {
+    pub db: &'a Db<E>,
+    /// Of a compaction: a memtable that was frozen meanwhile is written out first, for writers wait
+    /// for that.
+    pub flushes: bool,
+}
 
-impl<E: Env> Employer for Compacting<'_, E> {
+impl<E: Env> Employer for Staff<'_, E> {
     fn next_id(&self) -> u64 {
-        self.0.new_id()
+        self.db.new_id()
     }
 
     async fn breathe(&self, worked: usize) -> Result<()> {
-        self.0.breathe(worked).await;
-        if self.0.view.borrow().frozen.is_some() {
-            Box::pin(self.0.flush_frozen()).await?;
+        self.db.breathe(worked).await;
+        if self.flushes && self.db.view.borrow().frozen.is_some() {
+            Box::pin(self.db.flush_frozen()).await?;
         }
         Ok(())
     }

@@ -4,10 +4,11 @@
 //! The manifest always names one log more than is in use, made beforehand, so that freezing
 //! changes no manifest: recovery reads the logs in order and finds the later one in use or empty.
 
+use super::compact::Staff;
 use super::reserve::is_full;
 use super::{Db, View};
 use crate::blob::live;
-use crate::compaction::{self, Employer, Failure};
+use crate::compaction::{self, Failure};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::limits::Budgets;
@@ -57,9 +58,9 @@ impl<E: Env> Db<E> {
         Ok(())
     }
 
-    /// Whether the active memtable holds its budget, itself or in blob files, or rests on more of
-    /// the log than an open should have to read: keys written again and again, refused commits,
-    /// opens that wrote little.
+    /// Whether the active memtable holds its budget, itself, in deleted ranges or in blob files, or
+    /// rests on more of the log than an open should have to read: keys written again and again,
+    /// refused commits, opens that wrote little.
     fn is_full(&self) -> bool {
         let view = self.view.borrow();
         let log_bytes_max = LOG_FACTOR * self.options.budgets.memtable_bytes as u64;
@@ -67,9 +68,10 @@ impl<E: Env> Db<E> {
             return true;
         }
         let many_logs = self.manifest.borrow().logs.len() > LOGS_MAX && !view.active.is_empty();
-        let Budgets { memtable_bytes, blob_bytes, .. } = &self.options.budgets;
+        let Budgets { memtable_bytes, range_bytes, blob_bytes, .. } = &self.options.budgets;
         let many_values = self.tables.blobs.recent_bytes() >= *blob_bytes;
-        let full = view.active.bytes() >= *memtable_bytes || many_values;
+        let many_ranges = view.active.ranges().is_full(*range_bytes);
+        let full = view.active.bytes() >= *memtable_bytes || many_values || many_ranges;
         many_logs || full && !view.active.is_empty()
     }
 
@@ -249,8 +251,8 @@ impl<E: Env> Db<E> {
     async fn write_table(&self, memtable: &Memtable) -> Result<Option<TableMeta>> {
         let budgets = &self.options.budgets;
         let version = self.view().version.clone();
-        let flushing = Flushing(self);
-        let written = compaction::flush(&self.env, budgets, memtable, &version, &flushing).await;
+        let staff = Staff { db: self, flushes: false };
+        let written = compaction::flush(&self.env, budgets, memtable, &version, &staff).await;
         written.map_err(|failure| self.give_up(failure))
     }
 
@@ -334,20 +336,6 @@ impl<E: Env> Db<E> {
             Ok(()) if !self.poisoned.get() => *self.failure.borrow_mut() = None,
             _ => {}
         }
-    }
-}
-
-/// A flush's employer.
-struct Flushing<'a, E: Env>(&'a Db<E>);
-
-impl<E: Env> Employer for Flushing<'_, E> {
-    fn next_id(&self) -> u64 {
-        self.0.new_id()
-    }
-
-    async fn breathe(&self, worked: usize) -> Result<()> {
-        self.0.breathe(worked).await;
-        Ok(())
     }
 }
 

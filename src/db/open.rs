@@ -12,7 +12,9 @@ use crate::bytes::Bytes;
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::history::{self, HistoryLog};
-use crate::limits::{LEASE_GRACE_MS, REPLAY_BYTES_MAX, REPLAYED_FLUSH_MS};
+use crate::limits::{
+    LEASE_GRACE_MS, REPLAY_BYTES_MAX, REPLAY_RANGE_BYTES_MAX, REPLAYED_FLUSH_MS,
+};
 use crate::manifest::{self, Loaded, Manifest};
 use crate::memtable::{Memtable, OwnedOp};
 use crate::planted::{Bug, planted};
@@ -262,7 +264,8 @@ impl Replay {
     /// Puts what a commit did into the memtable; returns how long its large values are.
     pub(super) fn insert(&mut self, commit: &Commit<'_>) -> Result<u64> {
         let stamp = commit.head.stamp;
-        if self.memtable.bytes() > REPLAY_BYTES_MAX {
+        let ranges_are_many = self.memtable.ranges().bytes() > REPLAY_RANGE_BYTES_MAX;
+        if ranges_are_many || self.memtable.bytes() > REPLAY_BYTES_MAX {
             self.floor = self.floor.max(stamp);
         }
         let oldest = if planted(Bug::ReplayCutsVersions) { stamp } else { self.floor };

@@ -80,7 +80,7 @@ impl<E: Env> Db<E> {
         table: Rc<Table<E::Storage>>,
         found: &mut Verified,
     ) -> Result<()> {
-        let mut merge = Merge::versions(vec![vec![table]]);
+        let mut merge = Merge::versions(vec![vec![table]], None);
         loop {
             let located = match merge.next().await {
                 Ok(Some(record)) => self.locate(record.op),

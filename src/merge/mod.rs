@@ -90,24 +90,30 @@ impl<S: Storage> Merge<S> {
                 sources.push(Source::Run(Box::new(RunCursor::scan(run, scan.clone()))));
             }
         }
-        Merge { deleted, ..Merge::new(sources, Some(scan.snapshot), scan.reverse) }
+        Merge::new(sources, Some(scan.snapshot), deleted, scan.reverse)
     }
 
-    /// All versions in these runs of tables, in the order of [`crate::record::order`]; those too
-    /// that deleted ranges hide.
-    pub fn versions(runs: Vec<Vec<Rc<Table<S>>>>) -> Merge<S> {
-        let source = |run| Source::Run(Box::new(RunCursor::all(run)));
-        Merge::new(runs.into_iter().map(source).collect(), None, false)
+    /// All versions in these runs of tables, in the order of [`crate::record::order`], without
+    /// those that their deleted ranges hide from every reader from `retained` on, if that is said.
+    pub fn versions(runs: Vec<Vec<Rc<Table<S>>>>, retained: Option<Stamp>) -> Merge<S> {
+        let source = |run| Source::Run(Box::new(RunCursor::all(run, retained.is_some())));
+        let deleted = Deleted::new(retained.unwrap_or(Stamp::ZERO), false);
+        Merge::new(runs.into_iter().map(source).collect(), None, deleted, false)
     }
 
-    fn new(sources: Vec<Source<S>>, snapshot: Option<Snapshot>, reverse: bool) -> Merge<S> {
+    fn new(
+        sources: Vec<Source<S>>,
+        snapshot: Option<Snapshot>,
+        deleted: Deleted<S>,
+        reverse: bool,
+    ) -> Merge<S> {
         let order: Vec<_> =
             (0..sources.len()).map(|place| Turn { code: Code::SAME, place }).collect();
         let behind = order.len();
         Merge {
             sources,
             snapshot,
-            deleted: Deleted::new(Stamp::MAX, reverse),
+            deleted,
             reverse,
             order,
             behind,
@@ -246,7 +252,7 @@ impl<S: Storage> Merge<S> {
     }
 
     fn shows(&self, record: &Record<'_>) -> bool {
-        let Some(snapshot) = &self.snapshot else { return true };
+        let Some(snapshot) = &self.snapshot else { return record.stamp > Stamp::ZERO };
         match record.op {
             Op::Set { expires_at, .. } => alive(expires_at, snapshot.time_ms),
             Op::Delete => false,

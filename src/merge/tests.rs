@@ -95,7 +95,7 @@ proptest! {
             let seen = scan_in_pages(&layered, scan, page);
             prop_assert_eq!(seen, model::visible(&model, scan), "{:?}", scan);
         }
-        let everything = Merge::versions(layered.version.runs(&[], &[0xff; 41], Stamp::MAX));
+        let everything = Merge::versions(layered.version.runs(&[], &[0xff; 41], Stamp::MAX), None);
         let deep = part(&model, |(_, stamp)| stamp.0.counter < cuts.into_iter().max().unwrap());
         let in_tables = all_versions(everything);
         prop_assert!(in_tables.iter().all(|(place, said)| deep.get(place) == Some(said)));

@@ -166,9 +166,9 @@ impl<S: Storage> TableBuilder<S> {
     }
 
     /// Adds a piece of a deleted range, once all versions are added. Pieces don't overlap and come
-    /// in order; `stamps` of one come newest first.
+    /// in order; `stamps` of one come oldest first.
     pub fn add_range(&mut self, start: &[u8], end: &[u8], stamps: &[Stamp]) {
-        for stamp in stamps {
+        for stamp in stamps.iter().rev() {
             let op = Op::Set { value: end, expires_at: 0, in_blob: false };
             self.ranges.add(Record { key: start, stamp: *stamp, op });
             self.date(*stamp);

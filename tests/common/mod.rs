@@ -15,6 +15,7 @@ use kvass::wire::{Blob, Check, Commit, Mutation, Request, RequestFrame};
 use std::rc::Rc;
 
 pub mod harness;
+pub mod meter;
 
 /// The time at which tests begin, in milliseconds since the Unix epoch.
 pub const START_MS: u64 = 1_700_000_000_000;
@@ -23,6 +24,7 @@ pub const START_MS: u64 = 1_700_000_000_000;
 pub fn tiny() -> Budgets {
     Budgets {
         memtable_bytes: 4 * 1024,
+        range_bytes: 1024,
         cache_bytes: 4 * 1024,
         block_bytes: 256,
         table_bytes: 2 * 1024,

@@ -81,6 +81,11 @@ pub fn reserve(plan: &mut Plan, rng: &Rng) {
     }
 }
 
+/// Has tables hold few deleted ranges, of which there are more then.
+pub fn range_bytes(plan: &mut Plan, rng: &Rng) {
+    plan.config.budgets.range_bytes = [40, 200, 1_000, 256 * 1024][rng.below(4) as usize];
+}
+
 /// Has lists go on with the next host: some begin before an open ends, and soon after it more is
 /// written and they are read on.
 pub fn handover(plan: &mut Plan, rng: &Rng) {

@@ -19,6 +19,7 @@ use std::rc::Rc;
 fn configurations() -> Vec<(&'static str, Budgets)> {
     let small = Budgets {
         memtable_bytes: 1_000,
+        range_bytes: 300,
         cache_bytes: 1_000,
         block_bytes: 200,
         table_bytes: 500,
@@ -37,6 +38,7 @@ fn configurations() -> Vec<(&'static str, Budgets)> {
         ("no cache", Budgets { cache_bytes: 0, ..small.clone() }),
         ("large blocks", Budgets { block_bytes: 8_000, ..small.clone() }),
         ("tiny memtables", Budgets { memtable_bytes: 1, ..small.clone() }),
+        ("tiny range blocks", Budgets { range_bytes: 1, ..small.clone() }),
         ("no compression", Budgets { compression: false, ..small.clone() }),
         ("large values", Budgets { large_value_bytes: 20, ..small.clone() }),
         ("weak filters", Budgets { filter_bits: 1, ..small.clone() }),

@@ -190,12 +190,14 @@ pub enum Drawn {
     Handover,
     /// There is space in reserve, and the disk is full more often.
     Reserve,
+    /// Tables hold few deleted ranges each.
+    RangeBytes,
 }
 
 impl Plan {
     /// The run of a seed.
     pub fn of(seed: u64) -> Plan {
-        Plan::drawn(seed, Drawn::Reserve)
+        Plan::drawn(seed, Drawn::RangeBytes)
     }
 
     /// The run of a seed as it was before later additions.
@@ -215,6 +217,9 @@ impl Plan {
         }
         if through >= Drawn::Reserve {
             additions::reserve(&mut plan, &Rng::new(seed ^ 0x5a4e_0f11));
+        }
+        if through >= Drawn::RangeBytes {
+            additions::range_bytes(&mut plan, &Rng::new(seed ^ 0x7a46_b17e));
         }
         plan
     }
