@@ -12,9 +12,7 @@ use crate::bytes::Bytes;
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::history::{self, HistoryLog};
-use crate::limits::{
-    LEASE_GRACE_MS, REPLAY_BYTES_MAX, REPLAY_RANGE_BYTES_MAX, REPLAYED_FLUSH_MS,
-};
+use crate::limits::{LEASE_GRACE_MS, REPLAY_BYTES_MAX, REPLAY_RANGE_BYTES_MAX, REPLAYED_FLUSH_MS};
 use crate::manifest::{self, Loaded, Manifest};
 use crate::memtable::{Memtable, OwnedOp};
 use crate::planted::{Bug, planted};

@@ -110,16 +110,7 @@ impl<S: Storage> Merge<S> {
         let order: Vec<_> =
             (0..sources.len()).map(|place| Turn { code: Code::SAME, place }).collect();
         let behind = order.len();
-        Merge {
-            sources,
-            snapshot,
-            deleted,
-            reverse,
-            order,
-            behind,
-            used: false,
-            broken: false,
-        }
+        Merge { sources, snapshot, deleted, reverse, order, behind, used: false, broken: false }
     }
 
     /// The next visible entry (its op is a `Set`), or None at the end.
