@@ -43,7 +43,6 @@ export class Connection {
   readonly #owner = randomOwner();
   #deposed = () => {};
   #database: IDBDatabase | undefined;
-  #prepared: Promise<void> | undefined;
   /** The new connection, while it is being made: one for all who wait for it. */
   #reconnecting: Promise<IDBDatabase> | undefined;
   #isClosed = false;
@@ -56,11 +55,8 @@ export class Connection {
   }
 
   /** Connects, so that `take` need not, if the database is there. */
-  prepare(): void {
-    const connected = (database: IDBDatabase) => {
-      this.#database = database;
-    };
-    this.#prepared = this.#connect(false).then(connected, () => undefined);
+  async prepare(): Promise<void> {
+    this.#database = await this.#connect(false);
   }
 
   /**
@@ -73,7 +69,6 @@ export class Connection {
       meta.put(this.#owner, OWNER);
       requests(chunks, meta);
     };
-    await this.#prepared;
     for (;;) {
       const prepared = this.#database;
       const database = prepared ?? (await this.#connect(true));

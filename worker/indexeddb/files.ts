@@ -83,12 +83,17 @@ export class Bytes {
   }
 }
 
-/** A connection to the database `name`, which a `Connection.prepare` may begin to make. */
-export const connectionTo = (name: string) => new Connection(`kvass:${name}`);
+/** Connects to the database `name`, so that `openIndexedDb` need not, if it is there. */
+export async function connectIndexedDb(name: string): Promise<Connection> {
+  const connection = new Connection(databaseOf(name));
+  await connection.prepare();
+  return connection;
+}
 
 /**
  * Opens the files of the database `name` and takes them over: whoever had them open before can't
- * write any more. `deposed` is called when that has become of these.
+ * write any more. `deposed` is called when that has become of these. `prepared` is a connection to
+ * the same database.
  *
  * @throws Failure, as all methods do: `Unsupported` where there is no IndexedDB, `NewerFormat`
  *   where a newer kvass has made the database, `Io` when the browser does not open it within ten
@@ -97,8 +102,9 @@ export const connectionTo = (name: string) => new Connection(`kvass:${name}`);
 export async function openIndexedDb(
   name: string,
   deposed = () => {},
-  connection = connectionTo(name),
+  prepared?: Connection,
 ): Promise<Files> {
+  const connection = prepared ?? new Connection(databaseOf(name));
   let slots: IDBRequest<unknown[]>[] = [];
   await connection.take(deposed, (chunks) => {
     slots = MANIFEST_SLOTS.map((slot) => chunks.getAll(filesIn(slot, slot + 1)));
@@ -108,6 +114,8 @@ export async function openIndexedDb(
     slots.map(({ result }) => result),
   );
 }
+
+const databaseOf = (name: string) => `kvass:${name}`;
 
 /** The `Storage` of src/storage/mod.rs, which says what the methods promise. */
 export class Files {
