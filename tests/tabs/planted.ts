@@ -46,7 +46,7 @@ export const PLANTED: readonly Planted[] = [
   {
     what: "a host that has slept answers at once",
     focus: { storage: "indexeddb", faults: ["doze", "stop"] },
-    seed: 349,
+    seed: 144,
     edits: [edit("worker/host.ts", "(pause < 0 || pause > SLEEP_MS)", "pause === -1")],
   },
   {
@@ -139,14 +139,14 @@ export const PLANTED: readonly Planted[] = [
   {
     what: "commits for which there was no room are taken for heard",
     focus: { storage: "opfs", faults: ["kill", "panic", "open"] },
-    seed: 335,
+    seed: 1135,
     isKept: true,
     edits: [edit("client/changes.ts", "if (!this.#isFull) this.#heard(", "this.#heard(")],
   },
   {
     what: "large values are gone once they were sent",
     focus: { storage: "opfs", faults: ["panicInFrame", "crash"] },
-    seed: 137,
+    seed: 419,
     edits: [
       edit(
         "client/membership.ts",
