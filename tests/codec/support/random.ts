@@ -29,9 +29,7 @@ export class Random {
   }
 
   bytes(length: number): Uint8Array<ArrayBuffer> {
-    const bytes = new Uint8Array(length);
-    for (let i = 0; i < length; i++) bytes[i] = this.below(256);
-    return bytes;
+    return Uint8Array.from({ length }, () => this.below(256));
   }
 
   /** Mostly small: what has few bits more often meets the limits of an encoding. */
