@@ -235,9 +235,7 @@ export function readChanges(event: RawEvent & { type: "changes" }): RawChange[] 
   const r = new ByteReader(bytes, start, end);
   let next = 0;
   const attachment = () => event.attached[next++] as ArrayBuffer;
-  const changes: RawChange[] = [];
-  while (changes.length < event.count) changes.push(readChange(r, attachment));
-  return changes;
+  return Array.from({ length: event.count }, () => readChange(r, attachment));
 }
 
 function readChange(r: ByteReader, attachment: TakeAttachment): RawChange {
