@@ -271,7 +271,7 @@ export class Membership {
       this.#hasHeard = true;
       const isKnown = message.host <= (this.#link?.epoch ?? 0);
       if (!isKnown && message.host >= this.#epoch && this.#mayGreet()) {
-        this.#greet(message.door === true ? message.host : undefined);
+        this.#greet(message.door && message.host);
       }
     } else if ("opening" in message) {
       if (message.opening) this.#hasHeard = true;
