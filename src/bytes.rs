@@ -102,8 +102,8 @@ pub fn repeat(out: &mut Vec<u8>, start: usize, len: usize) {
     }
 }
 
-/// Eight bytes of a key from `skip` on as an integer, with zeros for those past its end: of two keys
-/// that are the same up to there, the lesser one has the lesser integer or the same.
+/// Eight bytes of a key from `skip` on as an integer, with zeros for those past its end: of two
+/// keys that are the same up to there, the lesser one has the lesser integer or the same.
 pub fn eight_bytes(key: &[u8], skip: usize) -> u64 {
     let rest = key.get(skip..).unwrap_or_default();
     match (rest.first_chunk(), key.last_chunk()) {
