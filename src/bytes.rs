@@ -106,16 +106,15 @@ pub fn repeat(out: &mut Vec<u8>, start: usize, len: usize) {
 /// keys that are the same up to there, the lesser one has the lesser integer or the same.
 pub fn eight_bytes(key: &[u8], skip: usize) -> u64 {
     let rest = key.get(skip..).unwrap_or_default();
-    match (rest.first_chunk(), key.last_chunk()) {
-        (Some(eight), _) => u64::from_be_bytes(*eight),
-        // The last eight of the key, without those before `skip`.
-        (None, Some(_)) if rest.is_empty() => 0,
-        (None, Some(eight)) => u64::from_be_bytes(*eight) << (64 - 8 * rest.len()),
-        (None, None) => {
-            let bytes = rest.iter().fold(0, |bytes, byte| bytes << 8 | u64::from(*byte));
-            if rest.is_empty() { 0 } else { bytes << (64 - 8 * rest.len()) }
-        }
+    if let Some(eight) = rest.first_chunk() {
+        return u64::from_be_bytes(*eight);
     }
+    let bytes = match key.last_chunk() {
+        // The shift drops those before `skip`.
+        Some(eight) => u64::from_be_bytes(*eight),
+        None => rest.iter().fold(0, |bytes, byte| bytes << 8 | u64::from(*byte)),
+    };
+    bytes.checked_shl(u64::BITS - 8 * rest.len() as u32).unwrap_or(0)
 }
 
 /// How many bytes the two have in common at the front.
