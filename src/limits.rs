@@ -101,6 +101,9 @@ pub struct Budgets {
     /// A blob file is ended once it holds this many bytes; writing as many has the memtable
     /// written to a table, so that what is overwritten is found out.
     pub blob_bytes: u64,
+    /// So many bytes of a large value are written or read in a row. Then what was written is
+    /// flushed, since nothing can interrupt a flush, and requests run.
+    pub stretch_bytes: u64,
     /// The space in reserve for deletes on a full disk, at the most: with it a full memtable can
     /// be written to a table. 0 for none.
     pub reserve_bytes: u64,
@@ -155,6 +158,7 @@ impl Default for Budgets {
             compression: true,
             large_value_bytes: LARGE_VALUE_BYTES,
             blob_bytes: 8 * 1024 * 1024,
+            stretch_bytes: 1024 * 1024,
             reserve_bytes: 5 * 1024 * 1024,
         }
     }

@@ -420,6 +420,39 @@ fn a_full_disk_in_the_middle_of_a_large_value_changes_nothing_and_gives_its_spac
 }
 
 #[test]
+fn a_flush_that_fails_on_the_way_of_a_value_loses_none_that_was_acknowledged() {
+    for nth in 0.. {
+        let disk = SimulatedStorage::new(nth);
+        let env = ManualEnv::new(Rc::new(disk.clone()), START_MS, 1);
+        let budgets = Budgets { stretch_bytes: 65_536, ..options().budgets };
+        let options = Options { budgets, ..options() };
+        let db = block_on(Db::open(env, options.clone())).expect("a new database opens");
+        disk.inject(Some(Call::Sync), nth, Fault::Short);
+        // They go into one group: the first is written and not flushed when the second comes.
+        let lens = [(1, 5_000), (2, 200_000), (3, 5_000)];
+        let pairs = lens.map(|(n, len)| (name(n), value(n, len)));
+        let all = pairs.each_ref().map(|(k, v)| commit(vec![], vec![set(k, v)]));
+        let outcomes = block_on(db.commit(&all.each_ref()));
+        let flushed = block_on(db.flush());
+        let is_over = !disk.gave_up();
+        assert!(!is_over || flushed.is_ok() && outcomes.iter().all(Result::is_ok), "{nth}");
+        let disk = disk.crash(&Rng::new(nth));
+        let env = ManualEnv::new(Rc::new(disk), START_MS, 2);
+        let db = block_on(Db::open(env, options)).expect("it opens again");
+        for ((n, len), outcome) in lens.into_iter().zip(outcomes) {
+            let found = block_on(db.get(&name(n), db.snapshot())).expect("it reads");
+            let found = found.map(|(_, value)| value.to_vec());
+            assert!(found.is_some() || flushed.is_err() || outcome.is_err(), "{nth}: {n} is lost");
+            assert!(found.is_none_or(|found| found == value(n, len)), "{nth}: {n} is another");
+        }
+        if is_over {
+            assert!(nth > 4, "a flush on the way is among those that failed");
+            return;
+        }
+    }
+}
+
+#[test]
 fn a_commit_that_finds_the_disk_full_gives_back_the_space_of_all_its_large_values() {
     for written in [vec![], vec![1]] {
         let disk = SimulatedStorage::new(1);

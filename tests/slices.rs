@@ -68,6 +68,27 @@ fn flushes_and_compactions_do_a_bounded_amount_of_work_between_two_turns() {
     assert!(p999 <= 2 && most <= 4, "a commit waited for {most} steps of work");
 }
 
+#[test]
+fn a_large_value_is_written_read_and_checked_in_steps_between_which_requests_run() {
+    const STRETCH: u64 = 1024 * KIB;
+    let (db, meter) = open(Options::default());
+    let (small, large) = (key(&["small"]), key(&["large"]));
+    let value = [&[3][..], &Rng::new(8).bytes(8 * STRETCH as usize)].concat();
+    let put = |key: &[u8], value: &[u8]| {
+        let commit = commit(vec![], vec![set(key, value)]);
+        meter.run(db.commit(&[&commit])).pop().expect("an answer").expect("it commits");
+    };
+    put(&small, &[3, 1]);
+    put(&large, &value);
+    let found = meter.run(db.get(&large, db.snapshot())).expect("it reads");
+    assert!(found.expect("it is there").1.to_vec() == value, "it comes back whole");
+    assert_eq!(meter.run(db.verify()).expect("it reads").damage, []);
+    let Work { read, written, flushed, .. } = meter.take();
+    for (what, bytes) in [("read", read), ("written", written), ("flushed", flushed)] {
+        assert!(bytes <= STRETCH + 128 * KIB, "{bytes} bytes are {what} in a row");
+    }
+}
+
 const RANGES: u64 = 30_000;
 
 /// A key, and a range of `width` keys from it on.

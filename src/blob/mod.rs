@@ -38,7 +38,7 @@ mod store;
 mod stream;
 
 pub use store::{BlobFile, Blobs, Large, Value};
-pub use stream::{Append, Pieces, verify};
+pub use stream::{Append, Pieces, Stretch, verify};
 
 /// The length of a blob file's header in bytes.
 pub const HEADER_BYTES: usize = 64;

@@ -1,6 +1,6 @@
 //! The blob files of an open database: which there are, which one is written, and reading them.
 
-use super::stream::Pieces;
+use super::stream::{Pieces, Stretch};
 use super::{BlobMeta, HEADER_BYTES, Pointer, RESERVE_ID};
 use crate::bytes::Bytes;
 use crate::error::{Code, Error, Result};
@@ -295,6 +295,11 @@ impl Blobs {
         }
     }
 
+    /// Whether a file has values that are not flushed yet.
+    pub fn is_unflushed(&self, file: &BlobFile) -> bool {
+        self.unflushed.borrow().contains(&file.meta.file)
+    }
+
     /// The files to be flushed before a log points at what was written.
     pub fn take_unflushed(&self) -> Vec<FileNo> {
         self.unflushed.take()
@@ -366,11 +371,17 @@ impl Blobs {
         Ok(Large { file, pointer })
     }
 
-    /// Reads a value.
+    /// Reads a value; calls `pause` after each stretch.
     ///
     /// # Errors
     /// `Corruption` with file and offset where it is damaged, and those of the storage.
-    pub async fn read<S: Storage>(&self, storage: &S, large: &Large) -> Result<Value> {
+    pub async fn read<S: Storage>(
+        &self,
+        storage: &S,
+        large: &Large,
+        mut stretch: Stretch,
+        pause: impl AsyncFn(),
+    ) -> Result<Value> {
         let _turn = self.reading.enter().await;
         let Pointer { len, kind, .. } = large.pointer;
         large.check_bounds()?;
@@ -378,6 +389,9 @@ impl Blobs {
         let mut pieces = Pieces::of_blob(large, self.scratch.take());
         while let Some((at, piece)) = pieces.next(storage).await? {
             payload.fill(at as usize, piece);
+            if stretch.is_over(at + piece.len() as u64) {
+                pause().await;
+            }
         }
         self.scratch.set(pieces.into_scratch());
         Ok(Value::Large { kind, payload })

@@ -48,6 +48,11 @@ impl<'a> Pieces<'a> {
         Pieces { source, at: 0, len, sum: 0, scratch }
     }
 
+    /// How long the value is, in bytes.
+    pub fn size(&self) -> u64 {
+        self.len
+    }
+
     /// The buffer that was used.
     pub fn into_scratch(self) -> Vec<u8> {
         self.scratch
@@ -91,6 +96,28 @@ impl<'a> Pieces<'a> {
     }
 }
 
+/// Tells when so much of a value is through that others are to have a turn.
+pub struct Stretch {
+    bytes: u64,
+    end: u64,
+}
+
+impl Stretch {
+    /// Stretches of `bytes`, rounded up to whole pieces.
+    pub fn new(bytes: u64) -> Stretch {
+        Stretch { bytes, end: bytes }
+    }
+
+    /// Whether one is over now that the value is through as far as `at`; the next one begins then.
+    pub fn is_over(&mut self, at: u64) -> bool {
+        let is_over = at >= self.end;
+        if is_over {
+            self.end = at + self.bytes;
+        }
+        is_over
+    }
+}
+
 /// A value on its way into a blob file, piece by piece.
 pub struct Append<'a> {
     to: &'a BlobFile,
@@ -106,6 +133,11 @@ impl<'a> Append<'a> {
     /// appended to the file.
     pub fn new(to: &'a BlobFile, kind: u8, pieces: Pieces<'a>) -> Append<'a> {
         Append { to, pieces, kind, offset: 0, sum: 0 }
+    }
+
+    /// How many bytes of the value are written.
+    pub fn written(&self) -> u64 {
+        self.pieces.at
     }
 
     /// Writes the next piece; once there is none left, returns where the value is, which is not
@@ -136,12 +168,21 @@ impl<'a> Append<'a> {
     }
 }
 
-/// Reads a value and checks it, without keeping it.
+/// Reads a value and checks it, without keeping it; calls `pause` after each stretch.
 ///
 /// # Errors
 /// `Corruption` with file and offset, and those of the storage.
-pub async fn verify<S: Storage>(storage: &S, large: &Large) -> Result<()> {
+pub async fn verify<S: Storage>(
+    storage: &S,
+    large: &Large,
+    mut stretch: Stretch,
+    pause: impl AsyncFn(),
+) -> Result<()> {
     let mut pieces = Pieces::of_blob(large, Vec::new());
-    while pieces.next(storage).await?.is_some() {}
+    while pieces.next(storage).await?.is_some() {
+        if stretch.is_over(pieces.at) {
+            pause().await;
+        }
+    }
     Ok(())
 }

@@ -262,6 +262,13 @@ impl<E: Env> Db<E> {
         }
     }
 
+    /// Lets requests run in the midst of a long one, once they have waited for long enough.
+    pub(super) async fn give_way(&self) {
+        if self.env.slice_used_up() {
+            self.env.turn().await;
+        }
+    }
+
     /// Flushes what was committed and lets go of the storage. Calls under way get `Closed`.
     ///
     /// # Errors

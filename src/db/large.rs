@@ -2,7 +2,9 @@
 //! them. Called by tasks inside the entrance, so one value is written at a time.
 
 use super::Db;
-use crate::blob::{Append, BlobFile, BlobMeta, HEADER_BYTES, Large, Pieces, Pointer, Value};
+use crate::blob::{
+    Append, BlobFile, BlobMeta, HEADER_BYTES, Large, Pieces, Pointer, Stretch, Value,
+};
 use crate::commit::{Staged, StagedOp, StagedValue};
 use crate::env::Env;
 use crate::error::{Code, Result};
@@ -70,23 +72,51 @@ impl<E: Env> Db<E> {
     }
 
     async fn append_large(&self, kind: u8, pieces: Pieces<'_>) -> Result<Pointer> {
-        let file = self.blob_with_room().await?;
+        let file = self.blob_for(pieces.size()).await?;
         let mut append = Append::new(&file, kind, pieces);
-        let appended = loop {
-            if let Some(done) = append.step(&**self.env.storage()).await.transpose() {
-                break done;
-            }
-        };
+        let appended = self.append_in_stretches(&file, &mut append).await;
         match &appended {
             Ok(pointer) => self.tables.blobs.wrote(&file, pointer.len),
             Err(error) => {
                 self.cut_blob(&file).await;
-                if error.code() != Code::QuotaExceeded {
+                let was_flushed = append.written() >= self.options.budgets.stretch_bytes;
+                // Nothing rests on a file whose flush may have failed.
+                if error.code() != Code::QuotaExceeded || was_flushed {
                     self.end_blob();
                 }
             }
         }
         appended
+    }
+
+    async fn append_in_stretches(
+        &self,
+        file: &BlobFile,
+        append: &mut Append<'_>,
+    ) -> Result<Pointer> {
+        let storage = &**self.env.storage();
+        let mut stretch = self.stretch();
+        loop {
+            if let Some(pointer) = append.step(storage).await? {
+                return Ok(pointer);
+            }
+            if stretch.is_over(append.written()) {
+                storage.sync(file.meta().file).await?;
+                self.give_way().await;
+            }
+        }
+    }
+
+    /// The blob file to write a value of `len` bytes to. One that is flushed on its way has none
+    /// before it in its file that are still to be flushed: they could be lost with a flush that
+    /// fails, and the next flush would not tell.
+    async fn blob_for(&self, len: u64) -> Result<Rc<BlobFile>> {
+        let active = self.tables.blobs.active();
+        let has_others = active.is_some_and(|active| self.tables.blobs.is_unflushed(&active));
+        if has_others && len >= self.options.budgets.stretch_bytes {
+            self.end_blob();
+        }
+        self.blob_with_room().await
     }
 
     /// Gives back the space behind the last value of a file; where that fails it is dead space.
@@ -153,11 +183,16 @@ impl<E: Env> Db<E> {
         }
     }
 
-    /// Reads a large value.
+    /// Reads a large value. Other requests run in between.
     ///
     /// # Errors
     /// `Corruption` with file and offset where it is damaged, and those of the storage.
     pub async fn read_large(&self, large: &Large) -> Result<Value> {
-        self.tables.blobs.read(&**self.env.storage(), large).await
+        let storage = &**self.env.storage();
+        self.tables.blobs.read(storage, large, self.stretch(), || self.give_way()).await
+    }
+
+    pub(super) fn stretch(&self) -> Stretch {
+        Stretch::new(self.options.budgets.stretch_bytes)
     }
 }

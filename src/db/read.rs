@@ -103,8 +103,8 @@ impl<E: Env> Db<E> {
                 Step::Entry => count += 1,
             }
             let pause = step == Step::Load || count.is_multiple_of(COUNT_STRIDE);
-            if pause && self.env.slice_used_up() {
-                self.env.turn().await;
+            if pause {
+                self.give_way().await;
                 self.check_open()?;
             }
         }

@@ -120,7 +120,10 @@ impl<E: Env> Db<E> {
     ) -> Result<()> {
         let whole = match located {
             Ok(None) => return Ok(()),
-            Ok(Some(large)) => blob::verify(&**self.env.storage(), &large).await,
+            Ok(Some(large)) => {
+                let storage = &**self.env.storage();
+                blob::verify(storage, &large, self.stretch(), || self.breathe(0)).await
+            }
             Err(error) => Err(error),
         };
         self.check_open()?;

@@ -1,7 +1,7 @@
 //! Targets that read whole files, whose checksums hold: so that what lies behind them is reached.
 
 use super::{fixture, trusting};
-use crate::blob::{BlobMeta, Blobs};
+use crate::blob::{BlobMeta, Blobs, Stretch};
 use crate::db::{Db, Options, Range};
 use crate::env::manual::{ManualEnv, block_on};
 use crate::error::{Code, Error, Result};
@@ -142,7 +142,7 @@ pub fn blob(data: &[u8]) {
         let read = block_on(async {
             let blobs = Blobs::open(&*storage, &[meta], 1, 0).await?;
             let large = blobs.locate(pointer)?;
-            blobs.read(&*storage, &large).await.map(|value| (large, value))
+            blobs.read(&*storage, &large, Stretch::new(1), async || ()).await.map(|value| (large, value))
         });
         match read {
             Ok((large, value)) => assert_eq!(value.to_vec().len() as u64, large.pointer().len + 1),

@@ -35,6 +35,7 @@ pub fn tiny() -> Budgets {
         compression: true,
         large_value_bytes: 40,
         blob_bytes: 2 * 1024,
+        stretch_bytes: 512,
         reserve_bytes: 0,
     }
 }

@@ -261,8 +261,11 @@ function gaps(account: Account, marks: [string, string][], stoodStill: boolean):
     const place = marks.findIndex(([versionstamp]) => versionstamp > stamp);
     return place < 0 ? marks.length : place;
   };
-  const isMissing = isHistoryGone || heard.some((one) => typeof one !== "string");
-  if (isMissing && !stoodStill) return ["changes() missed commits in a tab that never stood still"];
+  const missing = heard.flatMap((one, i) => (typeof one === "string" ? [] : [{ i, ...one }]));
+  if ((isHistoryGone || missing.length > 0) && !stoodStill) {
+    const what = isHistoryGone ? "that the history is gone" : JSON.stringify(missing);
+    return [`changes() told a tab that never stood still ${what}, after ${heard.length} commits`];
+  }
   let place = marks.findIndex(([, mark]) => mark === heard[0]);
   for (const [i, one] of heard.entries()) {
     if (typeof one === "string") {

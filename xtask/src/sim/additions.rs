@@ -67,6 +67,7 @@ pub fn large(plan: &mut Plan, rng: &Rng) {
     let budgets = &mut plan.config.budgets;
     budgets.large_value_bytes = [30, 100, 32_768][rng.below(3) as usize];
     budgets.blob_bytes = [200, 2_000][rng.below(2) as usize];
+    budgets.stretch_bytes = [1, 100, 1_000_000][rng.below(3) as usize];
 }
 
 /// Has space kept in reserve, and the disk be full to its last byte now and then.

@@ -29,6 +29,7 @@ fn configurations() -> Vec<(&'static str, Budgets)> {
         filter_bits: 10,
         large_value_bytes: 32_768,
         blob_bytes: 1_000,
+        stretch_bytes: 500,
         reserve_bytes: 2_000,
         compression: true,
     };
