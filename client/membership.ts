@@ -33,7 +33,9 @@ import type { FrameMessage } from "./wire/request.ts";
 /** While something is waited for, this often it is seen to. */
 const TICK_MS = 250;
 /** A host that is silent for so long is asked whether it is there, or greeted anew. */
-const PATIENCE_MS = 750;
+const PATIENCE_MS = 500;
+/** One that does not answer for so long does not answer the question either. */
+const UNANSWERED_MS = 1_250;
 /** One that is silent for so long is to be deposed. */
 const SILENCE_MS = 1_500;
 /** After so long a host that nobody hears of is not waited for. */
@@ -510,19 +512,21 @@ export class Membership {
     const now = this.#platform.now();
     const elapsed = Math.max(0, Math.min(now - this.#tickedAt, 2 * TICK_MS));
     this.#awakeMs += elapsed;
-    const before = this.#silentMs;
+    const [before, absentBefore] = [this.#silentMs, this.#absentMs];
     this.#silentMs = this.#hasHeard || this.#isLoading ? 0 : before + elapsed;
-    this.#absentMs = this.#hasAnswer || this.#isLoading ? 0 : this.#absentMs + elapsed;
+    this.#absentMs = this.#hasAnswer || this.#isLoading ? 0 : absentBefore + elapsed;
     this.#hasHeard = this.#hasAnswer = false;
     if (this.#silentMs === 0) this.#pings = 0;
     const passes = (ms: number) => before < ms && this.#silentMs >= ms;
-    if (passes(PATIENCE_MS)) this.#ask();
+    // What others say does not make up for a host that says nothing to this tab.
+    const isAbsent = absentBefore < PATIENCE_MS && this.#absentMs >= PATIENCE_MS;
+    if (passes(PATIENCE_MS) || (isAbsent && this.#link !== undefined)) this.#ask();
     const isMuch = Math.floor(before / ABSENCE_MS) < Math.floor(this.#silentMs / ABSENCE_MS);
     if (passes(SILENCE_MS) || isMuch) this.#depose();
     if (this.#absentMs >= ABSENCE_MS) {
       this.#pings = 0;
     }
-    if (this.#absentMs >= PATIENCE_MS) {
+    if (this.#absentMs >= UNANSWERED_MS) {
       const late = this.#awakeMs - LATE_MS;
       this.#listener.absent(this.#absence(), late, this.#silentMs >= ABSENCE_MS);
     }

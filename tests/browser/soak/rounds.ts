@@ -43,13 +43,15 @@ class Tab {
   readonly session: CDPSession;
   /** The process of its page; undefined where that could not be told. */
   readonly pid: number | undefined;
+  readonly number: number;
   acknowledged: [mark: string, at: number][] = [];
   problems: string[] = [];
   outcomes: Record<string, number> = {};
   /** Whether it was stopped for a while: it may be told then that it missed commits. */
   stoodStill = false;
 
-  constructor(page: Page, session: CDPSession, pid: number | undefined) {
+  constructor(number: number, page: Page, session: CDPSession, pid: number | undefined) {
+    this.number = number;
     this.page = page;
     this.session = session;
     this.pid = pid;
@@ -148,7 +150,7 @@ export class Soak {
     const page = await this.#visitor.visit();
     const session = await this.#visitor.context.newCDPSession(page);
     const added = (await this.#renderers()).filter((pid) => !before.has(pid));
-    const tab = new Tab(page, session, added.length === 1 ? added[0] : undefined);
+    const tab = new Tab(this.#lastTab++, page, session, added.length === 1 ? added[0] : undefined);
     session.on("Runtime.bindingCalled", ({ payload }) => {
       const { acknowledged, problems, outcomes } = JSON.parse(payload);
       tab.acknowledged.push(...acknowledged);
@@ -158,7 +160,7 @@ export class Soak {
     await session.send("Runtime.enable");
     await session.send("Runtime.addBinding", { name: "report" });
     this.#tabs.push(tab);
-    const orders: Orders = { ...this.#orders, tab: this.#lastTab++ };
+    const orders: Orders = { ...this.#orders, tab: tab.number };
     await page.evaluate((orders) => soak.begin(orders), orders);
     return tab;
   }
@@ -228,7 +230,8 @@ export class Soak {
       const orders = [last, count] as const;
       const account = await tab.page.evaluate(([last, count]) => soak.account(last, count), orders);
       problems.push(...account.problems.slice(tab.problems.length));
-      problems.push(...gaps(account, marks, tab.stoodStill));
+      const wrong = gaps(account, marks, tab.stoodStill);
+      problems.push(...wrong.map((what) => `tab ${tab.number}: ${what}`));
     }
     const outcomes: Record<string, number> = {};
     for (const tab of all) {
@@ -256,21 +259,26 @@ function longestPause(tabs: Tab[], start: number): number | undefined {
  * it missed, which must add up, or at last that the history is gone.
  */
 function gaps(account: Account, marks: [string, string][], stoodStill: boolean): string[] {
-  const { heard, isHistoryGone } = account;
+  const { heard, gone } = account;
   const after = (stamp: string) => {
     const place = marks.findIndex(([versionstamp]) => versionstamp > stamp);
     return place < 0 ? marks.length : place;
   };
   const missing = heard.flatMap((one, i) => (typeof one === "string" ? [] : [{ i, ...one }]));
-  if ((isHistoryGone || missing.length > 0) && !stoodStill) {
-    const what = isHistoryGone ? "that the history is gone" : JSON.stringify(missing);
-    return [`changes() told a tab that never stood still ${what}, after ${heard.length} commits`];
+  if ((gone !== undefined || missing.length > 0) && !stoodStill) {
+    const what = gone ?? JSON.stringify(missing);
+    return [`changes() told a tab that never stood still: ${what}; after ${heard.length} commits`];
   }
   let place = marks.findIndex(([, mark]) => mark === heard[0]);
   for (const [i, one] of heard.entries()) {
     if (typeof one === "string") {
       const expected = marks[place]?.[1];
-      if (one !== expected) return [`changes() heard ${one} at ${i} instead of ${expected}`];
+      if (one !== expected) {
+        const heardOf = marks.findIndex(([, mark]) => mark === one);
+        const [from, to] = [marks[place - 1]?.[0], marks[heardOf]?.[0]];
+        const left = marks.slice(place, heardOf).map(([stamp, mark]) => `${mark} ${stamp}`);
+        return [`changes() heard ${one} ${to} at ${i} after ${from}, not ${left.join()}`];
+      }
       place++;
     } else {
       const end = after(one.versionstamp);
@@ -282,7 +290,7 @@ function gaps(account: Account, marks: [string, string][], stoodStill: boolean):
       place = end;
     }
   }
-  if (place === marks.length || isHistoryGone) return [];
+  if (place === marks.length || gone !== undefined) return [];
   return [`changes() heard ${heard.length} commits, up to ${place} of ${marks.length}`];
 }
 

@@ -23,8 +23,8 @@ export type Heard = string | { readonly missed: number | null; readonly versions
 export interface Account {
   /** What its reader of changes was told, in that order. */
   readonly heard: Heard[];
-  /** Whether it was told in the end that the history it was to read on in is gone. */
-  readonly isHistoryGone: boolean;
+  /** What it was told in the end if the history is gone that it was to read on in. */
+  readonly gone: string | undefined;
   /** The count that its watch ended on. */
   readonly watched: number;
   /** What contradicts the promises, a line each. */
@@ -47,7 +47,7 @@ const SIDE_BY_SIDE = 3;
 
 const problems: string[] = [];
 const heard: Heard[] = [];
-let isHistoryGone = false;
+let gone: string | undefined;
 const calls = new Map<number, { what: string; age: number }>();
 /** What was acknowledged and is not told yet, and when: milliseconds since the Unix epoch. */
 const acknowledged: [mark: string, at: number][] = [];
@@ -83,13 +83,13 @@ export async function stop(): Promise<void> {
 /** Waits until this tab has heard of the mark `last`, and the watch of `count`. */
 export async function account(last: string, count: number): Promise<Account> {
   const until = performance.now() + SETTLE_MS;
-  const isThere = () => heard.at(-1) === last || isHistoryGone;
+  const isThere = () => heard.at(-1) === last || gone !== undefined;
   while (!(isThere() && watched === count) && performance.now() < until) await sleep(20);
   if (!isThere()) problems.push(`changes() did not hear of ${last}`);
   if (watched !== count) problems.push(`watch() ended on ${watched}, not on ${count}`);
   await kv.close();
   await reading;
-  return { heard, isHistoryGone, watched, problems };
+  return { heard, gone, watched, problems };
 }
 
 /** Everything there is: the count, and the marks with their versionstamps, in that order. */
@@ -223,8 +223,9 @@ async function read(tab: number): Promise<void> {
       }
     }
   } catch (error) {
-    isHistoryGone = (error as KvassError).code === "HistoryGone";
-    if (!isHistoryGone) problems.push(`changes() ended: ${String(error)}`);
+    const { code, message } = error as KvassError;
+    if (code === "HistoryGone") gone = message;
+    else problems.push(`changes() ended: ${String(error)}`);
   }
 }
 
