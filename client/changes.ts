@@ -122,6 +122,14 @@ export class Changes implements Subscription {
     return true;
   }
 
+  lost(): void {
+    this.#owner.restart();
+  }
+
+  get hasHeard(): boolean {
+    return this.#lastEvent !== "";
+  }
+
   event(event: RawEvent): void {
     if (event.type === "watch" || this.#isFull) return;
     // A subscription that was sent again, since nobody had answered it, begins where it began.

@@ -13,7 +13,7 @@ import type { TabPlatform } from "../tabs/platform.ts";
 import { Calls } from "./calls.ts";
 import type { HostOptions } from "./candidate.ts";
 import type { ByteWriter } from "./codec/bytes.ts";
-import { errorOf, KvassError } from "./errors.ts";
+import { codeOf, errorOf, KvassError } from "./errors.ts";
 import { type Link, Membership, type MembershipListener } from "./membership.ts";
 import type { KvStorage } from "./types.ts";
 import { type Addressed, type Make, Unanswered } from "./unanswered.ts";
@@ -43,6 +43,10 @@ export interface Subscription {
   subscribed(response: Response): void;
   /** A host refused it. Returns whether it is to be asked again, for something else. */
   refused(error: unknown): boolean;
+  /** What was asked for it will not be answered, though the host may be there: it begins anew. */
+  lost(): void;
+  /** Whether it goes on from what it has heard of, and not from where its request was written. */
+  readonly hasHeard: boolean;
   event(event: RawEvent): void;
   /** There will be no more events, because of an error if there is one. */
   end(error?: unknown): void;
@@ -173,10 +177,11 @@ export class Connection {
       w.u8(REQUEST.more);
       w.varint(id);
     };
-    this.#addPassing(write, (response) => {
+    const answer = (response: Response) => {
       // Another host was asked for the whole subscription.
       if (generation === this.generation) this.#subscribed(id, subscription, response);
-    });
+    };
+    this.#addPassing(write, answer, () => this.#lost(id));
   }
 
   #tellUnsubscribed(id: number): void {
@@ -304,9 +309,12 @@ export class Connection {
     }
   }
 
-  #addPassing(write: (w: ByteWriter) => void, answer: (response: Response) => void): void {
-    // Who cares asks the next host in another way.
-    const fail = () => undefined;
+  /** Adds a call that is not sent to another host: who cares asks that in another way. */
+  #addPassing(
+    write: (w: ByteWriter) => void,
+    answer: (response: Response) => void,
+    fail = () => {},
+  ): void {
     this.#add(write, { isWrite: false, isPassing: true, answer, fail });
   }
 
@@ -317,9 +325,14 @@ export class Connection {
       isWrite: false,
       isPassing: false,
       answer: (response) => this.#subscribed(id, subscription, response),
-      fail: () => undefined,
+      fail: () => this.#lost(id),
     });
     this.#subscriptions.set(id, { subscription, sequence: this.#calls.next - 1 });
+  }
+
+  /** A request of a subscription was given up. The next host is asked for it anyhow. */
+  #lost(id: number): void {
+    if (this.#link !== undefined) this.#subscriptions.get(id)?.subscription.lost();
   }
 
   #subscribed(id: number, subscription: Subscription, response: Response): void {
@@ -327,6 +340,8 @@ export class Connection {
       this.#tellUnsubscribed(id);
     } else if (response.type !== "error") {
       subscription.subscribed(response);
+    } else if (codeOf(response.failure.code) === "Timeout") {
+      subscription.lost();
     } else if (subscription.refused(failureOf(response))) {
       this.#sendSubscription(id, subscription);
     } else {
@@ -376,6 +391,10 @@ export class Connection {
     for (const [sequence] of this.#calls.takeBelow(posted, ({ isPassing }) => isPassing)) {
       this.#unanswered.answered(sequence);
     }
+    for (const { subscription, sequence } of this.#subscriptions.values()) {
+      const isOld = sequence < posted && subscription.hasHeard;
+      if (isOld && this.#calls.take(sequence) !== undefined) this.#unanswered.answered(sequence);
+    }
     this.#unanswered.resend(
       epoch,
       (sequence) => this.#calls.get(sequence) !== undefined,
@@ -415,16 +434,20 @@ export class Connection {
     // What a host says that was deposed counts for nothing.
     epoch: (epoch) => epoch === this.#link?.epoch,
     reply: (sequence, response) => {
+      const call = this.#calls.take(sequence);
+      // What was given up counts as answered already.
+      if (call === undefined) return;
       this.#unanswered.answered(sequence);
-      this.#calls.take(sequence)?.answer(response);
+      call.answer(response);
     },
     event: (event) => this.#subscriptions.get(event.id)?.subscription.event(event),
   };
 
   #fail(sequence: number, error: Error): void {
     const call = this.#calls.take(sequence);
+    if (call === undefined) return;
     this.#unanswered.answered(sequence);
-    call?.fail(call.isWrite && sequence < this.#posted ? unknownOutcome(error) : error);
+    call.fail(call.isWrite && sequence < this.#posted ? unknownOutcome(error) : error);
   }
 
   /** Those who wait are told that they need not. Subscriptions stay. */

@@ -59,6 +59,14 @@ export class Watch implements Subscription {
     return false;
   }
 
+  lost(): void {
+    this.#owner.restart();
+  }
+
+  get hasHeard(): boolean {
+    return false;
+  }
+
   event(event: RawEvent): void {
     // The states are not known any more: they come again, all of them.
     if (event.type === "lagged") this.#owner.restart();

@@ -274,10 +274,14 @@ function gaps(account: Account, marks: [string, string][], stoodStill: boolean):
     if (typeof one === "string") {
       const expected = marks[place]?.[1];
       if (one !== expected) {
-        const heardOf = marks.findIndex(([, mark]) => mark === one);
-        const [from, to] = [marks[place - 1]?.[0], marks[heardOf]?.[0]];
-        const left = marks.slice(place, heardOf).map(([stamp, mark]) => `${mark} ${stamp}`);
-        return [`changes() heard ${one} ${to} at ${i} after ${from}, not ${left.join()}`];
+        const at = marks.findIndex(([, mark]) => mark === one);
+        const before = JSON.stringify(heard.slice(Math.max(i - 3, 0), i));
+        const [stamp, due] = [marks[at]?.[0], marks[place]?.[0]];
+        const still = stoodStill ? "that stood still " : "";
+        return [
+          `changes() ${still}heard ${one} of ${stamp} at ${i} after ${before}, ${at - place} ` +
+            `commits too early: it was the turn of ${expected} of ${due}`,
+        ];
       }
       place++;
     } else {

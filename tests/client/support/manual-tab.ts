@@ -1,0 +1,164 @@
+/**
+ * A platform for one tab, with a clock that is moved by hand, and a host that says only what a test
+ * has it say: the tab's own worker, or one in another tab.
+ */
+
+import assert from "node:assert/strict";
+import type { FrameMessage } from "../../../client/wire/request.ts";
+import { fieldsOf, isFrame, lineOf, lobbyOf } from "../../../tabs/messages.ts";
+import type { Channel, Locks, TabPlatform, WorkerLike } from "../../../tabs/platform.ts";
+import { type RequestFrame, type ResponseWriter, readRequests, welcome } from "./wire.ts";
+
+export const EPOCH = 1;
+
+export class ManualTab implements TabPlatform {
+  readonly name = "db";
+  readonly startWorker: TabPlatform["startWorker"];
+  readonly locks: Locks | undefined;
+  readonly #storage: "memory" | "opfs";
+  /** Whether the host answers when it is asked whether it is there. */
+  isAwake = true;
+  pings = 0;
+  /** Frames that the host was sent since the last `takeFrames`. */
+  #frames: RequestFrame[] = [];
+  /** Workers that were terminated. */
+  ended = 0;
+  /** Where each hello since was said: names of channels. */
+  greeted: string[] = [];
+  #lobby: Channel | undefined;
+  readonly #lines = new Map<string, Channel>();
+  /** Says something to the tab as its host does. */
+  #say: (data: unknown) => void = () => assert.fail("there is no host");
+  #now = 0;
+  #timers: { due: number; run: () => void }[] = [];
+
+  /** With the host in the tab's own worker, or in another tab: then it has no worker. */
+  constructor(where: "here" | "elsewhere") {
+    this.startWorker = where === "here" ? () => this.#start() : undefined;
+    this.#storage = where === "here" ? "memory" : "opfs";
+    if (where === "here") return;
+    this.locks = { request: async (_, __, granted) => granted({}), query: async () => ({}) };
+  }
+
+  get options() {
+    const history = { bytes: 1, ms: 1 };
+    const { name } = this;
+    const rest = { salvage: false, wasm: undefined, openTimeout: 30_000 };
+    return { name, storage: this.#storage, history, ...rest } as const;
+  }
+
+  now(): number {
+    return this.#now;
+  }
+
+  setTimer(run: () => void, ms: number): unknown {
+    const timer = { due: this.#now + ms, run };
+    this.#timers.push(timer);
+    return timer;
+  }
+
+  clearTimer(timer: unknown): void {
+    this.#timers = this.#timers.filter((one) => one !== timer);
+  }
+
+  turn(): void {
+    assert.fail("a tab takes no turns");
+  }
+
+  openBroker(): undefined {
+    return undefined;
+  }
+
+  openPorts(): never {
+    assert.fail("there is no broker");
+  }
+
+  openChannel(name: string): Channel {
+    const postMessage = (data: unknown) => {
+      const { hello, client, line } = fieldsOf<{ hello: unknown; client: string; line: string }>(
+        data,
+      );
+      if (hello === undefined) {
+        if (this.#lines.has(name)) this.#hear(data);
+        return;
+      }
+      this.greeted.push(name);
+      const channel = this.#lines.get(lineOf(client, line));
+      this.#say = (said) => channel?.onmessage?.({ data: said });
+      if (this.isAwake) this.#welcome();
+    };
+    const close = () => {
+      this.#lines.delete(name);
+    };
+    const channel: Channel = { onmessage: null, postMessage, close };
+    if (name === lobbyOf(this.name)) this.#lobby = channel;
+    else this.#lines.set(name, channel);
+    return channel;
+  }
+
+  #start(): WorkerLike {
+    const worker: WorkerLike = {
+      onmessage: null,
+      onerror: null,
+      onmessageerror: null,
+      postMessage: (message) => this.#hear(message),
+      terminate: () => {
+        this.ended++;
+      },
+    };
+    this.#say = (data) => worker.onmessage?.({ data });
+    return worker;
+  }
+
+  #welcome(): void {
+    const said = { welcome: welcome(EPOCH), storage: this.#storage, salvage: false };
+    queueMicrotask(() => this.#say(said));
+  }
+
+  #hear(message: unknown): void {
+    if (isFrame(message)) {
+      this.#frames.push(readRequests(message as FrameMessage));
+      return;
+    }
+    const { open, ping } = fieldsOf<{ open?: unknown; ping?: number }>(message);
+    if (open !== undefined) this.#welcome();
+    if (ping === undefined) return;
+    this.pings++;
+    if (this.isAwake) queueMicrotask(() => this.#say({ pong: ping }));
+  }
+
+  /** Has the host send what was written. */
+  send(out: ResponseWriter): void {
+    const parts = out.take(EPOCH);
+    this.#say(parts.length === 1 ? parts[0] : parts);
+  }
+
+  /** The requests that the host was sent since the last time, with their sequences. */
+  takeRequests() {
+    return this.#frames.splice(0).flatMap(({ first, requests }) => {
+      return requests.map((request, i) => ({ sequence: first + i, ...request }));
+    });
+  }
+
+  /** Somebody says something in the lobby. */
+  overhear(data: unknown): void {
+    this.#lobby?.onmessage?.({ data });
+  }
+
+  /** Lets time pass, with all that is due. */
+  async pass(ms: number): Promise<void> {
+    const end = this.#now + ms;
+    for (;;) {
+      await settle();
+      const next = this.#timers.sort((a, b) => a.due - b.due)[0];
+      if (next === undefined || next.due > end) break;
+      this.#timers.shift();
+      this.#now = next.due;
+      next.run();
+    }
+    this.#now = end;
+  }
+}
+
+/** Over when what was said has come, and what follows from it. */
+const settle = () => new Promise((resolve) => setImmediate(resolve));
