@@ -51,7 +51,7 @@ fn changes_since(db: &Store, since: Stamp) -> Result<Vec<CommitEvent>> {
 }
 
 fn page(db: &Store, reader: &Reader, events: &mut Vec<CommitEvent>) -> Result<bool> {
-    block_on(db.next_changes(reader, |event| events.push(event.clone())))
+    block_on(db.next_changes(reader, |_, _| true, |event| events.push(event.clone())))
 }
 
 fn stamps(events: &[CommitEvent]) -> Vec<Stamp> {
@@ -162,7 +162,8 @@ fn a_reader_catches_up_while_commits_flushes_and_compactions_go_on() {
         let more = std::cell::RefCell::new(Vec::new());
         loop {
             let read = async {
-                let read = db.next_changes(&reader, |event| events.push(event.clone())).await;
+                let read =
+                    db.next_changes(&reader, |_, _| true, |event| events.push(event.clone())).await;
                 Some(read.expect("nothing is gone"))
             };
             let writes = async {
@@ -199,7 +200,8 @@ fn a_page_that_is_given_up_leaves_the_rest_to_the_next_one() {
     let reader = db.read_changes(Stamp::ZERO).expect("nothing is gone");
     let mut events = Vec::new();
     for polls in 0..12 {
-        let mut page = pin!(db.next_changes(&reader, |event| events.push(event.clone())));
+        let mut page =
+            pin!(db.next_changes(&reader, |_, _| true, |event| events.push(event.clone())));
         block_on(poll_fn(|context| {
             let _over = (0..polls).any(|_| page.as_mut().poll(context).is_ready());
             Poll::Ready(())

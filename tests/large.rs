@@ -205,13 +205,17 @@ fn a_large_value_that_was_overwritten_stays_as_long_as_the_change_log_tells_of_i
     let told = |store: &Store<MemoryStorage>| {
         let reader = store.db.read_changes(Stamp::ZERO)?;
         let mut values = Vec::new();
-        while !block_on(store.db.next_changes(&reader, |event| {
-            for change in &event.changes {
-                if let ChangeKind::Set(value) = &change.change {
-                    values.push(value.to_vec());
+        while !block_on(store.db.next_changes(
+            &reader,
+            |_, _| true,
+            |event| {
+                for change in &event.changes {
+                    if let ChangeKind::Set(value) = &change.change {
+                        values.push(value.to_vec());
+                    }
                 }
-            }
-        }))? {}
+            },
+        ))? {}
         Ok::<_, kvass::error::Error>(values)
     };
     let all: Vec<_> = (0..10).map(large).collect();
@@ -234,25 +238,37 @@ fn a_large_value_that_was_overwritten_stays_as_long_as_the_change_log_tells_of_i
 }
 
 #[test]
-fn counts_and_lists_without_values_read_no_blob_file() {
+fn counts_lists_without_values_and_readers_of_other_keys_read_no_blob_file() {
     let disk = SimulatedStorage::new(1);
     let env = ManualEnv::new(Rc::new(disk.clone()), START_MS, 1);
-    let db = block_on(Db::open(env, options())).expect("a new database opens");
+    let db = block_on(Db::open(env, Options { history: ALL_OF_IT, ..options() }))
+        .expect("a new database opens");
     for n in 0..10 {
         let (k, v) = (name(n), value(n, 5_000));
         let set = commit(vec![], vec![set(&k, &v)]);
         block_on(db.commit(&[&set])).pop().expect("an answer").expect("it commits");
     }
+    let (k, one) = (name(99), number(1.0));
+    let small = commit(vec![], vec![set(&k, &one)]);
+    block_on(db.commit(&[&small])).pop().expect("an answer").expect("it commits");
     for file in blob_files(&disk) {
         block_on(disk.remove(file)).expect("it is there");
     }
-    assert_eq!(block_on(db.count(ALL, db.snapshot())), Ok(10));
+    assert_eq!(block_on(db.count(ALL, db.snapshot())), Ok(11));
     let mut keys = 0;
     let listed = block_on(db.list(ALL, db.snapshot(), |_| {
         keys += 1;
         true
     }));
-    assert_eq!((listed, keys), (Ok(true), 10));
+    assert_eq!((listed, keys), (Ok(true), 11));
+    let read = |wanted: u64| {
+        let (reader, mut told) = (db.read_changes(Stamp::ZERO)?, 0);
+        let wants = |k: &[u8], _: Option<&[u8]>| *k == *name(wanted);
+        block_on(db.next_changes(&reader, wants, |_| told += 1))?;
+        Ok::<_, kvass::error::Error>(told)
+    };
+    assert_eq!(read(99), Ok(1));
+    assert_eq!(read(1).expect_err("its file is missing").code(), Code::Corruption);
     let missing = block_on(db.get(&name(1), db.snapshot())).expect_err("its file is missing");
     assert_eq!(missing.code(), Code::Corruption);
 }

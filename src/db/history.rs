@@ -60,8 +60,10 @@ impl<E: Env> Db<E> {
         Ok(reader)
     }
 
-    /// Hands the next commits to `sink`, in order, those without changes left out; returns true
-    /// once the reader has every commit that is published. That holds until the caller waits.
+    /// Hands the next commits to `sink`, in order, with those of their changes whose key, and with
+    /// the end of a deleted range, `wants` says yes to; those without any are left out. Large
+    /// values of other changes are not read. Returns true once the reader has every commit that is
+    /// published. That holds until the caller waits.
     ///
     /// # Errors
     /// `HistoryGone`; `Corruption` where a log is damaged, with what came before handed out; the
@@ -69,19 +71,21 @@ impl<E: Env> Db<E> {
     pub async fn next_changes(
         &self,
         reader: &Reader,
+        wants: impl Fn(&[u8], Option<&[u8]>) -> bool,
         mut sink: impl FnMut(&CommitEvent),
     ) -> Result<bool> {
         if reader.is_reading.replace(true) {
             return Err(Error::new(Code::MalformedFrame, "a page was asked for twice at a time"));
         }
         let _reading = Reading(reader);
-        self.read_page(reader, &mut sink).await
+        self.read_page(reader, &wants, &mut sink).await
     }
 
     async fn read_page(
         &self,
         reader: &Reader,
-        sink: &mut impl FnMut(&CommitEvent),
+        wants: &dyn Fn(&[u8], Option<&[u8]>) -> bool,
+        sink: &mut dyn FnMut(&CommitEvent),
     ) -> Result<bool> {
         reader.asked_ms.set(self.now_ms());
         let mut left = HISTORY_PAGE_BYTES;
@@ -100,7 +104,7 @@ impl<E: Env> Db<E> {
             } else if left == 0 {
                 return Ok(false);
             } else if let Err(error) =
-                self.read_some(reader, &stretch, offset, &mut left, sink).await
+                self.read_some(reader, &stretch, offset, &mut left, wants, sink).await
             {
                 // It may have been let go of meanwhile: then the reader has all of its commits. And
                 // a repair removes the log that it does without before there is another.
@@ -137,7 +141,8 @@ impl<E: Env> Db<E> {
         stretch: &Stretch,
         mut offset: u64,
         left: &mut u64,
-        sink: &mut impl FnMut(&CommitEvent),
+        wants: &dyn Fn(&[u8], Option<&[u8]>) -> bool,
+        sink: &mut dyn FnMut(&CommitEvent),
     ) -> Result<()> {
         let log = &stretch.log;
         let mut file = self.whole_log(log, stretch.end).await?;
@@ -148,7 +153,7 @@ impl<E: Env> Db<E> {
                 let stamp = commit.head.stamp;
                 if stamp > reader.after.get() || planted(Bug::ChangesRepeated) {
                     let (mut event, large) =
-                        self.event_of(commit).map_err(|e| e.at(log.file, offset))?;
+                        self.event_of(commit, wants).map_err(|e| e.at(log.file, offset))?;
                     for (place, large) in large {
                         *left = left.saturating_sub(large.pointer().len);
                         let value = self.read_large(&large).await?;
@@ -296,12 +301,21 @@ fn damaged(log: &LogRef, offset: u64) -> Error {
 type Recalled = (CommitEvent, Vec<(usize, Large)>);
 
 impl<E: Env> Db<E> {
-    /// What a logged commit did, as those who watch hear of it.
-    fn event_of(&self, commit: Commit<'_>) -> Result<Recalled> {
+    /// What a logged commit did, as those who watch hear of it, so far as somebody `wants` it.
+    fn event_of(
+        &self,
+        commit: Commit<'_>,
+        wants: &dyn Fn(&[u8], Option<&[u8]>) -> bool,
+    ) -> Result<Recalled> {
         let (mut changes, mut large) = (Vec::new(), Vec::new());
         for op in commit.ops {
             let (key, op) = op?;
-            if key.first().is_none_or(|first| *first < expiry::USER_KEYS_START) {
+            let is_own = key.first().is_none_or(|first| *first < expiry::USER_KEYS_START);
+            let end = match op {
+                LoggedOp::DeleteRange { end } => Some(end),
+                _ => None,
+            };
+            if is_own || !wants(key, end) {
                 continue;
             }
             let change = match op {

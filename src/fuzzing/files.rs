@@ -142,7 +142,10 @@ pub fn blob(data: &[u8]) {
         let read = block_on(async {
             let blobs = Blobs::open(&*storage, &[meta], 1, 0).await?;
             let large = blobs.locate(pointer)?;
-            blobs.read(&*storage, &large, Stretch::new(1), async || ()).await.map(|value| (large, value))
+            blobs
+                .read(&*storage, &large, Stretch::new(1), async || ())
+                .await
+                .map(|value| (large, value))
         });
         match read {
             Ok((large, value)) => assert_eq!(value.to_vec().len() as u64, large.pointer().len + 1),

@@ -334,8 +334,11 @@ impl<E: Env> Requests<'_, E> {
             subscription.catch_up(reader, since.unwrap_or(last));
             self.subscribe(&subscription)
         });
-        // What was decided before anybody listened is only told of by the log.
-        self.host.db.settle_all().await;
+        // What was decided before anybody listened is only told of by the log. Who does not read
+        // of that hears where the events begin before the first of them.
+        if subscription.reader().is_some() {
+            self.host.db.settle_all().await;
+        }
         match subscribed {
             Ok(()) => self.catch_up(sequence, &subscription).await,
             Err(error) => self.reply(sequence, Err(error)),
@@ -362,7 +365,8 @@ impl<E: Env> Requests<'_, E> {
                 let send = |event: &CommitEvent| {
                     subscription.send(event, &mut self.connection.outbox.borrow_mut());
                 };
-                db.next_changes(&reader, send).await
+                let wants = |key: &[u8], end: Option<&[u8]>| subscription.wants(key, end);
+                db.next_changes(&reader, wants, send).await
             }
             None => return self.reply(sequence, Ok(subscription.begun())),
         };

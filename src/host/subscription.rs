@@ -107,6 +107,15 @@ impl Subscription {
         }
     }
 
+    /// Whether the subscriber wants to hear of a change: of a key, or of all from it up to `end`.
+    pub(super) fn wants(&self, key: &[u8], end: Option<&[u8]>) -> bool {
+        match &self.kind {
+            // It is told of states, and reads of no commits.
+            Kind::Watch(_) => false,
+            Kind::Changes(ranges) => overlaps(ranges, key, end),
+        }
+    }
+
     /// Whether the subscriber wants to hear of a commit.
     fn concerns(&self, event: &CommitEvent) -> bool {
         event.changes.iter().any(|record| match &self.kind {
@@ -184,8 +193,16 @@ fn touched<'a>(
 
 /// Whether a change touches one of the ranges.
 fn touches(ranges: &[(Vec<u8>, Vec<u8>)], ChangeRecord { key, change }: &ChangeRecord) -> bool {
-    ranges.iter().any(|(start, end)| match change {
-        ChangeKind::DeleteRange(past) => **key < **end && **start < **past,
-        _ => **start <= **key && **key < **end,
+    match change {
+        ChangeKind::DeleteRange(past) => overlaps(ranges, key, Some(past)),
+        _ => overlaps(ranges, key, None),
+    }
+}
+
+/// Whether one of the ranges has a key, or some of those from it up to `past`.
+fn overlaps(ranges: &[(Vec<u8>, Vec<u8>)], key: &[u8], past: Option<&[u8]>) -> bool {
+    ranges.iter().any(|(start, end)| match past {
+        Some(past) => key < &**end && &**start < past,
+        None => &**start <= key && key < &**end,
     })
 }

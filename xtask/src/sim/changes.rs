@@ -41,7 +41,10 @@ async fn read(db: Rc<Database>, since: Stamp) -> Heard {
         Heard { since, through: since, events: Vec::new(), since_ms: db.now_ms(), error: None };
     let read = async {
         let reader = db.read_changes(since)?;
-        while !db.next_changes(&reader, |event| heard.events.push(event.clone())).await? {}
+        while !db
+            .next_changes(&reader, |_, _| true, |event| heard.events.push(event.clone()))
+            .await?
+        {}
         Ok(())
     };
     heard.error = read.await.err();
