@@ -38,7 +38,7 @@ mod store;
 mod stream;
 
 pub use store::{BlobFile, Blobs, Large, Value};
-pub use stream::{Append, Pieces, Stretch, verify};
+pub use stream::{Append, Pieces, Stretch, read_pieces};
 
 /// The length of a blob file's header in bytes.
 pub const HEADER_BYTES: usize = 64;

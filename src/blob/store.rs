@@ -1,6 +1,6 @@
 //! The blob files of an open database: which there are, which one is written, and reading them.
 
-use super::stream::{Pieces, Stretch};
+use super::stream::{self, Stretch};
 use super::{BlobMeta, HEADER_BYTES, Pointer, RESERVE_ID};
 use crate::bytes::Bytes;
 use crate::error::{Code, Error, Result};
@@ -379,21 +379,17 @@ impl Blobs {
         &self,
         storage: &S,
         large: &Large,
-        mut stretch: Stretch,
+        stretch: Stretch,
         pause: impl AsyncFn(),
     ) -> Result<Value> {
         let _turn = self.reading.enter().await;
         let Pointer { len, kind, .. } = large.pointer;
         large.check_bounds()?;
         let mut payload = External::zeroed(usize::try_from(len).unwrap_or(usize::MAX))?;
-        let mut pieces = Pieces::of_blob(large, self.scratch.take());
-        while let Some((at, piece)) = pieces.next(storage).await? {
-            payload.fill(at as usize, piece);
-            if stretch.is_over(at + piece.len() as u64) {
-                pause().await;
-            }
-        }
-        self.scratch.set(pieces.into_scratch());
+        let scratch = self.scratch.take();
+        let mut fill = |at: u64, piece: &[u8]| payload.fill(at as usize, piece);
+        let used = stream::read_pieces(storage, large, scratch, stretch, pause, &mut fill).await?;
+        self.scratch.set(used);
         Ok(Value::Large { kind, payload })
     }
 }

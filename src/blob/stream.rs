@@ -53,11 +53,6 @@ impl<'a> Pieces<'a> {
         self.len
     }
 
-    /// The buffer that was used.
-    pub fn into_scratch(self) -> Vec<u8> {
-        self.scratch
-    }
-
     /// The next piece and where in the value it begins; None at the end.
     ///
     /// # Errors
@@ -168,21 +163,25 @@ impl<'a> Append<'a> {
     }
 }
 
-/// Reads a value and checks it, without keeping it; calls `pause` after each stretch.
+/// Reads a value piece by piece and checks it; calls `pause` after each stretch. `scratch` is a
+/// buffer to be used, which is returned.
 ///
 /// # Errors
-/// `Corruption` with file and offset, and those of the storage.
-pub async fn verify<S: Storage>(
+/// `Corruption` with file and offset, also once `sink` was given all pieces; those of the storage.
+pub async fn read_pieces<S: Storage>(
     storage: &S,
     large: &Large,
+    scratch: Vec<u8>,
     mut stretch: Stretch,
     pause: impl AsyncFn(),
-) -> Result<()> {
-    let mut pieces = Pieces::of_blob(large, Vec::new());
-    while pieces.next(storage).await?.is_some() {
+    sink: &mut dyn FnMut(u64, &[u8]),
+) -> Result<Vec<u8>> {
+    let mut pieces = Pieces::of_blob(large, scratch);
+    while let Some((at, piece)) = pieces.next(storage).await? {
+        sink(at, piece);
         if stretch.is_over(pieces.at) {
             pause().await;
         }
     }
-    Ok(())
+    Ok(pieces.scratch)
 }

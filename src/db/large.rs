@@ -189,7 +189,12 @@ impl<E: Env> Db<E> {
     /// `Corruption` with file and offset where it is damaged, and those of the storage.
     pub async fn read_large(&self, large: &Large) -> Result<Value> {
         let storage = &**self.env.storage();
-        self.tables.blobs.read(storage, large, self.stretch(), || self.give_way()).await
+        self.tables.blobs.read(storage, large, self.stretch(), self.pause()).await
+    }
+
+    /// What to do after each stretch of a value that is read.
+    pub(super) fn pause(&self) -> impl AsyncFn() {
+        || self.give_way()
     }
 
     pub(super) fn stretch(&self) -> Stretch {
