@@ -24,6 +24,7 @@ pub mod hash;
 pub mod history;
 pub mod host;
 pub mod key;
+mod landmarks;
 pub mod limits;
 pub mod lz4;
 pub mod manifest;

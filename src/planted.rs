@@ -90,6 +90,8 @@ pub enum Bug {
     ReserveForAll,
     /// A log is let go of, and nothing says that its commits are gone from the change log.
     HistoryGap,
+    /// A reader of the change log begins behind commits that it has not heard of.
+    ReaderSkips,
     /// A reader of the change log hears again of what it has.
     ChangesRepeated,
     /// Who has caught up misses the commits that are on their way.
@@ -117,7 +119,7 @@ pub enum Bug {
 }
 
 /// All of them.
-pub const BUGS: [Bug; 54] = [
+pub const BUGS: [Bug; 55] = [
     Bug::DroppedFlush,
     Bug::FlushNotAwaited,
     Bug::PublishedBeforeAppend,
@@ -160,6 +162,7 @@ pub const BUGS: [Bug; 54] = [
     Bug::MovedNotCounted,
     Bug::ReserveForAll,
     Bug::HistoryGap,
+    Bug::ReaderSkips,
     Bug::ChangesRepeated,
     Bug::CatchUpGap,
     Bug::HeldEventsLost,

@@ -7,6 +7,7 @@ mod common;
 
 use common::meter::{Meter, Store, Upkeep, Work, open, reopen};
 use common::{commit, delete_range, key, set};
+use kvass::commit::Outcome;
 use kvass::db::{Options, Range};
 use kvass::env::Env;
 use kvass::error::Result;
@@ -87,6 +88,34 @@ fn a_large_value_is_written_read_and_checked_in_steps_between_which_requests_run
     for (what, bytes) in [("read", read), ("written", written), ("flushed", flushed)] {
         assert!(bytes <= STRETCH + 128 * KIB, "{bytes} bytes are {what} in a row");
     }
+}
+
+#[test]
+fn a_reader_of_changes_reads_little_of_what_it_has_heard_of() {
+    let (db, meter) = open(Options::default());
+    let storage = db.env().storage().clone();
+    let rng = Rng::new(6);
+    let write = |db: &Store, index: u64| {
+        let (key, value) = (place(index), [&[3][..], &rng.bytes(1_000)].concat());
+        let commit = commit(vec![], vec![set(&key, &value)]);
+        let outcome = meter.run(db.commit(&[&commit])).pop().expect("an answer");
+        let Ok(Outcome::Committed(stamp)) = outcome else { panic!("{outcome:?}") };
+        stamp
+    };
+    let stamps: Vec<_> = (0..3_000).map(|index| write(&db, index)).collect();
+    let read = |db: &Store, behind: usize| {
+        meter.take();
+        let reader = db.read_changes(stamps[stamps.len() - 1 - behind]).expect("it is kept");
+        let mut told = 0;
+        let whole = meter.run(db.next_changes(&reader, |_, _| true, |_| told += 1));
+        assert_eq!((whole, told), (Ok(true), behind));
+        meter.take().read
+    };
+    assert!(read(&db, 10) <= 192 * KIB);
+    drop(db);
+    // The next one knows from what it has replayed.
+    let db = reopen(&storage, &meter, Options::default());
+    assert!(read(&db, 10) <= 192 * KIB);
 }
 
 const RANGES: u64 = 30_000;

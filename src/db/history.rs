@@ -23,6 +23,9 @@ use crate::wal::recovery::{self, LogFile};
 use crate::wal::{HEADER_BYTES, LogRef};
 use std::rc::Rc;
 
+/// Whether somebody wants to hear of a change of a key, or of all from it up to an end.
+type Wants<'a> = dyn Fn(&[u8], Option<&[u8]>) -> bool + 'a;
+
 /// A log, and how much of it is to be read.
 struct Stretch {
     log: LogRef,
@@ -84,7 +87,7 @@ impl<E: Env> Db<E> {
     async fn read_page(
         &self,
         reader: &Reader,
-        wants: &dyn Fn(&[u8], Option<&[u8]>) -> bool,
+        wants: &Wants<'_>,
         sink: &mut dyn FnMut(&CommitEvent),
     ) -> Result<bool> {
         reader.asked_ms.set(self.now_ms());
@@ -97,7 +100,10 @@ impl<E: Env> Db<E> {
             }
             let stretch = self.stretch_of(reader)?;
             let place = reader.place.get().filter(|(id, _)| *id == stretch.log.id);
-            let offset = place.map_or(HEADER_BYTES as u64, |(_, offset)| offset);
+            let offset = match place {
+                Some((_, offset)) => offset,
+                None => self.landmark_before(&stretch, reader.after.get()),
+            };
             if offset >= stretch.end {
                 let Some(last) = stretch.last else { return Ok(true) };
                 reader.after.set(reader.after.get().max(last));
@@ -134,6 +140,12 @@ impl<E: Env> Db<E> {
         Ok(Stretch { log: active.log().clone(), end: active.len(), last: None })
     }
 
+    /// Where to begin to read a log of which a reader has the commits through `after`.
+    fn landmark_before(&self, stretch: &Stretch, after: Stamp) -> u64 {
+        let known = self.landmarks.borrow().before(stretch.log.id, after);
+        known.unwrap_or(HEADER_BYTES as u64)
+    }
+
     /// Reads on in a log from `offset`, to its end or until `left` bytes are used up.
     async fn read_some(
         &self,
@@ -141,7 +153,7 @@ impl<E: Env> Db<E> {
         stretch: &Stretch,
         mut offset: u64,
         left: &mut u64,
-        wants: &dyn Fn(&[u8], Option<&[u8]>) -> bool,
+        wants: &Wants<'_>,
         sink: &mut dyn FnMut(&CommitEvent),
     ) -> Result<()> {
         let log = &stretch.log;
@@ -240,6 +252,9 @@ impl<E: Env> Db<E> {
             (false, false) => u64::MAX,
         });
         manifest.forget(&gone);
+        let oldest = manifest.history.first().or(sealed.first()).map(|log| log.log.id);
+        let oldest = oldest.unwrap_or_else(|| self.log.borrow().log().id);
+        self.landmarks.borrow_mut().forget_before(oldest);
         files.extend(gone.iter().map(|gone| gone.log.file));
         files
     }
@@ -302,11 +317,7 @@ type Recalled = (CommitEvent, Vec<(usize, Large)>);
 
 impl<E: Env> Db<E> {
     /// What a logged commit did, as those who watch hear of it, so far as somebody `wants` it.
-    fn event_of(
-        &self,
-        commit: Commit<'_>,
-        wants: &dyn Fn(&[u8], Option<&[u8]>) -> bool,
-    ) -> Result<Recalled> {
+    fn event_of(&self, commit: Commit<'_>, wants: &Wants<'_>) -> Result<Recalled> {
         let (mut changes, mut large) = (Vec::new(), Vec::new());
         for op in commit.ops {
             let (key, op) = op?;

@@ -27,6 +27,7 @@ use crate::blob::Value;
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::history::{HistoryLog, Reader, Retention};
+use crate::landmarks::Landmarks;
 use crate::limits::Budgets;
 use crate::manifest::Manifest;
 use crate::memtable::Memtable;
@@ -161,6 +162,8 @@ pub struct Db<E: Env> {
     log: RefCell<LogWriter>,
     /// The full logs whose commits are in memtables, oldest first.
     sealed: RefCell<Vec<HistoryLog>>,
+    /// Where in the logs commits are.
+    landmarks: RefCell<Landmarks>,
     /// Those who read the change log.
     readers: RefCell<Vec<Weak<Reader>>>,
 

@@ -12,6 +12,7 @@ use crate::bytes::Bytes;
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::history::{self, HistoryLog};
+use crate::landmarks::Landmarks;
 use crate::limits::{LEASE_GRACE_MS, REPLAY_BYTES_MAX, REPLAY_RANGE_BYTES_MAX};
 use crate::manifest::{self, Loaded, Manifest};
 use crate::memtable::{Memtable, OwnedOp};
@@ -39,6 +40,7 @@ pub(super) struct Replay {
     clients: (u64, Vec<ClientId>),
     /// The logs that hold commits, and the last one of each.
     logs: Vec<HistoryLog>,
+    landmarks: Landmarks,
     /// The numbers of the blob files that they point into.
     blobs: Vec<u64>,
 }
@@ -67,13 +69,14 @@ impl<E: Env> Db<E> {
         let replay = Replay {
             last: Stamp { epoch: manifest.epoch, counter: 0 },
             sessions: Sessions::new(manifest.sessions.clone(), manifest.forgotten),
+            landmarks: Landmarks::new(options.budgets.memtable_bytes),
             ..Replay::new(manifest.oldest_retained)
         };
         let replay = RefCell::new(replay);
         let storage = env.storage().clone();
         storage.prepare(&manifest.files()).await;
-        let recovered = wal::recover(&*storage, &manifest.logs, |log, payload| {
-            replay.borrow_mut().apply(log, payload)
+        let recovered = wal::recover(&*storage, &manifest.logs, |log, end, payload| {
+            replay.borrow_mut().apply(log, end, payload)
         })
         .await?;
         let mut replay = replay.into_inner();
@@ -175,6 +178,7 @@ impl<E: Env> Db<E> {
             snapshots,
             sessions: replay.sessions,
             sealed: RefCell::new(replay.logs),
+            landmarks: RefCell::new(replay.landmarks),
             readers: RefCell::default(),
             entrance: Default::default(),
             appending: Default::default(),
@@ -228,8 +232,10 @@ impl Replay {
         Replay { floor, ..Replay::default() }
     }
 
-    fn apply(&mut self, log: &LogRef, payload: &[u8]) -> Result<()> {
+    /// Takes in a commit, whose record ends at `end` of a log.
+    fn apply(&mut self, log: &LogRef, end: u64, payload: &[u8]) -> Result<()> {
         let commit = Commit::decode(payload)?;
+        self.landmarks.pass(log.id, end, commit.head.stamp);
         let large_bytes = self.insert(&commit)?;
         let Head { stamp, time_ms, sender, verdict } = commit.head;
         if let Some(sender) = sender {

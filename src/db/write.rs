@@ -349,7 +349,11 @@ impl<E: Env> Db<E> {
         let written = self.write_group(group, durability, only_deletes).await;
         std::mem::forget(in_doubt);
         match written {
-            Ok(()) => self.publish(through, strict),
+            Ok(()) => {
+                let (log, end) = (self.log.borrow().log().id, self.log_end().1);
+                self.landmarks.borrow_mut().pass(log, end, through);
+                self.publish(through, strict);
+            }
             Err(error) => {
                 self.poison(&error, true);
                 // Takes back what part of the group got there, so that it can't return with the

@@ -48,8 +48,9 @@ pub fn log(data: &[u8]) {
     let Some((id, salt)) = identity(data) else { return };
     let (storage, file) = storage_with(data);
     let log = LogRef { id: u64::from_le_bytes(id), file, salt };
-    let apply =
-        |_: &LogRef, payload: &[u8]| Commit::decode(payload)?.ops.try_for_each(|op| op.map(|_| ()));
+    let apply = |_: &LogRef, _, payload: &[u8]| {
+        Commit::decode(payload)?.ops.try_for_each(|op| op.map(|_| ()))
+    };
     trusting(|| match block_on(recover(&*storage, std::slice::from_ref(&log), apply)) {
         Ok(recovered) => assert!(recovered.iter().all(|log| log.end <= data.len() as u64)),
         Err(error) => is_typed(&error),

@@ -327,18 +327,17 @@ impl<E: Env> Requests<'_, E> {
         }
         // Commits that are on their way are not told of, also where another subscriber hears.
         let last = self.host.db.assigned();
-        let subscription = Rc::new(Subscription::changes(changes.id, &changes.ranges, last));
         let since = changes.since.map(Stamp::from_bytes);
+        let subscription =
+            Subscription::changes(changes.id, &changes.ranges, last, since.is_none());
+        let subscription = Rc::new(subscription);
         let reader = since.map(|since| self.host.db.read_changes(since)).transpose();
         let subscribed = reader.and_then(|reader| {
             subscription.catch_up(reader, since.unwrap_or(last));
             self.subscribe(&subscription)
         });
-        // What was decided before anybody listened is only told of by the log. Who does not read
-        // of that hears where the events begin before the first of them.
-        if subscription.reader().is_some() {
-            self.host.db.settle_all().await;
-        }
+        // What was decided before anybody listened is only told of by the log.
+        self.host.db.settle_all().await;
         match subscribed {
             Ok(()) => self.catch_up(sequence, &subscription).await,
             Err(error) => self.reply(sequence, Err(error)),
@@ -368,7 +367,10 @@ impl<E: Env> Requests<'_, E> {
                 let wants = |key: &[u8], end: Option<&[u8]>| subscription.wants(key, end);
                 db.next_changes(&reader, wants, send).await
             }
-            None => return self.reply(sequence, Ok(subscription.begun())),
+            None => {
+                self.reply(sequence, Ok(subscription.begun()));
+                return subscription.begin(&mut self.connection.outbox.borrow_mut());
+            }
         };
         match caught_up {
             Ok(true) => {

@@ -13,7 +13,8 @@ use std::rc::Rc;
 pub(super) struct Subscription {
     pub(super) id: u32,
     kind: Kind,
-    /// While the first state of a watch is being read, the commits that follow it wait here.
+    /// Commits wait here until the subscriber is told where it begins, and while the first state of
+    /// a watch is being read.
     held: RefCell<Option<Vec<Rc<CommitEvent>>>>,
     /// The subscriber hears of commits after this one.
     since: Cell<Stamp>,
@@ -41,10 +42,17 @@ impl Subscription {
         Subscription { held, ..Subscription::new(id, Kind::Watch(places), Stamp::ZERO) }
     }
 
-    /// The commits after `since` that touch `ranges`.
-    pub(super) fn changes(id: u32, ranges: &[(Blob<'_>, Blob<'_>)], since: Stamp) -> Subscription {
+    /// The commits after `since` that touch `ranges`. One that `begins_now` holds events back until
+    /// [`Subscription::begin`].
+    pub(super) fn changes(
+        id: u32,
+        ranges: &[(Blob<'_>, Blob<'_>)],
+        since: Stamp,
+        begins_now: bool,
+    ) -> Subscription {
         let ranges = ranges.iter().map(|(start, end)| (start.to_vec(), end.to_vec())).collect();
-        Subscription::new(id, Kind::Changes(ranges), since)
+        let held = RefCell::new(begins_now.then(Vec::new));
+        Subscription { held, ..Subscription::new(id, Kind::Changes(ranges), since) }
     }
 
     fn new(id: u32, kind: Kind, since: Stamp) -> Subscription {
@@ -62,6 +70,11 @@ impl Subscription {
     /// The answer to a subscriber that from now on hears of commits as they happen.
     pub(super) fn begun(&self) -> Response<'static> {
         Response::Committed(self.since.get().to_bytes())
+    }
+
+    /// Sends on what was held back: the subscriber is told where it begins.
+    pub(super) fn begin(&self, outbox: &mut Outbox) {
+        self.release(self.since.get(), outbox);
     }
 
     /// What the subscriber catches up with.

@@ -60,7 +60,7 @@ impl Life {
     /// Reads the logs and compares them with what must be there.
     async fn recover(&mut self) -> Result<Vec<Recovered>> {
         let mut found = Vec::new();
-        let recovered = recover(&self.disk, &self.logs, |_, payload| {
+        let recovered = recover(&self.disk, &self.logs, |_, _, payload| {
             found.push(payload.to_vec());
             Ok(())
         });

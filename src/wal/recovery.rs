@@ -22,8 +22,8 @@ const READ_BYTES: usize = 1024 * 1024;
 /// The same where requests wait.
 const SMALL_READ_BYTES: usize = 64 * 1024;
 
-/// What is done with each payload.
-type Apply<'a> = dyn FnMut(&LogRef, &[u8]) -> Result<()> + 'a;
+/// What is done with each payload, and where in its log the record ends that it was in.
+type Apply<'a> = dyn FnMut(&LogRef, u64, &[u8]) -> Result<()> + 'a;
 
 /// What one log held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub struct Recovered {
     pub torn: bool,
 }
 
-/// Reads `logs`, oldest first, and hands each payload to `apply` in the order in which they were
-/// written. Returns what each log held.
+/// Reads `logs`, oldest first, and hands each payload to `apply`, with where its record ends, in
+/// the order in which they were written. Returns what each log held.
 ///
 /// # Errors
 /// `Corruption` (with file and offset, also for what `apply` rejects), `NewerFormat`, and those
@@ -43,7 +43,7 @@ pub struct Recovered {
 pub async fn recover<S: Storage>(
     storage: &S,
     logs: &[LogRef],
-    mut apply: impl FnMut(&LogRef, &[u8]) -> Result<()>,
+    mut apply: impl FnMut(&LogRef, u64, &[u8]) -> Result<()>,
 ) -> Result<Vec<Recovered>> {
     let mut headers = Vec::with_capacity(logs.len());
     for log in logs {
@@ -74,7 +74,7 @@ pub async fn verify<S: Storage>(
     for (log, header) in logs.iter().zip(&headers) {
         let known = known.iter().find(|known| known.id == log.id).map(|known| known.len);
         let whole = known.or_else(|| whole(log, &headers));
-        let mut decode = |_: &_, payload: &[u8]| Commit::decode(payload)?.check();
+        let mut decode = |_: &_, _, payload: &[u8]| Commit::decode(payload)?.check();
         let read = recover_log(storage, log, header.is_some(), whole, &mut decode).await;
         noted(read, &mut damage)?;
     }
@@ -193,7 +193,7 @@ impl<'a, S: Storage> LogFile<'a, S> {
             && let Some(record) = self.record(end).await?
         {
             if !record.payload.is_empty() {
-                apply(log, record.payload).map_err(|error| error.at(log.file, end))?;
+                apply(log, record.end, record.payload).map_err(|error| error.at(log.file, end))?;
             }
             end = record.end;
         }
@@ -316,7 +316,7 @@ mod tests {
         logs: &[LogRef],
     ) -> (Vec<Vec<u8>>, Result<Vec<Recovered>>) {
         let mut payloads = Vec::new();
-        let result = recover(storage, logs, |_, payload| {
+        let result = recover(storage, logs, |_, _, payload| {
             payloads.push(payload.to_vec());
             Ok(())
         });
@@ -538,7 +538,7 @@ mod tests {
             let storage = MemoryStorage::new();
             let log = log_ref(1, storage.create().await.unwrap());
             write(&storage, &mut LogWriter::new(log.clone(), None), &[(&[b"1"], STRICT)]).await;
-            let reject = |_: &LogRef, _: &[u8]| Err(Error::new(Code::Corruption, "no commit"));
+            let reject = |_: &LogRef, _, _: &[u8]| Err(Error::new(Code::Corruption, "no commit"));
             let error = recover(&storage, from_ref(&log), reject).await.unwrap_err();
             assert_eq!(error.place(), Some((log.file, HEADER_BYTES as u64)));
 

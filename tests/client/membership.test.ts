@@ -30,7 +30,7 @@ test("a call takes as long as it takes while the host says that it is there", as
   assert.equal(tab.ended, 0);
 });
 
-test("a host that does not answer is given time to, then its calls are, and then itself", async () => {
+test("a host that does not answer is given time to, then its calls are given up", async () => {
   const { tab, late } = join();
   await tab.pass(10_000);
   tab.isAwake = false;

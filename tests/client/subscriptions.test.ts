@@ -99,7 +99,7 @@ test("a reader whose request came too late for the host asks again", async () =>
   assert.ok(again?.type === "changes" && again.since === stampOf(1));
 });
 
-test("a reader of the present that has heard of commits goes on from those with another host", async () => {
+test("a reader of the present goes on from what it has heard of with another host", async () => {
   const reading = new Reading(undefined);
   const first = await reading.request();
   assert.ok(first.type === "changes" && first.since === undefined);
