@@ -22,8 +22,11 @@ const TAIL: usize = 5;
 const MARGIN: usize = 12;
 const DISTANCE_MAX: usize = 0xffff;
 const HASH_BITS: u32 = 11;
-/// After each 64 bytes without a copy the search takes longer steps.
+/// After each 64 bytes in which it finds nothing the search takes steps that are a byte longer.
 const PATIENCE_BITS: u32 = 6;
+/// Each byte past three of a copy makes up for so many in which nothing was found. So the few bytes
+/// that are the same between random values don't have all of these searched.
+const SOLACE: usize = 96;
 /// No sequence of bytes says more than this many times its length.
 const EXPANSION_MAX: usize = 255;
 
@@ -44,15 +47,19 @@ impl Encoder {
     pub fn compress(&mut self, input: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
         self.places.fill(0);
         let most = out.len() + limit;
-        let (mut literals_at, mut at) = (0, 0);
+        // No place is free: the first bytes were seen at 0, as all other places say.
+        let (mut literals_at, mut at, mut vain) = (0, 1, 0usize);
         let matches_end = input.len().saturating_sub(TAIL);
         while at < input.len().saturating_sub(MARGIN) {
             let Some(before) = self.seen_before(input, at) else {
-                at += 1 + ((at - literals_at) >> PATIENCE_BITS);
+                let step = 1 + (vain >> PATIENCE_BITS);
+                vain += step;
+                at += step;
                 continue;
             };
             let (old, new) = (input.get(before..), input.get(at..matches_end));
             let len = common_prefix(old.unwrap_or_default(), new.unwrap_or_default());
+            vain = vain.saturating_sub((len + 1 - MATCH_MIN) * SOLACE);
             let literals = input.get(literals_at..at).unwrap_or_default();
             put_sequence(out, literals, len - MATCH_MIN);
             out.extend_from_slice(&((at - before) as u16).to_le_bytes());
@@ -71,9 +78,7 @@ impl Encoder {
     fn seen_before(&mut self, input: &[u8], at: usize) -> Option<usize> {
         let word = word(input, at)?;
         let slot = (word.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS)) as usize;
-        // One is added, so that 0 is no place.
-        let seen = core::mem::replace(self.places.get_mut(slot)?, at as u32 + 1);
-        let before = (seen as usize).checked_sub(1)?;
+        let before = core::mem::replace(self.places.get_mut(slot)?, at as u32) as usize;
         (at - before <= DISTANCE_MAX && self::word(input, before)? == word).then_some(before)
     }
 }
@@ -222,6 +227,19 @@ mod tests {
             let fits = Encoder::default().compress(&input, limit, &mut out);
             prop_assert_eq!(fits, len <= limit);
             prop_assert!(!fits || out.len() == 3 + len);
+        }
+    }
+
+    #[test]
+    fn bytes_without_a_pattern_hide_none_that_follows() {
+        let rng = crate::rng::Rng::new(3);
+        let row = |n| format!("{{\"id\":{n},\"name\":\"somebody\",\"active\":true}}").into_bytes();
+        let rows: Vec<u8> = (100..150).flat_map(row).collect();
+        let alone = compressed(&rows).len();
+        assert!(alone < rows.len() / 3);
+        for len in [100, 500, 1_000] {
+            let both = compressed(&[rng.bytes(len), rows.clone()].concat()).len();
+            assert!(both < len + len / 50 + alone + alone / 3, "{both} of {len} and {alone}");
         }
     }
 
