@@ -36,7 +36,13 @@ impl Bytes {
         start.and_then(|start| self.buffer.get(start..end)).unwrap_or_default()
     }
 
+    /// How many bytes of memory go with these: all of the buffer, unless others share it.
+    pub fn alone(&self) -> usize {
+        if Rc::strong_count(&self.buffer) == 1 { self.buffer.len() } else { 0 }
+    }
+
     /// Copies `bytes` into a buffer of their own.
+    #[inline(never)]
     pub fn copy(bytes: &[u8]) -> Bytes {
         Bytes::from(Rc::from(bytes))
     }
@@ -66,6 +72,37 @@ impl core::fmt::Debug for Bytes {
 impl PartialEq for Bytes {
     fn eq(&self, other: &Bytes) -> bool {
         **self == **other
+    }
+}
+
+/// Byte strings that lie side by side in one buffer: an allocation for each would take longer than
+/// all else that is done with small ones.
+#[derive(Default)]
+pub struct Pack {
+    buffer: Option<Rc<[u8]>>,
+    taken: usize,
+}
+
+impl Pack {
+    /// These byte strings, one behind the other; not all of them are empty.
+    pub fn new(strings: Vec<u8>) -> Pack {
+        Pack { buffer: Some(Rc::from(strings)), taken: 0 }
+    }
+
+    /// Whether all of them were taken.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_none()
+    }
+
+    /// The next one, which is `len` bytes long. The pack lets go of the buffer with its last byte.
+    pub fn take(&mut self, len: usize) -> Bytes {
+        let start = self.taken as u32;
+        self.taken += len;
+        let buffer = match &self.buffer {
+            Some(buffer) if self.taken < buffer.len() => buffer.clone(),
+            _ => self.buffer.take().unwrap_or_default(),
+        };
+        Bytes { buffer, start, end: self.taken as u32 }
     }
 }
 
@@ -130,4 +167,21 @@ pub fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     }
     let (a, b) = (a.get(common..).unwrap_or_default(), b.get(common..).unwrap_or_default());
     common + a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_packed_comes_back_and_its_memory_goes_with_the_last_of_it() {
+        let mut pack = Pack::new(b"keyvalue".to_vec());
+        let taken = [3, 0, 5].map(|len| (pack.is_empty(), pack.take(len)).1);
+        assert_eq!(taken.each_ref().map(|bytes| &**bytes), [&b"key"[..], b"", b"value"]);
+        assert!(pack.is_empty());
+        let [key, nothing, value] = taken;
+        assert_eq!(key.alone(), 0);
+        drop((key, nothing));
+        assert_eq!(value.alone(), 8);
+    }
 }

@@ -93,6 +93,16 @@ impl StagedValue<'_> {
 }
 
 impl Staged<'_> {
+    /// What a set stores, or that points at it; nothing for all else.
+    pub fn stored(&self) -> &[u8] {
+        match &self.op {
+            StagedOp::Set { value, pointer, .. } => {
+                pointer.as_deref().unwrap_or_else(|| value.bytes())
+            }
+            _ => &[],
+        }
+    }
+
     /// Writes it to a table of what the commit has done so far, as the mutation at `place`.
     fn write_to(&self, table: &Memtable, place: usize) {
         let (key, stamp) = (Rc::from(&*self.key), Stamp { epoch: 0, counter: place as u64 + 1 });

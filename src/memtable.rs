@@ -57,10 +57,10 @@ impl OwnedOp {
         }
     }
 
-    fn bytes(&self) -> usize {
+    fn value(&self) -> Option<&Bytes> {
         match self {
-            OwnedOp::Set { value, .. } => value.len(),
-            OwnedOp::Delete => 0,
+            OwnedOp::Set { value, .. } => Some(value),
+            OwnedOp::Delete => None,
         }
     }
 }
@@ -110,10 +110,11 @@ pub struct Memtable {
 impl Memtable {
     /// Adds a version, which is newer than all there are of its key or of the same commit (then
     /// it takes that one's place). Versions that neither `visible` nor any later snapshot can
-    /// see are cut off.
+    /// see are cut off. Values may share buffers with each other, but with nothing else: such
+    /// memory counts until the last of them is gone.
     pub fn insert(&self, key: Rc<[u8]>, stamp: Stamp, op: OwnedOp, visible: Stamp) {
         let mut entries = self.entries.borrow_mut();
-        let mut added = key.len() + op.bytes() + OVERHEAD_BYTES;
+        let mut added = key.len() + op.value().map_or(0, |value| value.len()) + OVERHEAD_BYTES;
         let mut freed = 0;
         self.count(&op, 1);
         if self.cut_at.replace(visible) != visible {
@@ -180,9 +181,10 @@ impl Memtable {
         freed
     }
 
+    /// Counts a version that is about to be dropped; returns the bytes that it occupied.
     fn forget(&self, link: &Link) -> usize {
         self.count(&link.op, -1);
-        link.op.bytes() + OVERHEAD_BYTES
+        link.op.value().map_or(0, Bytes::alone) + OVERHEAD_BYTES
     }
 
     fn count(&self, op: &OwnedOp, by: i64) {
@@ -275,15 +277,17 @@ impl Memtable {
     pub fn roll_back(&self, published: Stamp) {
         let mut kept = Index::default();
         let mut freed = 0;
-        for (key, head) in self.entries.take().into_entries() {
-            let mut link = Some(head);
-            while let Some(mut newer) = link.take_if(|link| link.stamp > published) {
-                freed += self.forget(&newer);
-                link = newer.older.take().map(|older| *older);
-            }
-            match (link, kept.find(&key)) {
-                (Some(link), Err(place)) => kept.insert(place, key, link),
-                _ => freed += key.len(),
+        for chunk in self.entries.take().into_chunks() {
+            for (key, head) in chunk {
+                let mut link = Some(head);
+                while let Some(mut newer) = link.take_if(|link| link.stamp > published) {
+                    freed += self.forget(&newer);
+                    link = newer.older.take().map(|older| *older);
+                }
+                match (link, kept.find(&key)) {
+                    (Some(link), Err(place)) => kept.insert(place, key, link),
+                    _ => freed += key.len(),
+                }
             }
         }
         *self.entries.borrow_mut() = kept;
@@ -310,6 +314,7 @@ impl Memtable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bytes::Pack;
     use crate::hash::xxh3_64;
 
     fn at(counter: u64) -> Stamp {
@@ -356,6 +361,27 @@ mod tests {
         assert!(table.bytes() <= 2 * one, "{} bytes", table.bytes());
         assert_eq!(stamp_at(&table, "counter", 998), Some(998));
         assert_eq!(table.counts(), (2, 0));
+    }
+
+    #[test]
+    fn memory_that_values_share_counts_until_the_last_of_them_is_gone() {
+        let table = Memtable::default();
+        let commit = |counter: u64, keys: &[&str]| {
+            let mut pack = Pack::new(vec![7; 1000 * keys.len()]);
+            for key in keys {
+                let op = OwnedOp::Set { value: pack.take(1000), expires_at: 0, in_blob: false };
+                table.insert(Rc::from(key.as_bytes()), at(counter), op, at(counter));
+            }
+        };
+        commit(1, &["a", "b"]);
+        let two = table.bytes();
+        assert_eq!(two, 2 * (1 + 1000 + OVERHEAD_BYTES));
+        (2..100).for_each(|counter| commit(counter, &["a", "b"]));
+        assert_eq!(table.bytes(), two, "all that was there before has gone");
+        (100..200).for_each(|counter| commit(counter, &["a"]));
+        assert_eq!(table.bytes(), two + 1000, "a value keeps the one beside it");
+        commit(200, &["b"]);
+        assert_eq!(table.bytes(), two);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use super::reserve::is_full;
 use super::{ChangeKind, ChangeRecord, CommitEvent, Db};
 use crate::blob::{Pointer, Value};
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, Pack};
 use crate::commit::{self, Outcome, Present, Staged, StagedOp};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
@@ -25,6 +25,8 @@ use crate::wal::payload::{self, Client, Head, LoggedOp, Sender};
 use crate::wire::Commit;
 use std::rc::Rc;
 
+/// So many bytes of values share a buffer in the memtable, or one value has its own.
+const PACK_BYTES: usize = 4 * 1024;
 const UNFLUSHED: &str = "the commit was applied, but flushing it failed: it may not be durable";
 
 impl<E: Env> Db<E> {
@@ -244,13 +246,17 @@ impl<E: Env> Db<E> {
             true => self.visible.get(),
             false => self.let_go(),
         };
-        for Staged { key, op } in staged {
+        let mut pack = Pack::default();
+        for (place, one @ Staged { key, op }) in staged.iter().enumerate() {
             let key: Rc<[u8]> = Rc::from(&**key);
+            if pack.is_empty() {
+                pack = pack_of(staged.get(place..).unwrap_or_default());
+            }
             let (owned, change) = match op {
                 StagedOp::Set { value, pointer, expires_at } => {
                     self.expires_at(*expires_at, &key);
                     let (expires_at, in_blob) = (*expires_at, pointer.is_some());
-                    let stored = Bytes::copy(pointer.as_deref().unwrap_or_else(|| value.bytes()));
+                    let stored = pack.take(one.stored().len());
                     // Where nobody observes, the change is not looked at.
                     let change = match in_blob && observed {
                         true => value.to_value(),
@@ -285,10 +291,10 @@ impl<E: Env> Db<E> {
 
     fn log_staged(&self, head: Head, staged: &[Staged<'_>]) -> Result<()> {
         self.log.borrow_mut().commit(head, |out| {
-            for Staged { key, op } in staged {
+            for one @ Staged { key, op } in staged {
                 let logged = match op {
-                    StagedOp::Set { value, pointer, expires_at } => LoggedOp::Set {
-                        value: pointer.as_deref().unwrap_or_else(|| value.bytes()),
+                    StagedOp::Set { pointer, expires_at, .. } => LoggedOp::Set {
+                        value: one.stored(),
                         expires_at: *expires_at,
                         in_blob: pointer.is_some(),
                     },
@@ -445,6 +451,19 @@ fn is_logged(answer: &Result<Outcome>) -> bool {
 /// The bug of that name.
 fn acknowledged_all_the_same(error: Error) -> Result<()> {
     if planted(Bug::FailedGroupAcknowledged) { Ok(()) } else { Err(error) }
+}
+
+/// What the first of these mutations store, enough to fill a buffer.
+fn pack_of(staged: &[Staged<'_>]) -> Pack {
+    let first_bytes = staged.first().map_or(0, |one| one.stored().len());
+    let mut values = Vec::with_capacity(PACK_BYTES.min(staged.len() * first_bytes));
+    for one in staged {
+        values.extend_from_slice(one.stored());
+        if values.len() >= PACK_BYTES {
+            break;
+        }
+    }
+    Pack::new(values)
 }
 
 /// Puts a version into a memtable, and its row of the expiry index where it expires.

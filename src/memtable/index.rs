@@ -192,9 +192,9 @@ impl<V> Index<V> {
         }
     }
 
-    /// All entries, in the order in which they came.
-    pub fn into_entries(self) -> impl Iterator<Item = (Rc<[u8]>, V)> {
-        self.entries.0.into_iter().flatten()
+    /// All entries, some at a time, in the order in which they came.
+    pub fn into_chunks(self) -> Vec<Vec<(Rc<[u8]>, V)>> {
+        self.entries.0
     }
 
     /// Whether there are no entries.
@@ -206,7 +206,7 @@ impl<V> Index<V> {
 impl Run {
     /// The place of a key: Ok where it is there, Err where it would be put.
     fn search<V>(&self, key: &[u8], entries: &Entries<V>) -> Result<usize, usize> {
-        let Some(first) = self.slots.first() else { return Err(0) };
+        let ([first, ..], [.., last]) = (&*self.slots, &*self.slots) else { return Err(0) };
         let shared = entries.key(first.entry).get(..self.skip).unwrap_or_default();
         match key.get(..self.skip).unwrap_or(key).cmp(shared) {
             Ordering::Less => return Err(0),
@@ -214,6 +214,10 @@ impl Run {
             Ordering::Greater => return Err(self.slots.len()),
         }
         let prefix = eight_bytes(key, self.skip);
+        // Keys that come in order need no search.
+        if last.prefix < prefix {
+            return Err(self.slots.len());
+        }
         self.slots.binary_search_by(|slot| {
             slot.prefix.cmp(&prefix).then_with(|| entries.key(slot.entry).cmp(key))
         })
