@@ -85,7 +85,7 @@ pub struct Pack {
 
 impl Pack {
     /// These byte strings, one behind the other; not all of them are empty.
-    pub fn new(strings: Vec<u8>) -> Pack {
+    pub fn new(strings: &[u8]) -> Pack {
         Pack { buffer: Some(Rc::from(strings)), taken: 0 }
     }
 
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_is_packed_comes_back_and_its_memory_goes_with_the_last_of_it() {
-        let mut pack = Pack::new(b"keyvalue".to_vec());
+        let mut pack = Pack::new(b"keyvalue");
         let taken = [3, 0, 5].map(|len| (pack.is_empty(), pack.take(len)).1);
         assert_eq!(taken.each_ref().map(|bytes| &**bytes), [&b"key"[..], b"", b"value"]);
         assert!(pack.is_empty());

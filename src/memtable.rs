@@ -367,7 +367,7 @@ mod tests {
     fn memory_that_values_share_counts_until_the_last_of_them_is_gone() {
         let table = Memtable::default();
         let commit = |counter: u64, keys: &[&str]| {
-            let mut pack = Pack::new(vec![7; 1000 * keys.len()]);
+            let mut pack = Pack::new(&vec![7; 1000 * keys.len()]);
             for key in keys {
                 let op = OwnedOp::Set { value: pack.take(1000), expires_at: 0, in_blob: false };
                 table.insert(Rc::from(key.as_bytes()), at(counter), op, at(counter));

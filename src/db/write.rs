@@ -455,6 +455,9 @@ fn acknowledged_all_the_same(error: Error) -> Result<()> {
 
 /// What the first of these mutations store, enough to fill a buffer.
 fn pack_of(staged: &[Staged<'_>]) -> Pack {
+    if let [one] = staged {
+        return Pack::new(one.stored());
+    }
     let first_bytes = staged.first().map_or(0, |one| one.stored().len());
     let mut values = Vec::with_capacity(PACK_BYTES.min(staged.len() * first_bytes));
     for one in staged {
@@ -463,7 +466,7 @@ fn pack_of(staged: &[Staged<'_>]) -> Pack {
             break;
         }
     }
-    Pack::new(values)
+    Pack::new(&values)
 }
 
 /// Puts a version into a memtable, and its row of the expiry index where it expires.
