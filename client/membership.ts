@@ -273,7 +273,7 @@ export class Membership {
       this.#hasHeard = true;
       const isKnown = message.host <= (this.#link?.epoch ?? 0);
       if (!isKnown && message.host >= this.#epoch && this.#mayGreet()) {
-        this.#greet(message.door && message.host);
+        this.#greet(message.door === true ? message.host : undefined);
       }
     } else if ("opening" in message) {
       if (message.opening) this.#hasHeard = true;

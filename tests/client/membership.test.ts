@@ -1,13 +1,13 @@
-/** How long a tab waits for a host: for ever where it says that it is there, not long where not. */
+/** How long a tab waits for a host, and what it makes of what is said in the lobby. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Membership, type MembershipListener } from "../../client/membership.ts";
+import { doorOf, lobbyOf } from "../../tabs/messages.ts";
 import { ManualTab } from "./support/manual-tab.ts";
 
-/** A tab whose own worker is the host; `late` is what it was told of calls that wait too long. */
-function join() {
-  const tab = new ManualTab("here");
+/** Joins; `late` is what the tab was told of calls that wait too long. */
+function join(tab: ManualTab, isWaiting = true) {
   const late: number[] = [];
   const listener: MembershipListener = {
     linked: () => undefined,
@@ -16,14 +16,15 @@ function join() {
     absent: (_, before) => late.push(before),
     failed: (error) => assert.fail(error),
     closed: () => undefined,
-    isWaiting: () => true,
+    isWaiting: () => isWaiting,
   };
   new Membership(tab.options, new Uint8Array(16), listener, tab).join();
-  return { tab, late };
+  return late;
 }
 
 test("a call takes as long as it takes while the host says that it is there", async () => {
-  const { tab, late } = join();
+  const tab = new ManualTab("here");
+  const late = join(tab);
   await tab.pass(60_000);
   assert.ok(tab.pings > 0, "it is asked");
   assert.deepEqual(late, [], "no call is late");
@@ -31,7 +32,8 @@ test("a call takes as long as it takes while the host says that it is there", as
 });
 
 test("a host that does not answer is given time to, then its calls are given up", async () => {
-  const { tab, late } = join();
+  const tab = new ManualTab("here");
+  const late = join(tab);
   await tab.pass(10_000);
   tab.isAwake = false;
   await tab.pass(1_000);
@@ -40,4 +42,27 @@ test("a host that does not answer is given time to, then its calls are given up"
   const [before = 0] = late;
   assert.ok(before > 6_000 && before < 8_000, `calls older than ${before} are given up`);
   assert.equal(tab.ended, 1, "and another worker is started");
+});
+
+/** What a tab that has no host, and no worker of its own, does when something is said. */
+async function greetedAfter(data: unknown): Promise<string[]> {
+  const tab = new ManualTab("elsewhere");
+  tab.isAwake = false;
+  join(tab, false);
+  await tab.pass(60_000);
+  tab.greeted = [];
+  tab.overhear(data);
+  return tab.greeted;
+}
+
+test("a host that has a door is greeted there, and one that has none in the lobby", async () => {
+  assert.deepEqual(await greetedAfter({ host: 7, door: true }), [doorOf("db", 7)]);
+  assert.deepEqual(await greetedAfter({ host: 8 }), [lobbyOf("db")]);
+});
+
+test("what is no door is not gone to: nobody would hear the hello", async () => {
+  for (const door of [false, 0, "", null, "no", 1, 9, {}, []]) {
+    const greeted = await greetedAfter({ host: 7, door });
+    assert.deepEqual(greeted, [lobbyOf("db")], `door: ${JSON.stringify(door)}`);
+  }
 });
