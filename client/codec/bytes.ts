@@ -32,7 +32,7 @@ export class ByteWriter {
    */
   isLocked = false;
   /** Large values that travel beside what is written, in the order in which it speaks of them. */
-  readonly attachments: ArrayBuffer[] = [];
+  attachments: ArrayBuffer[] = [];
   readonly #capacity: number;
 
   /** @param capacity bytes to start with, and to shrink back to after a very large frame */
@@ -146,7 +146,7 @@ export class ByteWriter {
   /** Forgets what was written; the buffer stays. */
   reset(): void {
     this.position = 0;
-    this.attachments.length = 0;
+    this.attachments = [];
     if (this.bytes.length <= KEPT_CAPACITY_MAX) return;
     this.bytes = new Uint8Array(this.#capacity);
     this.view = new DataView(this.bytes.buffer);

@@ -136,7 +136,7 @@ export class RequestFrame {
     const isPlain = attachments.length === 0;
     const attached = isPlain ? [] : [...this.#attached, attachments.length];
     const buffer = bytes.buffer.slice(begin, position) as ArrayBuffer;
-    const frame = { bytes: buffer, starts, attachments: isPlain ? [] : [...attachments], attached };
+    const frame = { bytes: buffer, starts, attachments, attached };
     this.clear();
     return frame;
   }

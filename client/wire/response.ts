@@ -235,7 +235,9 @@ export function readChanges(event: RawEvent & { type: "changes" }): RawChange[] 
   const r = new ByteReader(bytes, start, end);
   let next = 0;
   const attachment = () => event.attached[next++] as ArrayBuffer;
-  return Array.from({ length: event.count }, () => readChange(r, attachment));
+  const changes: RawChange[] = [];
+  while (changes.length < event.count) changes.push(readChange(r, attachment));
+  return changes;
 }
 
 function readChange(r: ByteReader, attachment: TakeAttachment): RawChange {
