@@ -3,6 +3,7 @@
 import type { Edit } from "./planted.ts";
 
 export const BOUNDS: readonly Edit[] = [
+  { file: "client/codec/bytes.ts", from: "capacity = 4096", to: "capacity = 256" },
   {
     file: "client/limits.ts",
     from: "LARGE_VALUE_BYTES: number = 32 * 1024;",

@@ -33,9 +33,11 @@ function copyOf(value: unknown, isShared: boolean, moved?: ReadonlyMap<unknown, 
   if (value instanceof ArrayBuffer) return isShared ? value : value.slice(0);
   if (Array.isArray(value)) return value.map((item) => copyOf(item, isShared, moved));
   if (Object.getPrototypeOf(value) !== Object.prototype) throw cloneError(value);
-  const copy: Record<string, unknown> = {};
-  for (const key of Object.keys(value)) {
-    copy[key] = copyOf((value as Record<string, unknown>)[key], isShared, moved);
+  const copy: Record<string, unknown> = { ...value };
+  for (const key of Object.keys(copy)) {
+    const field = copy[key];
+    const isPlain = typeof field === "string" || typeof field === "number";
+    if (!isPlain) copy[key] = copyOf(field, isShared, moved);
   }
   return copy;
 }

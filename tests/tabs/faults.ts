@@ -5,7 +5,7 @@ import type { SimBrowser, SimWorker } from "./browser.ts";
 import { Stranger } from "./stranger.ts";
 import type { Tab } from "./tab.ts";
 
-const KINDS = [
+export const KINDS = [
   "kill",
   "kill",
   "panic",
@@ -45,8 +45,11 @@ const HARD: readonly FaultKind[] = ["openFails", "openSlow", "clock", "delete"];
 const ENDS: readonly FaultKind[] = ["kill", "leave", "close"];
 /** Nobody notices these. */
 const MILD: readonly FaultKind[] = ["open", "hide", "stranger"];
-/** How long a fault is felt, in milliseconds: after crashes in a row, no worker is started. */
-const FELT_MS = 16_000;
+/**
+ * How long a fault is felt, in milliseconds: for ten seconds after crashes in a row no worker is
+ * started, and as long may have passed between the last two.
+ */
+const FELT_MS = 20_000;
 
 /** How long something stands still, in milliseconds, if it ever goes on. */
 const PAUSES = [20, 300, 1_200, 2_500, 6_000, 20_000];
@@ -85,7 +88,7 @@ export class Faults {
   }
 
   /** Has something of these kinds go wrong. */
-  strike(kinds: readonly FaultKind[] = KINDS): void {
+  strike(kinds: readonly FaultKind[]): void {
     const kind = this.#random.pick(kinds);
     const tab = this.#pickTab();
     this.#browser.note(() => `FAULT ${kind} ${tab?.name}`);

@@ -42,13 +42,15 @@ const ABORTED = new DOMException("This operation was aborted", "AbortError");
  * takes long in Node and changes nothing. Returns what puts it all back.
  */
 export function replaceGlobals(random: Random, isTraced: boolean): () => void {
-  const { getRandomValues } = crypto;
+  const { getRandomValues, randomUUID } = crypto;
   const { queueMicrotask, AbortController } = globalThis;
   const { stackTraceLimit } = Error;
   crypto.getRandomValues = <T extends ArrayBufferView | null>(array: T): T => {
     if (array instanceof Uint8Array) array.set(random.bytes(array.length));
     return array;
   };
+  let uuids = 0;
+  crypto.randomUUID = () => `00000000-0000-4000-8000-${String(++uuids).padStart(12, "0")}`;
   const none = Promise.resolve();
   globalThis.queueMicrotask = (run) => {
     none.then(run);
@@ -57,7 +59,7 @@ export function replaceGlobals(random: Random, isTraced: boolean): () => void {
   // Most errors are expected here; the replay of one that is not says where it comes from.
   if (!isTraced) Error.stackTraceLimit = 0;
   return () => {
-    crypto.getRandomValues = getRandomValues;
+    Object.assign(crypto, { getRandomValues, randomUUID });
     Object.assign(globalThis, { queueMicrotask, AbortController });
     Error.stackTraceLimit = stackTraceLimit;
   };

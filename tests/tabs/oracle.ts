@@ -36,6 +36,7 @@ type Span = [from: number, to: number];
 /** What keys begin with that end in a number, and whose values are those of the intents. */
 export const VALUES = "k";
 
+/** Those of one run: there is no end to them. */
 const keys = new Map<string, Hex>();
 
 /** The encoding of a key as digits. */
@@ -65,6 +66,7 @@ export class Oracle {
   readonly #histories = new Map<Hex, { from: number; stamp: string | null }[]>();
 
   constructor(files: Files, violate: (what: string) => void) {
+    keys.clear();
     this.#files = files;
     this.#violate = violate;
   }

@@ -22,7 +22,7 @@ export interface Reader {
 async function readAll<T>(tab: Tab, stream: ReadableStream<T>, take: (item: T) => void) {
   const { random } = tab.browser;
   const reader = stream.getReader();
-  const isSlow = random.below(4) === 0;
+  const isSlow = random.below(tab.habits.slow) === 0;
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;

@@ -7,16 +7,15 @@ import { Deletion } from "./deletion.ts";
 import { type FaultKind, Faults } from "./faults.ts";
 import { replaceGlobals } from "./globals.ts";
 import { Oracle } from "./oracle.ts";
+import { drawScenario, type Focus, type Habits, type Scenario } from "./scenario.ts";
 import { OPEN_TIMEOUT_MS, type Rare, Tab, type World } from "./tab.ts";
 
 /** No call waits for longer, while nothing goes wrong and no files are being opened. */
 const SETTLED_MS = 5_000;
-/** How often that is looked at. */
+/** How often that is looked at, while something happens. */
 const LOOK_MS = 250;
-/** How long faults last in some runs that are not repaired soon. */
-const LONG_MS = [4_000, 7_000, 16_000];
-/** How much longer than usual tabs wait meanwhile. */
-const LEISURE = 4;
+/** How much longer than usual tabs wait while all that happens is that time passes. */
+const LEISURE = 6;
 /** How long things may take to come to rest. */
 const REST_MS = 60_000;
 /** How often a write is tried that is refused after all faults, and when again. */
@@ -41,17 +40,11 @@ export interface Outcome {
   readonly met: Readonly<Partial<Record<Rare, number>>>;
 }
 
-/** What a run is about, where not anything may happen. */
-export interface Focus {
-  readonly storage: "opfs" | "indexeddb";
-  readonly faults: readonly FaultKind[];
-}
-
 /** Runs a seed. */
 export async function run(seed: number, isTraced = false, focus?: Focus): Promise<Outcome> {
   const random = new Random(seed);
   const restore = replaceGlobals(new Random(seed ^ 0x5eed), isTraced);
-  const simulation = new Simulation(random, focus);
+  const simulation = new Simulation(random, drawScenario(random, focus));
   if (isTraced) simulation.browser.trace = [];
   try {
     await simulation.run();
@@ -83,30 +76,30 @@ class Simulation implements World {
   readonly errors: Record<string, number> = {};
   readonly met: Partial<Record<Rare, number>> = {};
   readonly faults: Faults;
-  leisure = 1;
+  readonly habits: Habits;
+  leisure: number;
   readonly #random: Random;
-  readonly #focus: Focus | undefined;
+  readonly #scenario: Scenario;
   #isOver = false;
   #deletion: Promise<void> | undefined;
   readonly #deletions: Deletion[] = [];
+  #lookedAt = 0;
+  /** What the story waits for. */
+  #awaited: { isSo(): boolean; goOn(): void } | undefined;
 
-  constructor(random: Random, focus: Focus | undefined) {
+  constructor(random: Random, scenario: Scenario) {
     this.#random = random;
-    this.#focus = focus;
-    const storage = random.below(2) === 0 ? "opfs" : "indexeddb";
-    this.browser = new SimBrowser(random, {
-      storage: focus?.storage ?? storage,
-      hasBroker: random.below(3) > 0,
-      delayMax: random.pick([1, 20, 100]),
-      areBuffersMoved: random.below(4) === 0,
-    });
-    if (random.below(8) === 0) this.browser.files.kept = random.below(20);
+    this.#scenario = scenario;
+    this.habits = scenario.habits;
+    this.leisure = scenario.leisure;
+    this.browser = new SimBrowser(random, scenario);
+    this.browser.files.kept = scenario.kept;
     this.oracle = new Oracle(this.browser.files, (what) => this.browser.violate(what));
     this.faults = new Faults(this.browser, this.tabs, this);
   }
 
   async run(): Promise<void> {
-    const { scheduler } = this.browser;
+    const { scheduler, trace, violations } = this.browser;
     scheduler.after(0, () => {
       this.#direct().then(
         () => {
@@ -120,9 +113,12 @@ class Simulation implements World {
     });
     await scheduler.run(() => {
       if (scheduler.steps > STEPS_MAX) throw new Error(`${STEPS_MAX} steps and no end`);
-      return this.#isOver;
+      this.#observe();
+      // Where nobody looks at the trace nothing is asked but whether it fails.
+      return this.#isOver || (trace === undefined && violations.length > 0);
     });
-    if (!this.#isOver) this.browser.violate("nothing happens any more, and it is not over");
+    if (this.#isOver || violations.length > 0) return;
+    this.browser.violate("nothing happens any more, and it is not over");
   }
 
   openTab(): void {
@@ -158,24 +154,20 @@ class Simulation implements World {
   async #direct(): Promise<void> {
     const { browser, tabs, faults } = this;
     const random = this.#random;
-    const tabCount = 1 + random.below(4);
-    for (let i = 0; i < tabCount; i++) {
+    const { deletesAt, kinds, span, ...scenario } = this.#scenario;
+    for (let i = 0; i < scenario.tabs; i++) {
       this.openTab();
       await this.#pass(random.next() * random.pick([1, 50, 500]));
     }
-    const planned = random.below(10);
-    const deletesAt = random.below(16) === 0 ? random.below(10) : -1;
-    const span = random.pick([100, 600, 4_000]);
-    for (let i = 0; i < planned; i++) {
+    for (let i = 0; i < scenario.faults; i++) {
       // Some faults come as one.
       await this.#pass(random.next() * random.pick([5, 50, span, span]));
-      faults.strike(i === deletesAt ? ["delete"] : this.#focus?.faults);
+      faults.strike(i === deletesAt ? ["delete"] : kinds);
     }
     await this.#pass(random.next() * span);
-    const isLong = random.below(2) === 0 || this.#focus !== undefined;
     // Little more comes of many calls while all that happens is that time passes.
-    this.leisure = LEISURE;
-    if (isLong) await this.#pass(random.pick(LONG_MS));
+    this.leisure = Math.max(this.leisure, LEISURE);
+    await this.#pass(scenario.brokenMs);
     faults.repair();
     await this.#deletion;
     for (const tab of tabs) tab.isBusy = false;
@@ -188,23 +180,31 @@ class Simulation implements World {
   }
 
   /** Lets time pass. */
-  async #pass(ms: number): Promise<void> {
-    const { scheduler } = this.browser;
-    const end = scheduler.now + ms;
-    while (scheduler.now < end) {
-      const pause = Math.min(LOOK_MS, end - scheduler.now);
-      await new Promise<void>((resolve) => scheduler.after(pause, resolve));
-      this.#look();
-    }
+  #pass(ms: number): Promise<void> {
+    return new Promise((resolve) => this.browser.scheduler.after(ms, resolve));
   }
 
-  async #until(isSo: () => boolean, what: string): Promise<void> {
-    const { scheduler } = this.browser;
-    const end = scheduler.now + REST_MS;
-    while (!isSo()) {
-      if (scheduler.now > end) throw new Error(`no ${what} after ${REST_MS} ms`);
-      await this.#pass(LOOK_MS);
+  #until(isSo: () => boolean, what: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const awaited = { isSo, goOn: resolve };
+      this.#awaited = awaited;
+      this.browser.scheduler.after(REST_MS, () => {
+        if (this.#awaited === awaited) reject(new Error(`no ${what} after ${REST_MS} ms`));
+      });
+    });
+  }
+
+  /** Called between two things that happen: takes no time of its own. */
+  #observe(): void {
+    const { now } = this.browser.scheduler;
+    if (now - this.#lookedAt >= LOOK_MS) {
+      this.#lookedAt = now;
+      this.#look();
     }
+    const awaited = this.#awaited;
+    if (awaited?.isSo() !== true) return;
+    this.#awaited = undefined;
+    awaited.goOn();
   }
 
   /** Looks for calls that wait for too long. */

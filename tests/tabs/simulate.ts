@@ -1,13 +1,17 @@
 /**
  * `npm run sim:tabs -- --seed 1 --runs 10000`: runs that many seeds from the first one on, on all
  * cores, and tells what they have met and how those end that fail. With `--trace`, all that
- * happens in the first one is told.
+ * happens in the first one is told; with `--planted`, which of them is the first to find each
+ * planted bug. `--focus` has runs be about what those are about that look for one of these bugs.
  */
 
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { Worker } from "node:worker_threads";
 import { simulation, threadUrl } from "./bundle.ts";
+import { find } from "./find.ts";
+import { PLANTED } from "./planted.ts";
+import type { Focus } from "./scenario.ts";
 import type { Order, Report } from "./thread.ts";
 
 /** After so many seeds that fail it is over. */
@@ -23,11 +27,15 @@ async function main(): Promise<void> {
       seed: { type: "string", default: "1" },
       runs: { type: "string", default: "1" },
       trace: { type: "boolean", default: false },
+      planted: { type: "boolean", default: false },
+      focus: { type: "string" },
     },
   });
   const first = Number(values.seed);
+  if (values.planted) return findPlanted(first, Number(values.runs));
+  const focus = PLANTED.find(({ what }) => what === values.focus)?.focus;
   const start = performance.now();
-  const reports = values.trace ? [] : await runAll(first, Number(values.runs));
+  const reports = values.trace ? [] : await runAll(first, Number(values.runs), focus);
   const seconds = (performance.now() - start) / 1000;
   const runs = reports.reduce((sum, report) => sum + report.runs, 0);
   const failed = reports.flatMap((report) => report.failed).sort((a, b) => a - b);
@@ -36,7 +44,7 @@ async function main(): Promise<void> {
   if (failed.length > 0) console.log(`failed: ${failed.join(" ")}`);
   const { run } = await simulation();
   for (const seed of values.trace ? [first] : failed.slice(0, FAILURES_MAX)) {
-    const { violations, trace } = await run(seed, true);
+    const { violations, trace } = await run(seed, true, focus);
     if (violations.length > 0) process.exitCode = 1;
     console.log(`\nseed ${seed}: ${violations.length === 0 ? "passes" : "fails"}`);
     console.log(trace.slice(values.trace ? 0 : -TRACE_LINES).join("\n"));
@@ -44,8 +52,17 @@ async function main(): Promise<void> {
   }
 }
 
+/** Looks for every planted bug. */
+async function findPlanted(first: number, runs: number): Promise<void> {
+  for (const bug of PLANTED) {
+    const found = await find(bug, first, runs);
+    if (found === undefined) process.exitCode = 1;
+    console.log(`${bug.what}: ${found ? `seed ${found.seed}: ${found.violation}` : "NOT FOUND"}`);
+  }
+}
+
 /** Runs seeds on all cores, until all are done or enough have failed. */
-async function runAll(first: number, runs: number): Promise<Report[]> {
+async function runAll(first: number, runs: number, focus: Focus | undefined): Promise<Report[]> {
   const reports: Report[] = [];
   const end = first + runs;
   const url = await threadUrl();
@@ -61,7 +78,7 @@ async function runAll(first: number, runs: number): Promise<Report[]> {
             return;
           }
           const count = Math.min(CHUNK, end - next);
-          worker.postMessage({ first: next, runs: count } satisfies Order);
+          worker.postMessage({ first: next, runs: count, focus } satisfies Order);
           next += count;
         };
         worker.on("message", (report: Report) => {

@@ -12,7 +12,7 @@ import type { Agent } from "./agent.ts";
 import type { SimBrowser } from "./browser.ts";
 
 /** Fields of messages in the lobby. That a database is deleted is believed whoever says it. */
-const LOBBY = ["hello", "client", "line", "who", "host", "opening", "silent", "leaving"];
+const LOBBY = ["hello", "client", "line", "who", "host", "door", "opening", "silent", "leaving"];
 /** Fields of messages on lines, without those by which one of them moves or ends. */
 const LINE = ["ping", "pong", "heard"];
 /** All of them, and what it says where it is a client itself. */

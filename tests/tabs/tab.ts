@@ -15,6 +15,7 @@ import { type SimBrowser, stackOf } from "./browser.ts";
 import type { Faults } from "./faults.ts";
 import { hexOfKey, type Intent, type Moment, type Oracle, seen, VALUES } from "./oracle.ts";
 import { ChangesReader, type Reader, WatchReader } from "./readers.ts";
+import type { Habits } from "./scenario.ts";
 
 /** Keys that many write. */
 const KEYS = 4;
@@ -41,6 +42,7 @@ export interface World {
   readonly errors: Record<string, number>;
   /** How often what is rare has happened. */
   readonly met: Partial<Record<Rare, number>>;
+  readonly habits: Habits;
   /** How much longer than usual tabs wait between what they do. */
   readonly leisure: number;
 }
@@ -96,6 +98,10 @@ export class Tab {
 
   get name(): string {
     return this.agent.name;
+  }
+
+  get habits(): Habits {
+    return this.#world.habits;
   }
 
   /** Takes note of something that is rare. */
@@ -193,7 +199,10 @@ export class Tab {
 
   #step(): Promise<unknown> {
     const { random } = this.browser;
-    switch (random.below(10)) {
+    if (random.below(this.habits.together) === 0) {
+      return Promise.all([this.#set(), this.sum(), this.#get(), this.#set()]);
+    }
+    switch (random.below(9)) {
       case 0:
       case 1:
         return this.sum();
@@ -203,10 +212,8 @@ export class Tab {
       case 4:
         return this.#swap();
       case 5:
-        return Promise.all([this.#set(), this.sum(), this.#get(), this.#set()]);
-      case 6:
         return this.#getMany();
-      case 7:
+      case 6:
         return this.#list();
       default:
         return this.#get();
@@ -260,7 +267,7 @@ export class Tab {
   #value(): string | Uint8Array {
     const text = `${this.name} ${this.#serial}`;
     const { random } = this.browser;
-    if (random.below(6) > 0) return text;
+    if (random.below(this.habits.large) > 0) return text;
     this.met("large");
     const bytes = new Uint8Array(LARGE_VALUE_BYTES + random.below(3 * LARGE_VALUE_BYTES));
     new TextEncoder().encodeInto(text, bytes);

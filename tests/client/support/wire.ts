@@ -73,12 +73,14 @@ export function hexOf({ buffer, byteOffset, byteLength }: Uint8Array): Hex {
 }
 
 const known = new Map<Hex, Uint8Array>();
+const KNOWN_MAX = 1_000;
 
 /** The bytes of a key or a versionstamp, from the last time that they were asked for. */
 function knownBytesOf(hex: Hex): Uint8Array {
   let bytes = known.get(hex);
   if (bytes === undefined) {
     bytes = bytesOf(hex);
+    if (known.size === KNOWN_MAX) known.clear();
     known.set(hex, bytes);
   }
   return bytes;
@@ -117,7 +119,9 @@ function readLarge(r: ByteReader): Uint8Array {
 }
 
 function many<T>(r: ByteReader, read: (r: ByteReader) => T): T[] {
-  return Array.from({ length: r.varint() }, () => read(r));
+  const items: T[] = [];
+  for (let left = r.varint(); left > 0; left--) items.push(read(r));
+  return items;
 }
 
 const option = <T>(r: ByteReader, read: (r: ByteReader) => T) =>
