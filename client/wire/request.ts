@@ -71,7 +71,7 @@ export interface Frame {
   readonly starts: readonly number[];
   /** The large values, in order. */
   readonly attachments: readonly ArrayBuffer[];
-  /** How many of them come before each request, and last in all; empty where there are none. */
+  /** How many of them come before each request, and last in all. */
   readonly attached: readonly number[];
 }
 
@@ -131,10 +131,10 @@ export class RequestFrame {
     const begin = HEADER_BYTES_MAX - writeHeader(this.#header, header, this.count);
     bytes.set(this.#header.bytes.subarray(0, HEADER_BYTES_MAX - begin), begin);
     const starts = this.#starts;
+    const attached = this.#attached;
     starts.push(position);
+    attached.push(attachments.length);
     for (let i = 0; i < starts.length; i++) (starts[i] as number) -= begin;
-    const isPlain = attachments.length === 0;
-    const attached = isPlain ? [] : [...this.#attached, attachments.length];
     const buffer = bytes.buffer.slice(begin, position) as ArrayBuffer;
     const frame = { bytes: buffer, starts, attachments, attached };
     this.clear();
