@@ -42,8 +42,11 @@ const keys = new Map<string, Hex>();
 /** The encoding of a key as digits. */
 export function hexOfKey(key: KvKey): Hex {
   const name = key.join("/");
-  const hex = keys.get(name) ?? hexOf(encodeKey(key));
-  keys.set(name, hex);
+  let hex = keys.get(name);
+  if (hex === undefined) {
+    hex = hexOf(encodeKey(key));
+    keys.set(name, hex);
+  }
   return hex;
 }
 

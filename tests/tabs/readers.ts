@@ -7,6 +7,9 @@ import type { Tab } from "./tab.ts";
 /** Errors with which a stream may end where a database could not be opened, or was closed. */
 const ENDINGS = ["Closed", "Timeout", "Busy", "Io", "HostLost", "NoHost", "HistoryGone"];
 
+/** After so long a stream that ended is opened again. */
+const AGAIN_MS = 600;
+
 /** A commit that was heard of, or the last one that was missed and how many there were. */
 interface Heard {
   readonly stamp: string;
@@ -77,7 +80,7 @@ export class ChangesReader implements Reader {
       } catch (error) {
         if (!this.#goesOn(codeOf(error))) break;
       }
-      await tab.wait(200);
+      await tab.wait(AGAIN_MS);
     }
     this.#isOver = true;
   }
@@ -202,7 +205,7 @@ export class WatchReader implements Reader {
         tab.browser.note(() => `${tab.name} watches no more: ${code}`);
         if (!ENDINGS.includes(code)) tab.browser.violate(`a watch of ${tab.name} ended: ${code}`);
       }
-      await tab.wait(200);
+      await tab.wait(AGAIN_MS);
     }
     this.#isOver = true;
   }
