@@ -46,7 +46,7 @@ export const PLANTED: readonly Planted[] = [
   {
     what: "a host that has slept answers at once",
     focus: { storage: "indexeddb", faults: ["doze", "stop"] },
-    seed: 144,
+    seed: 349,
     edits: [edit("worker/host.ts", "(pause < 0 || pause > SLEEP_MS)", "pause === -1")],
   },
   {
@@ -139,14 +139,14 @@ export const PLANTED: readonly Planted[] = [
   {
     what: "commits for which there was no room are taken for heard",
     focus: { storage: "opfs", faults: ["kill", "panic", "open"] },
-    seed: 1135,
+    seed: 335,
     isKept: true,
     edits: [edit("client/changes.ts", "if (!this.#isFull) this.#heard(", "this.#heard(")],
   },
   {
     what: "large values are gone once they were sent",
     focus: { storage: "opfs", faults: ["panicInFrame", "crash"] },
-    seed: 419,
+    seed: 137,
     edits: [
       edit(
         "client/membership.ts",
