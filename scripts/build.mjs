@@ -16,6 +16,7 @@
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { unlessFresh } from "./lib/fresh.mjs";
+import { cutGlue } from "./lib/glue.mjs";
 import { shortenNames } from "./lib/names.mjs";
 import { optimize } from "./lib/optimize.mjs";
 import { at, pkg } from "./lib/paths.mjs";
@@ -77,6 +78,7 @@ async function buildWasm(dev) {
     const glued = join(GLUE, "kvass_bg.wasm");
     if (dev) cpSync(glued, pkg("kvass.wasm"));
     else {
+      cutGlue(join(GLUE, "kvass.js"));
       shortenNames(join(GLUE, "kvass.js"), glued);
       await optimize(glued, pkg("kvass.wasm"));
     }
@@ -119,7 +121,8 @@ async function buildScripts(dev) {
 async function shorten(script) {
   const { minify } = await import("terser");
   // Statements in a row compress better than joined by commas.
-  const compress = { passes: 3, sequences: false };
+  // No function expression of ours is called with `new`: all can be arrows.
+  const compress = { passes: 3, sequences: false, unsafe_arrows: true };
   const options = { module: true, ecma: /** @type {const} */ (2020), compress };
   const { code } = await minify(readFileSync(script, "utf8"), options);
   if (code === undefined) throw new Explained(`terser made nothing of ${script}`);

@@ -194,7 +194,9 @@ pub async fn load<S: Storage>(storage: &S) -> Result<Loaded> {
         (Some(manifest), _) => {
             // The process that wrote it may have ended before its flush, and the next one is
             // written over the other slot.
-            storage.sync(slot_of(manifest.generation)).await?;
+            if !storage.is_ordered() {
+                storage.sync(slot_of(manifest.generation)).await?;
+            }
             Ok(Loaded::Found { manifest: Box::new(manifest), damaged_slot: damaged.pop() })
         }
         (None, [first, second]) => {

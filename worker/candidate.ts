@@ -126,7 +126,9 @@ export class Candidate {
 
   #practise(): void {
     if (this.#holdsLock || this.#isOver) return;
-    this.#engines.practise(this.#start.hello).catch((error) => this.die(error));
+    const { hello, open } = this.#start;
+    const options = { ...open, storage: this.#storage };
+    this.#engines.practise(hello, options).catch((error) => this.die(error));
   }
 
   #overhear(message: LobbyMessage): void {

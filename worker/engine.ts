@@ -24,8 +24,11 @@ export interface Engine {
 export interface Engines {
   /** Loads it and looks for the files, so that `open` of the same has only them to wait for. */
   load(options: OpenMessage): Promise<void>;
-  /** Has the engine do what a host does first, for the client that says `hello`. */
-  practise(hello: ArrayBuffer): Promise<void>;
+  /**
+   * Has the engine do what a host does first, for the client that says `hello`, and sees to what
+   * `open` of the same waits for, as far as that may be done while there is another host.
+   */
+  practise(hello: ArrayBuffer, options: OpenMessage): Promise<void>;
   /** Opens a database. Rejects with a Failure. */
   open(options: OpenMessage, callbacks: EngineCallbacks): Promise<Engine>;
 }

@@ -15,7 +15,8 @@ import { Candidate } from "./candidate.ts";
 import { openDirectory } from "./directory.ts";
 import type { Engine, Engines } from "./engine.ts";
 import { failure, UNSUPPORTED } from "./failure.ts";
-import { openIndexedDb } from "./indexeddb/files.ts";
+import type { Connection } from "./indexeddb/connection.ts";
+import { connectIndexedDb, openIndexedDb } from "./indexeddb/files.ts";
 import { practiceFrame } from "./practice.ts";
 
 declare const self: DedicatedWorkerGlobalScope & {
@@ -24,6 +25,8 @@ declare const self: DedicatedWorkerGlobalScope & {
 
 /** The directory of the database, where it was there when the engine was loaded. */
 let directory: Promise<FileSystemDirectoryHandle | undefined> | undefined;
+/** A connection to the database in IndexedDB, where it was there when the worker practised. */
+let connection: Promise<Connection | undefined> | undefined;
 
 const engines: Engines = {
   async load({ name, wasm }) {
@@ -41,7 +44,8 @@ const engines: Engines = {
       : await WebAssembly.compile(await response.arrayBuffer());
     initSync({ module });
   },
-  async practise(hello) {
+  async practise(hello, { name, storage }) {
+    if (storage === "indexeddb") connection = connectIndexedDb(name).catch(() => undefined);
     const host = await Host.open("", "memory", 0, 0, false, { send() {} } as never);
     host.connect(1, new Uint8Array(hello));
     host.frame(1, practiceFrame(hello), []);
@@ -50,13 +54,13 @@ const engines: Engines = {
   },
   open({ name, storage, history, salvage }, { send, deposed }) {
     const { bytes, ms } = history;
-    const known = directory;
-    // It is tried once: it may have been deleted.
-    directory = undefined;
+    const [known, prepared] = [directory, connection];
+    // They are tried once: what they are for may have been deleted.
+    directory = connection = undefined;
     const callbacks = {
       send,
       openDirectory: async (database: string) => (await known) ?? openDirectory(database),
-      openIndexedDb: (database: string) => openIndexedDb(database, deposed),
+      openIndexedDb: async (database: string) => openIndexedDb(database, deposed, await prepared),
     };
     const opened = Host.open(name, storage, bytes, ms, salvage, callbacks);
     // Its `storage` is a string to wasm-bindgen.

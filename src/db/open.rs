@@ -74,7 +74,7 @@ impl<E: Env> Db<E> {
         };
         let replay = RefCell::new(replay);
         let storage = env.storage().clone();
-        storage.prepare(&manifest.files()).await;
+        storage.prepare(&manifest.files(), manifest.logs.len()).await;
         let recovered = wal::recover(&*storage, &manifest.logs, |log, end, payload| {
             replay.borrow_mut().apply(log, end, payload)
         })
@@ -109,6 +109,9 @@ impl<E: Env> Db<E> {
         manifest.forget(&gone);
         let mut unused = gone.iter().map(|gone| gone.log.file).collect();
         let log = renew_logs(&env, &mut manifest, &recovered, &mut unused).await?;
+        // Before anything is written, while what was read ahead is still what is there.
+        let (budgets, next_id) = (&options.budgets, manifest.next_id);
+        let blobs = Blobs::open(&*storage, &manifest.blobs, next_id, budgets.blob_bytes).await?;
         let epoch = manifest.epoch;
         if planted(Bug::EpochNotStored) {
             manifest.epoch = replay.last.epoch;
@@ -118,9 +121,6 @@ impl<E: Env> Db<E> {
         for file in unused {
             storage.remove(file).await?;
         }
-        let budgets = &options.budgets;
-        let next_id = manifest.next_id;
-        let blobs = Blobs::open(&*storage, &manifest.blobs, next_id, budgets.blob_bytes).await?;
         blobs.recall_recent(replay.logs.iter().map(|held| held.large_bytes).sum());
         blobs.follow(&manifest.blobs, live::stale(&manifest));
         let tables = Tables::new(storage, budgets.cache_bytes, blobs, None);
@@ -333,7 +333,7 @@ async fn renew_logs<E: Env>(
     let mut logs = Vec::new();
     for (log, found) in manifest.logs.drain(..).zip(recovered) {
         if found.end > HEADER_BYTES as u64 {
-            if !planted(Bug::ReplayedLogNotFlushed) {
+            if !planted(Bug::ReplayedLogNotFlushed) && !storage.is_ordered() {
                 storage.sync(log.file).await?;
             }
             previous = Some(Previous { id: log.id, len: found.end });

@@ -47,10 +47,11 @@ pub trait Storage: 'static {
     fn list(&self) -> impl Future<Output = Result<Vec<FileNo>>>;
 
     /// Called once after the manifest has been read, before anything else is: the files in `live`
-    /// are the database's, and the first of them are read next. What it takes to open those, and
-    /// for the first calls of `create`, may be done for all at once; what fails of that is told
-    /// where it is needed.
-    fn prepare(&self, _live: &[FileNo]) -> impl Future<Output = ()> {
+    /// are the database's and will be adopted. The first of them are read next: `logs` of them
+    /// whole, then the beginnings of some. What that takes, and what it takes for `adopt` and for
+    /// the first calls of `create`, may be done for all at once; what fails of it is told where it
+    /// is needed.
+    fn prepare(&self, _live: &[FileNo], _logs: usize) -> impl Future<Output = ()> {
         std::future::ready(())
     }
 
@@ -86,6 +87,12 @@ pub trait Storage: 'static {
 
     /// Makes all writes to `file` that have returned durable.
     fn sync(&self, file: FileNo) -> impl Future<Output = Result<()>>;
+
+    /// Whether no write ever is durable without those that had returned before it, to whichever
+    /// file: what is only to be durable before something else need not be synced then.
+    fn is_ordered(&self) -> bool {
+        false
+    }
 
     /// Cuts a file to `len` bytes (at most its current length).
     fn truncate(&self, file: FileNo, len: u64) -> impl Future<Output = Result<()>>;

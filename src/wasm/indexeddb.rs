@@ -17,6 +17,8 @@ extern "C" {
     #[wasm_bindgen(method)]
     fn list(this: &Files) -> Promise;
     #[wasm_bindgen(method)]
+    fn prepare(this: &Files, live: &[FileNo], logs: usize);
+    #[wasm_bindgen(method)]
     fn adopt(this: &Files, live: &[FileNo]) -> Promise;
     #[wasm_bindgen(method)]
     fn create(this: &Files) -> Promise;
@@ -62,6 +64,11 @@ impl IndexedDb {
     /// database, `Io` when the browser does not open it within ten seconds.
     pub async fn open(name: &str, open: &Function) -> Result<IndexedDb> {
         Ok(IndexedDb(open_with(open, name).await?.unchecked_into()))
+    }
+
+    /// Begins with [`Storage::prepare`]; what is called later waits for it.
+    pub fn begin_to_prepare(&self, live: &[FileNo], logs: usize) {
+        self.0.prepare(live, logs);
     }
 }
 

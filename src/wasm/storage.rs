@@ -87,9 +87,11 @@ impl Storage for WebStorage {
         forward!(self, storage => storage.list())
     }
 
-    async fn prepare(&self, live: &[FileNo]) {
-        if let WebStorage::Opfs(opfs) = self {
-            opfs.prepare(live).await;
+    async fn prepare(&self, live: &[FileNo], logs: usize) {
+        match self {
+            WebStorage::Opfs(opfs) => opfs.prepare(live, logs).await,
+            WebStorage::IndexedDb(indexeddb) => indexeddb.begin_to_prepare(live, logs),
+            WebStorage::Memory(_) => {}
         }
     }
 
@@ -121,6 +123,10 @@ impl Storage for WebStorage {
 
     async fn sync(&self, file: FileNo) -> Result<()> {
         forward!(self, storage => storage.sync(file))
+    }
+
+    fn is_ordered(&self) -> bool {
+        matches!(self, WebStorage::IndexedDb(_))
     }
 
     async fn truncate(&self, file: FileNo, len: u64) -> Result<()> {

@@ -2,7 +2,7 @@
  * The connection to one database: opening it, opening it again when it was lost, and the
  * transactions on it.
  *
- * The fence: `Connection.open` writes a random owner into the database. Every transaction that
+ * The fence: `Connection.take` writes a random owner into the database. Every transaction that
  * writes asks for the owner first and queues its writes at once; when the answer is another owner,
  * it is aborted, before any of them counts. That is decided within the event, since what waits for
  * a promise may run when the transaction is over.
@@ -33,15 +33,15 @@ const META = "meta";
 const OWNER = "owner";
 
 /** Makes the requests of a transaction that reads a store. */
-export type Ask<T> = (store: IDBObjectStore) => IDBRequest<T>[];
-/** Queues the changes of a transaction on the chunks and on the meta store. */
+export type Ask<T> = (store: IDBObjectStore) => (EventTarget & { readonly result: T })[];
+/** Queues the requests of a transaction on the chunks and on the meta store. */
 export type Change = (chunks: IDBObjectStore, meta: IDBObjectStore) => void;
 
 /** A connection that is made again when it was lost. */
 export class Connection {
   readonly #name: string;
   readonly #owner = randomOwner();
-  readonly #deposed: () => void;
+  #deposed = () => {};
   #database: IDBDatabase | undefined;
   /** The new connection, while it is being made: one for all who wait for it. */
   #reconnecting: Promise<IDBDatabase> | undefined;
@@ -49,28 +49,41 @@ export class Connection {
   /** Another owner was found. */
   #isFenced = false;
 
-  private constructor(name: string, deposed: () => void) {
+  /** To the database `name`. */
+  constructor(name: string) {
     this.#name = name;
-    this.#deposed = deposed;
+  }
+
+  /** Connects, so that `take` need not, if the database is there. */
+  async prepare(): Promise<void> {
+    this.#database = await this.#connect(false);
   }
 
   /**
-   * Connects to the database `name`, making it if it is not there, and takes it over from any
-   * earlier owner. `deposed` is called once when a later one is met.
+   * Takes the database over from any earlier owner, making it if it is not there, and makes
+   * `requests` in the same transaction. `deposed` is called once when a later owner is met.
    */
-  static async open(name: string, deposed: () => void): Promise<Connection> {
-    const connection = new Connection(name, deposed);
-    const database = await connection.#connect(true);
-    try {
-      const transaction = beginWrite(database, "relaxed");
-      const owner = connection.#owner;
-      await connection.#writeOn(transaction, (_, meta) => meta.put(owner, OWNER), false);
-    } catch (error) {
-      database.close();
-      throw whileDoing("taking over the database", error);
+  async take(deposed: () => void, requests: Change): Promise<void> {
+    this.#deposed = deposed;
+    const take: Change = (chunks, meta) => {
+      meta.put(this.#owner, OWNER);
+      requests(chunks, meta);
+    };
+    for (;;) {
+      const prepared = this.#database;
+      const database = prepared ?? (await this.#connect(true));
+      try {
+        await this.#writeOn(beginWrite(database, "relaxed"), take, false);
+        this.#database = database;
+        return;
+      } catch (error) {
+        this.#disconnect(database);
+        // One that was prepared may have been lost since.
+        if (prepared === undefined || !isLost(error)) {
+          throw whileDoing("taking over the database", error);
+        }
+      }
     }
-    connection.#database = database;
-    return connection;
   }
 
   /**
@@ -292,7 +305,7 @@ function readOn<T>(database: IDBDatabase, store: string, ask: Ask<T>): Promise<T
       waiting -= 1;
       if (waiting === 0) resolve(requests.map(({ result }) => result));
     };
-    for (const request of requests) request.onsuccess = onsuccess;
+    for (const request of requests) request.addEventListener("success", onsuccess);
   });
 }
 

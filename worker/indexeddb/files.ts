@@ -32,13 +32,16 @@ import {
   bytesOf,
   copy,
   cut,
+  endOf,
   FILE_BYTES_MAX,
   FILES_MAX,
   fileOf,
   filesIn,
+  gapsIn,
   join,
   keyOf,
-  offsetOf,
+  lastIn,
+  MANIFEST_SLOTS,
   PIECE_BYTES,
   piecesIn,
   slotEnd,
@@ -46,9 +49,11 @@ import {
   split,
 } from "./layout.ts";
 
-/** The two slots of the manifest, which are files that always exist. */
-const MANIFEST_SLOTS = [0, 1];
 const FIRST_FILE = MANIFEST_SLOTS.length;
+/** So much of each log is read when a database is opened; what is behind that a part at a time. */
+const LOG_BYTES = 4 * 1024 * 1024;
+/** So many files after the logs are those that an open looks into: blob files. */
+const BEGINNINGS = 3;
 
 /** What is known of a file. */
 class File {
@@ -78,49 +83,105 @@ export class Bytes {
   }
 }
 
+/** Connects to the database `name`, so that `openIndexedDb` need not, if it is there. */
+export async function connectIndexedDb(name: string): Promise<Connection> {
+  const connection = new Connection(databaseOf(name));
+  await connection.prepare();
+  return connection;
+}
+
 /**
  * Opens the files of the database `name` and takes them over: whoever had them open before can't
- * write any more. `deposed` is called when that has become of these.
+ * write any more. `deposed` is called when that has become of these. `prepared` is a connection to
+ * the same database.
  *
  * @throws Failure, as all methods do: `Unsupported` where there is no IndexedDB, `NewerFormat`
  *   where a newer kvass has made the database, `Io` when the browser does not open it within ten
  *   seconds
  */
-export async function openIndexedDb(name: string, deposed = () => {}): Promise<Files> {
-  return new Files(await Connection.open(`kvass:${name}`, deposed));
+export async function openIndexedDb(
+  name: string,
+  deposed = () => {},
+  prepared?: Connection,
+): Promise<Files> {
+  const connection = prepared ?? new Connection(databaseOf(name));
+  let slots: IDBRequest<unknown[]>[] = [];
+  await connection.take(deposed, (chunks) => {
+    slots = MANIFEST_SLOTS.map((slot) => chunks.getAll(filesIn(slot, slot + 1)));
+  });
+  return new Files(
+    connection,
+    slots.map(({ result }) => result),
+  );
 }
+
+const databaseOf = (name: string) => `kvass:${name}`;
 
 /** The `Storage` of src/storage/mod.rs, which says what the methods promise. */
 export class Files {
   readonly #connection: Connection;
+  /** What an open has read ahead of files, from their beginnings on: until one is changed. */
+  readonly #ahead = new Map<number, unknown[]>();
   /** In no order. */
   #files = new Map<number, File>();
   /** Whether `#files` has every file. Before that, only the database knows. */
   #isAdopted = false;
-  /** Whether the lengths of all files were asked for. */
-  #isSurveyed = false;
+  #prepared: Promise<void> | undefined;
+  /** Whether there are no files but those that are to be adopted. */
+  #hasNoOthers = false;
   #syncs = 0;
 
-  constructor(connection: Connection) {
+  /** Files that were taken over, and all pieces of the manifest's slots. */
+  constructor(connection: Connection, slots: unknown[][]) {
     this.#connection = connection;
+    for (const [slot, pieces] of slots.entries()) {
+      this.#know(slot, bytesOf(cut(pieces, 0, 0, FILE_BYTES_MAX)), pieces);
+    }
+  }
+
+  #know(file: number, len: number, pieces: unknown[]): void {
+    this.#entry(file).learn(len);
+    this.#ahead.set(file, pieces);
   }
 
   async list(): Promise<Uint32Array> {
-    const holding = [...(await this.#lens())].filter(
-      ([file, len]) => file >= FIRST_FILE && len > 0,
-    );
+    const holding = (await this.#lens()).filter(([file, len]) => file >= FIRST_FILE && len > 0);
     return Uint32Array.from(holding, ([file]) => file);
   }
 
+  /** What fails of it is told where it is needed. */
+  prepare(live: Uint32Array, logs: number): void {
+    this.#prepared = this.#readAhead([...live], logs).catch(() => undefined);
+  }
+
+  /** Asks at once for all that an open reads: each time is a question to another process. */
+  async #readAhead(live: number[], logs: number): Promise<void> {
+    const others = gapsIn(live);
+    const files = live.slice(0, logs + BEGINNINGS);
+    const found = await this.#connection.read<unknown>((chunks) => [
+      ...others.map((range) => chunks.getKey(range)),
+      ...files.flatMap((file, index) => [
+        lastIn(chunks, file),
+        chunks.getAll(piecesIn(file, 0, LOG_BYTES), index < logs ? undefined : 1),
+      ]),
+    ]);
+    this.#hasNoOthers = found.splice(0, others.length).every((key) => key === undefined);
+    for (const file of files) {
+      const [last, pieces] = found.splice(0, 2) as [IDBCursorWithValue | null, unknown[]];
+      this.#know(file, endOf(last), pieces);
+    }
+  }
+
   async adopt(live: Uint32Array): Promise<void> {
-    const kept = [...MANIFEST_SLOTS, ...live].sort((a, b) => a - b);
-    await this.#connection.write("relaxed", (chunks) => {
-      let next = 0;
-      for (const file of [...kept, FILES_MAX]) {
-        if (next < file) chunks.delete(filesIn(next, file));
-        next = file + 1;
-      }
-    });
+    const kept = [...MANIFEST_SLOTS, ...live];
+    const others = gapsIn(live);
+    await this.#prepared;
+    this.#connection.check();
+    if (!this.#hasNoOthers) {
+      await this.#connection.write("relaxed", (chunks) => {
+        for (const range of others) chunks.delete(range);
+      });
+    }
     this.#files = new Map(kept.map((file) => [file, this.#files.get(file) ?? new File()]));
     this.#isAdopted = true;
   }
@@ -134,8 +195,9 @@ export class Files {
   }
 
   async len(file: number): Promise<number> {
+    await this.#prepared;
     this.#check(file);
-    return this.#files.get(file)?.len ?? (await this.#askLen(file));
+    return this.#askLen(file);
   }
 
   async read(file: number, offset: number, bytes: number): Promise<Bytes> {
@@ -177,15 +239,17 @@ export class Files {
 
   async remove(file: number): Promise<void> {
     this.#check(file);
-    await this.#change(file, "relaxed", 0, undefined, (chunks) => {
-      chunks.delete(filesIn(file, file + 1));
-    });
+    if (this.#files.get(file)?.len !== 0) {
+      await this.#change(file, "relaxed", 0, undefined, (chunks) => {
+        chunks.delete(filesIn(file, file + 1));
+      });
+    }
     this.#files.delete(file);
   }
 
   async usage(): Promise<number> {
     let usage = 0;
-    for (const len of (await this.#lens()).values()) usage += len;
+    for (const [, len] of await this.#lens()) usage += len;
     return usage;
   }
 
@@ -209,57 +273,49 @@ export class Files {
     return entry;
   }
 
-  /** The lengths of the files from `start` on, before `end`, that hold any bytes. */
-  async #survey(start: number, end: number): Promise<Map<number, number>> {
-    const range = filesIn(start, end);
-    const [keys = []] = await this.#connection.read((chunks) => [chunks.getAllKeys(range)]);
-    // In their order, so that the last one of a file stays.
-    const last = new Map((keys as number[]).map((key) => [fileOf(key), key]));
-    if (last.size === 0) return last;
-    const ask = (chunks: IDBObjectStore) => [...last.values()].map((key) => chunks.get(key));
-    const pieces: unknown[] = await this.#connection.read(ask);
-    let index = 0;
-    for (const [file, key] of last) {
-      const piece = pieces[index++];
-      last.set(file, offsetOf(key) + (piece instanceof Uint8Array ? piece.length : 0));
-    }
-    return last;
-  }
-
   /** The length of every file that is there. */
-  async #lens(): Promise<Map<number, number>> {
+  async #lens(): Promise<[file: number, len: number][]> {
     this.#connection.check();
-    if (!this.#isSurveyed) {
-      const lens = await this.#survey(0, FILES_MAX);
-      if (!this.#isAdopted) return lens;
-      for (const [file, entry] of this.#files) entry.learn(lens.get(file) ?? 0);
-      this.#isSurveyed = true;
+    let files = [...this.#files.keys()];
+    if (!this.#isAdopted) {
+      const range = filesIn(0, FILES_MAX);
+      const [keys = []] = await this.#connection.read((chunks) => [chunks.getAllKeys(range)]);
+      files = [...new Set((keys as number[]).map(fileOf))];
     }
-    const lens = new Map<number, number>();
-    for (const [file, entry] of this.#files) {
-      const len = entry.len ?? (await this.#survey(file, file + 1)).get(file) ?? 0;
-      entry.learn(len);
-      // It may have been removed meanwhile.
-      if (this.#files.get(file) === entry) lens.set(file, entry.len ?? len);
-    }
-    return lens;
+    const ask = async (file: number): Promise<[number, number]> => [file, await this.#end(file)];
+    const lens = await Promise.all(files.map(ask));
+    // Some may have been removed meanwhile.
+    return this.#isAdopted ? lens.filter(([file]) => this.#files.has(file)) : lens;
   }
 
   async #askLen(file: number): Promise<number> {
-    const len = (await this.#survey(file, file + 1)).get(file);
-    const entry = this.#files.get(file);
-    entry?.learn(len ?? 0);
-    if (entry === undefined && len === undefined && this.#isAdopted && file >= FIRST_FILE) {
-      throw missing();
-    }
+    const len = await this.#end(file);
+    if (!this.#files.has(file) && this.#isAdopted && file >= FIRST_FILE) throw missing();
     // Until it is said which files there are, one without bytes is not told from none.
-    return entry?.len ?? len ?? 0;
+    return len;
+  }
+
+  /** The length of a file, 0 where there is none. */
+  async #end(file: number): Promise<number> {
+    const known = this.#files.get(file)?.len;
+    if (known !== undefined) return known;
+    const [last = null] = await this.#connection.read((chunks) => [lastIn(chunks, file)]);
+    const entry = this.#files.get(file);
+    entry?.learn(endOf(last));
+    return entry?.len ?? endOf(last);
   }
 
   async #read(file: number, start: number, end: number): Promise<Uint8Array[]> {
+    await this.#prepared;
     this.#check(file);
     const first = slotStart(start);
     if (first >= end || end > FILE_BYTES_MAX) return [];
+    const ahead = this.#ahead.get(file);
+    if (ahead !== undefined) {
+      const last = Math.min(end, this.#files.get(file)?.len ?? end);
+      const bytes = cut(ahead, 0, start, last);
+      if (bytesOf(bytes) === Math.max(0, last - start)) return bytes;
+    }
     const range = piecesIn(file, first, end);
     const [pieces = []] = await this.#connection.read((chunks) => [chunks.getAll(range)]);
     return cut(pieces, first, start, end);
@@ -273,6 +329,7 @@ export class Files {
     tail: Uint8Array | undefined,
     change: Change,
   ): Promise<void> {
+    this.#ahead.clear();
     const entry = this.#entry(file);
     entry.isChanging = true;
     entry.len = undefined;

@@ -15,6 +15,9 @@ export const FILE_BYTES_MAX = 2 ** 33;
 /** Above this number a file's keys would not be exact in a double. */
 export const FILES_MAX = 2 ** 20;
 
+/** The two slots of the manifest, which are files that always exist. */
+export const MANIFEST_SLOTS = [0, 1];
+
 /** The key of the piece of `file` that begins at `offset`. */
 export const keyOf = (file: number, offset: number) => file * FILE_BYTES_MAX + offset;
 
@@ -31,6 +34,28 @@ export const piecesIn = (file: number, start: number, end: number) =>
 /** The keys of the files from `start` on, before `end`. */
 export const filesIn = (start: number, end: number) =>
   IDBKeyRange.bound(keyOf(start, 0), keyOf(end, 0), false, true);
+
+/** The keys that no file has of these and the manifest's, in ranges. */
+export function gapsIn(files: Iterable<number>): IDBKeyRange[] {
+  const gaps: IDBKeyRange[] = [];
+  let next = 0;
+  for (const file of [...MANIFEST_SLOTS, ...files, FILES_MAX].sort((a, b) => a - b)) {
+    if (next < file) gaps.push(filesIn(next, file));
+    next = file + 1;
+  }
+  return gaps;
+}
+
+/** Asks for the last piece of a file. */
+export const lastIn = (chunks: IDBObjectStore, file: number) =>
+  chunks.openCursor(filesIn(file, file + 1), "prev");
+
+/** The length of the file whose last piece that is. */
+export function endOf(last: IDBCursorWithValue | null): number {
+  if (last === null) return 0;
+  const { key, value } = last;
+  return offsetOf(key as number) + (value instanceof Uint8Array ? value.length : 0);
+}
 
 /** The beginning of the slot of `offset`. */
 export const slotStart = (offset: number) => offset - (offset % SLOT_BYTES);

@@ -81,7 +81,7 @@ impl Storage for Opfs {
         Ok(holding.filter(|number| !MANIFEST_SLOTS.contains(number)).collect())
     }
 
-    async fn prepare(&self, live: &[FileNo]) {
+    async fn prepare(&self, live: &[FileNo], _logs: usize) {
         self.files.open_first(live).await;
     }
 
