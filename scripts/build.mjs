@@ -121,8 +121,9 @@ async function buildScripts(dev) {
 async function shorten(script) {
   const { minify } = await import("terser");
   // Statements in a row compress better than joined by commas.
-  // No function expression of ours is called with `new`: all can be arrows.
-  const compress = { passes: 3, sequences: false, unsafe_arrows: true };
+  // No function expression of ours is called with `new`, and no getter does anything.
+  const unsafe = { unsafe_arrows: true, pure_getters: true };
+  const compress = { passes: 3, sequences: false, ...unsafe };
   const options = { module: true, ecma: /** @type {const} */ (2020), compress };
   const { code } = await minify(readFileSync(script, "utf8"), options);
   if (code === undefined) throw new Explained(`terser made nothing of ${script}`);

@@ -45,6 +45,9 @@ pub const LEASE_GRACE_MS: u64 = 10_000;
 pub const REPLAY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The same for deleted ranges, in bytes as a table would have them.
 pub const REPLAY_RANGE_BYTES_MAX: usize = 1024 * 1024;
+/// So long after an open what it has replayed is written to a table, if that is much: the next open
+/// has not to replay it again, and clients come first.
+pub const REPLAYED_FLUSH_MS: u64 = 1_000;
 /// Clients whose answers are kept until they have heard them.
 pub const SESSIONS_MAX: usize = 256;
 /// Answers kept for all clients together, where those of commits that follow on count as one.

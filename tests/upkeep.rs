@@ -5,7 +5,7 @@ mod common;
 
 use common::{Store, commit, delete, delete_range, key, number, set, tiny_options};
 use kvass::env::manual::block_on;
-use kvass::limits::LEASE_GRACE_MS;
+use kvass::limits::{LEASE_GRACE_MS, REPLAYED_FLUSH_MS};
 use kvass::wire::{Blob, Mutation};
 
 const ENTRIES: usize = 4_000;
@@ -141,4 +141,30 @@ fn a_few_deletes_of_a_large_database_wait_for_the_memtable_to_be_full() {
         assert!(!store.db.wants_upkeep());
     }
     assert_eq!(before, bytes_by_level(&store));
+}
+
+#[test]
+fn what_an_open_has_replayed_is_written_out_so_that_the_next_need_not() {
+    let mut store = Store::open_in_memory(tiny_options(), 7);
+    let budget = tiny_options().budgets.memtable_bytes as u64;
+    let memtable = |store: &Store| block_on(store.db.stats()).expect("it has stats").memtable_bytes;
+    for key in keys() {
+        store.commit_one(commit(vec![], vec![set(&key, &number(1.0))])).expect("it commits");
+        if memtable(&store) >= budget / 2 {
+            break;
+        }
+    }
+    store.reopen();
+    store.advance(REPLAYED_FLUSH_MS - 1);
+    assert!(!store.db.wants_upkeep(), "clients come first");
+    store.advance(1);
+    assert!(store.db.wants_upkeep());
+    let count = store.count();
+    block_on(store.db.upkeep());
+    assert_eq!((memtable(&store), store.count()), (0, count));
+    assert!(!store.db.wants_upkeep(), "it is done once");
+    store.reopen();
+    assert_eq!((memtable(&store), store.count()), (0, count));
+    store.advance(REPLAYED_FLUSH_MS);
+    assert!(!store.db.wants_upkeep(), "there is nothing to write out");
 }

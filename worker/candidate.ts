@@ -54,6 +54,9 @@ export class Candidate {
   /** Known where there are locks to hold. */
   #holder: Holder | undefined;
   #isOver = false;
+  /** When the files of IndexedDB were taken, and whether the lock was this worker's then. */
+  #takenAt = 0;
+  #isOwn: Promise<boolean> | undefined;
   /** Whether the files are being opened, and not only waited for. */
   #isOpening = false;
   /** Whether the tab wants the worker to end. */
@@ -237,9 +240,7 @@ export class Candidate {
     this.#platform.setTimer(heartbeat, OPENING_MS);
     const engine = await this.#openFiles();
     this.#engine = engine;
-    // A worker that stood still may have taken the files of IndexedDB from who has the lock by now:
-    // it must not be heard of, for clients would listen to nobody of a lower epoch any more.
-    const isOwn = await (engine.storage === "indexeddb" ? this.#holder?.hasLock() : hasLock);
+    const isOwn = await (engine.storage === "indexeddb" ? this.#hasTaken() : hasLock);
     if (this.#isOver || this.#isEnding || !isOwn) {
       await engine.close();
       return;
@@ -260,12 +261,27 @@ export class Candidate {
     if (this.#broker !== undefined) this.#host.attend(this.#broker);
   }
 
+  /**
+   * Whether the lock was this worker's when it had taken the files of IndexedDB. A worker that stood
+   * still may have taken them from who has the lock by now: it must not be heard of, for clients
+   * would listen to nobody of a lower epoch any more. Who takes them later has a higher one; but a
+   * worker that may have stood still since is not to be heard of either.
+   */
+  #hasTaken(): Promise<boolean> | undefined {
+    const sinceMs = Math.abs(this.#platform.now() - this.#takenAt);
+    return sinceMs < OPENING_MS ? this.#isOwn : this.#holder?.hasLock();
+  }
+
   async #openFiles(): Promise<Engine> {
     const open = { ...this.#start.open, storage: this.#storage };
     for (let pauseMs = 1; ; pauseMs = Math.min(2 * pauseMs, BUSY_RETRY_MS_MAX)) {
       try {
         return await this.#engines.open(open, {
           send: (connection, frame) => this.#host?.send(connection, frame),
+          taken: () => {
+            this.#takenAt = this.#platform.now();
+            this.#isOwn = this.#holder?.hasLock();
+          },
           deposed: () => this.#stepDown(),
         });
       } catch (error) {

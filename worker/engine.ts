@@ -37,6 +37,8 @@ export interface Engines {
 export interface EngineCallbacks {
   /** Takes a frame that no call of `Engine.frame` returned. */
   send(connection: number, frame: Frame): void;
+  /** The files are taken over, where those that another one has can be, and not open yet. */
+  taken(): void;
   /** Another worker has taken over the files: nothing that is written counts any more. */
   deposed(): void;
 }

@@ -37,6 +37,8 @@ const HELLO_BYTES_MAX = 1024;
 const GUESTS_MAX = 1_000;
 /** So much later than a hello ports are seen to: first comes what clients wait for. */
 const PORTS_MS = 1_000;
+/** Others hear of a host when its own tab has an answer, or so much later than that hears of it. */
+const INTRODUCE_MS = 20;
 /** After so long without a message the host may have slept; nobody seizes its place earlier. */
 const SLEEP_MS = 1_000;
 
@@ -55,6 +57,8 @@ export class Host {
   #broker: Port | undefined;
   #lastConnection = 0;
   #hasTurn = false;
+  /** Whether others were told that there is a host. */
+  #isKnown = false;
   #heardAt: number;
   /** Where it has to be made sure of that this still is the host. */
   readonly #holder: Holder | undefined;
@@ -81,13 +85,19 @@ export class Host {
       this.#lobby = platform.openChannel(lobbyOf(options.name));
       this.#door = platform.openChannel(doorOf(options.name, epoch));
       this.#lobby.onmessage = this.#door.onmessage = ({ data }) => this.#overhear(fieldsOf(data));
-      this.announce();
+      platform.setTimer(() => this.#introduce(), INTRODUCE_MS);
     }
   }
 
   /** Tells everybody that there is a host. */
   announce(): void {
+    this.#isKnown = true;
     this.#lobby?.postMessage({ host: this.epoch, door: true } satisfies LobbyMessage);
+  }
+
+  /** Where all come at once nobody gets on, so they come when the first is served. */
+  #introduce(): void {
+    if (!this.#isKnown) this.announce();
   }
 
   /** Sends a frame that the engine had not ready at once. */
@@ -121,6 +131,7 @@ export class Host {
 
   /** Serves nobody any more; the engine is not touched. */
   leave(): void {
+    this.#isKnown = true;
     this.#lobby?.close();
     this.#door?.close();
     this.#broker?.close();
@@ -292,6 +303,7 @@ export class Host {
 
   #post(guest: Guest, frame: Frame): void {
     guest.post(frame);
+    if (guest === this.#own) this.#introduce();
     if (!guest.isStalled && guest.isBehind) this.#stall(guest, true);
   }
 

@@ -16,7 +16,7 @@ import { openDirectory } from "./directory.ts";
 import type { Engine, Engines } from "./engine.ts";
 import { failure, UNSUPPORTED } from "./failure.ts";
 import type { Connection } from "./indexeddb/connection.ts";
-import { connectIndexedDb, openIndexedDb } from "./indexeddb/files.ts";
+import { connectionTo, openIndexedDb } from "./indexeddb/files.ts";
 import { practiceFrame } from "./practice.ts";
 
 declare const self: DedicatedWorkerGlobalScope & {
@@ -25,8 +25,8 @@ declare const self: DedicatedWorkerGlobalScope & {
 
 /** The directory of the database, where it was there when the engine was loaded. */
 let directory: Promise<FileSystemDirectoryHandle | undefined> | undefined;
-/** A connection to the database in IndexedDB, where it was there when the worker practised. */
-let connection: Promise<Connection | undefined> | undefined;
+/** A connection to the database in IndexedDB, made while the worker practised. */
+let connection: Connection | undefined;
 
 const engines: Engines = {
   async load({ name, wasm }) {
@@ -45,14 +45,17 @@ const engines: Engines = {
     initSync({ module });
   },
   async practise(hello, { name, storage }) {
-    if (storage === "indexeddb") connection = connectIndexedDb(name).catch(() => undefined);
+    if (storage === "indexeddb") {
+      connection = connectionTo(name);
+      connection.prepare();
+    }
     const host = await Host.open("", "memory", 0, 0, false, { send() {} } as never);
     host.connect(1, new Uint8Array(hello));
     host.frame(1, practiceFrame(hello), []);
     await host.close();
     host.free();
   },
-  open({ name, storage, history, salvage }, { send, deposed }) {
+  open({ name, storage, history, salvage }, { send, taken, deposed }) {
     const { bytes, ms } = history;
     const [known, prepared] = [directory, connection];
     // They are tried once: what they are for may have been deleted.
@@ -60,7 +63,11 @@ const engines: Engines = {
     const callbacks = {
       send,
       openDirectory: async (database: string) => (await known) ?? openDirectory(database),
-      openIndexedDb: async (database: string) => openIndexedDb(database, deposed, await prepared),
+      openIndexedDb: async (database: string) => {
+        const files = await openIndexedDb(database, deposed, prepared);
+        taken();
+        return files;
+      },
     };
     const opened = Host.open(name, storage, bytes, ms, salvage, callbacks);
     // Its `storage` is a string to wasm-bindgen.

@@ -10,8 +10,14 @@ const CUTS = /** @type {[RegExp, string][]} */ ([
   // No FinalizationRegistry, and no encodeInto.
   [/\(typeof FinalizationRegistry === 'undefined'\)\s+\?.+\s+: /g, ""],
   [/if \(!\('encodeInto' in \w+\)\) \{[\s\S]+?\n\}\n/, ""],
+  // Hosts that are left to a garbage collector, or to `using`.
+  [/const HostFinalization[\s\S]+?;\n/, ""],
+  [/HostFinalization\.\w+\(.+\);\n/g, ""],
+  [/if \(Symbol\.dispose\) .+\n/, ""],
   // No globalThis. Once that is found no other is looked for.
   [/typeof \w+ === 'undefined' \? undefined : \w+;/g, "globalThis;"],
+  // No way to ask whether a buffer is detached, which is another one then.
+  [/(\w+)\.buffer\.detached === true \|\| \(.+? && (\1\.buffer !== .+?)\)/, "$2"],
   // A module that is not in an object.
   [/if \(module !== undefined\) \{[\s\S]+?\n {4}\}\n/, "({module} = module);"],
   // Long strings that are all ASCII: those that cross are names and messages.

@@ -140,7 +140,8 @@ impl<E: Env> Db<E> {
     }
 
     /// Whether the tombstones of the active memtable hide much, or the large values that it points
-    /// at are much: those that are dead by now go with the log only.
+    /// at are much: those that are dead by now go with the log only. Or what it has replayed is
+    /// much, and those who waited for that have been served.
     fn holds_much(&self) -> bool {
         let view = self.view.borrow();
         let memtable_bytes = self.options.budgets.memtable_bytes as u64;
@@ -153,7 +154,8 @@ impl<E: Env> Db<E> {
         let many = is_last
             || deletes >= self.deletes_due.get()
             || self.hidden_bytes.get() >= self.hidden_due.get()
-            || many_values;
+            || many_values
+            || self.replayed_due_ms.get() <= self.now_ms();
         many && view.frozen.is_none() && !view.active.is_empty()
     }
 

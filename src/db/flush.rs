@@ -119,6 +119,7 @@ impl<E: Env> Db<E> {
             let successor = self.log.borrow().successor(next);
             *self.log.borrow_mut() = successor;
         }
+        self.replayed_due_ms.set(u64::MAX);
         self.tables.blobs.forget_recent();
         let view = self.view();
         self.frozen_through.set(self.visible.get());

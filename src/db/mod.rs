@@ -145,6 +145,8 @@ pub struct Db<E: Env> {
     held_up: Cell<bool>,
     /// When history is to be let go without another flush.
     history_due_ms: Cell<u64>,
+    /// When the active memtable is written out because the next open would replay it again.
+    replayed_due_ms: Cell<u64>,
     /// The active memtable is worth writing out at so many tombstones.
     deletes_due: Cell<u64>,
     /// About how many bytes of tables the deleted ranges of the active memtable hide, and from how

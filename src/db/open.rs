@@ -13,7 +13,7 @@ use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::history::{self, HistoryLog};
 use crate::landmarks::Landmarks;
-use crate::limits::{LEASE_GRACE_MS, REPLAY_BYTES_MAX, REPLAY_RANGE_BYTES_MAX};
+use crate::limits::{LEASE_GRACE_MS, REPLAY_BYTES_MAX, REPLAY_RANGE_BYTES_MAX, REPLAYED_FLUSH_MS};
 use crate::manifest::{self, Loaded, Manifest};
 use crate::memtable::{Memtable, OwnedOp};
 use crate::planted::{Bug, planted};
@@ -27,6 +27,9 @@ use crate::wal::payload::{Client, Commit, Head, LoggedOp};
 use crate::wal::{self, HEADER_BYTES, LogRef, LogWriter, Previous, Recovered};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+
+/// What takes less than this part of a memtable's budget is replayed again by the next open.
+const REPLAYED_SHARE: usize = 8;
 
 /// What the logs held.
 #[derive(Default)]
@@ -149,6 +152,8 @@ impl<E: Env> Db<E> {
             u64::MAX => u64::MAX,
             until_ms => until_ms.min(snapshots.awaited_until_ms()),
         };
+        let is_much = view.active.bytes() >= options.budgets.memtable_bytes / REPLAYED_SHARE;
+        let replayed_due_ms = if is_much { env.now_ms() + REPLAYED_FLUSH_MS } else { u64::MAX };
         let db = Db {
             tables,
             upkeep_due: Cell::new(false),
@@ -156,6 +161,7 @@ impl<E: Env> Db<E> {
             stored_twice: Cell::new(false),
             held_up: Cell::new(false),
             history_due_ms: Cell::new(history_due_ms),
+            replayed_due_ms: Cell::new(replayed_due_ms),
             deletes_due: Cell::new(u64::MAX),
             hidden_bytes: Cell::new(0),
             hidden_due: Cell::new(u64::MAX),

@@ -193,6 +193,7 @@ export class SimBrowser {
         await wait(this.delays.message());
         const engine = new ModelEngine(files, agent, this.faults, now, callbacks);
         if (!files.take(engine)) throw failure(BUSY, "another worker has the files");
+        if (files.storage === "indexeddb") callbacks.taken();
         this.note(() => `${agent.name} opens the files`);
         await wait(this.random.next() * 20 + files.openMs);
         if (engine.isDeposed) throw failure(BUSY, "another worker has taken the database");

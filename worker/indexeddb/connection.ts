@@ -43,6 +43,7 @@ export class Connection {
   readonly #owner = randomOwner();
   #deposed = () => {};
   #database: IDBDatabase | undefined;
+  #prepared: Promise<void> | undefined;
   /** The new connection, while it is being made: one for all who wait for it. */
   #reconnecting: Promise<IDBDatabase> | undefined;
   #isClosed = false;
@@ -55,8 +56,11 @@ export class Connection {
   }
 
   /** Connects, so that `take` need not, if the database is there. */
-  async prepare(): Promise<void> {
-    this.#database = await this.#connect(false);
+  prepare(): void {
+    const connected = (database: IDBDatabase) => {
+      this.#database = database;
+    };
+    this.#prepared = this.#connect(false).then(connected, () => undefined);
   }
 
   /**
@@ -69,6 +73,7 @@ export class Connection {
       meta.put(this.#owner, OWNER);
       requests(chunks, meta);
     };
+    await this.#prepared;
     for (;;) {
       const prepared = this.#database;
       const database = prepared ?? (await this.#connect(true));

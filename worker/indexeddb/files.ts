@@ -83,17 +83,12 @@ export class Bytes {
   }
 }
 
-/** Connects to the database `name`, so that `openIndexedDb` need not, if it is there. */
-export async function connectIndexedDb(name: string): Promise<Connection> {
-  const connection = new Connection(databaseOf(name));
-  await connection.prepare();
-  return connection;
-}
+/** A connection to the database `name`, which a `Connection.prepare` may begin to make. */
+export const connectionTo = (name: string) => new Connection(`kvass:${name}`);
 
 /**
  * Opens the files of the database `name` and takes them over: whoever had them open before can't
- * write any more. `deposed` is called when that has become of these. `prepared` is a connection to
- * the same database.
+ * write any more. `deposed` is called when that has become of these.
  *
  * @throws Failure, as all methods do: `Unsupported` where there is no IndexedDB, `NewerFormat`
  *   where a newer kvass has made the database, `Io` when the browser does not open it within ten
@@ -102,9 +97,8 @@ export async function connectIndexedDb(name: string): Promise<Connection> {
 export async function openIndexedDb(
   name: string,
   deposed = () => {},
-  prepared?: Connection,
+  connection = connectionTo(name),
 ): Promise<Files> {
-  const connection = prepared ?? new Connection(databaseOf(name));
   let slots: IDBRequest<unknown[]>[] = [];
   await connection.take(deposed, (chunks) => {
     slots = MANIFEST_SLOTS.map((slot) => chunks.getAll(filesIn(slot, slot + 1)));
@@ -114,8 +108,6 @@ export async function openIndexedDb(
     slots.map(({ result }) => result),
   );
 }
-
-const databaseOf = (name: string) => `kvass:${name}`;
 
 /** The `Storage` of src/storage/mod.rs, which says what the methods promise. */
 export class Files {
