@@ -5,13 +5,17 @@
 #[path = "common/storage_suite.rs"]
 mod storage_suite;
 
-use js_sys::{Function, Promise};
+use js_sys::{Function, Promise, Reflect};
+use kvass::db::{Db, Options};
 use kvass::error::{Code, Error, Result};
 use kvass::storage::{Durability, FileNo, Storage};
+use kvass::wasm::env::WebEnv;
 use kvass::wasm::indexeddb::IndexedDb;
 use kvass::wasm::opfs::{HANDLES_MAX, Opfs, check_written};
 use kvass::wasm::storage::{Wanted, WebStorage};
+use kvass::wire::{Blob, Commit, Mutation};
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -31,6 +35,8 @@ const ODD_NAMES: [&str; 11] =
 extern "C" {
     #[wasm_bindgen(thread_local_v2, js_name = openIndexedDb)]
     static OPEN_INDEXEDDB: Function;
+    #[wasm_bindgen(thread_local_v2, js_name = connectionTo)]
+    static CONNECTION_TO: Function;
 }
 
 #[wasm_bindgen(module = "/target/worker/directory.js")]
@@ -354,6 +360,75 @@ async fn a_connection_that_the_browser_ends_is_made_again() {
         assert_eq!(storage.len(file).await.unwrap(), 8);
         storage.close().await.unwrap();
     }
+}
+
+#[wasm_bindgen_test]
+async fn an_open_waits_for_three_transactions_of_indexeddb() {
+    let open = || async {
+        let storage = Rc::new(WebStorage::IndexedDb(indexeddb("few").await.unwrap()));
+        Db::open(WebEnv::new(storage), Options::default()).await.unwrap()
+    };
+    let key = [2, b'a', 0];
+    let value = [2, 1, 0, 0, 0, 0, 0, 0, 0];
+    let (key, value) = (Blob(&key), Blob(&value));
+    let set = Mutation::Set { key, value, expire_in_ms: None, stamp_key: false };
+    let commit = Commit { checks: vec![], mutations: vec![set], durability: Some(RELAXED) };
+    // The database is left as one that crashed, with one log more each time.
+    for _ in 0..4 {
+        let db = open().await;
+        db.commit_from(None, &[&commit]).await.pop().unwrap().unwrap();
+    }
+    let count = "self.transactions = 0;
+        self.begin = IDBDatabase.prototype.transaction;
+        IDBDatabase.prototype.transaction = function (...args) {
+            self.transactions += 1;
+            return self.begin.apply(this, args);
+        };";
+    javascript(count).await;
+    let db = open().await;
+    let counted = "IDBDatabase.prototype.transaction = self.begin; return self.transactions";
+    assert_eq!(javascript(counted).await.as_f64(), Some(3.0));
+    assert!(db.get(&[2, b'a', 0], db.snapshot()).await.unwrap().is_some());
+}
+
+#[wasm_bindgen_test]
+async fn a_connection_made_beforehand_makes_no_database_and_may_be_lost() {
+    let prepared = "const connection = connectionTo(name);
+        connection.prepare();
+        return { open: () => open(name, () => {}, connection) };";
+    let prepared = Function::new_with_args("open, connectionTo, name", prepared);
+    let prepare = |name: &str| {
+        let functions = (OPEN_INDEXEDDB.with(Function::clone), CONNECTION_TO.with(Function::clone));
+        let prepared = prepared.call3(&JsValue::NULL, &functions.0, &functions.1, &name.into());
+        let open = Reflect::get(&prepared.unwrap(), &"open".into()).unwrap();
+        open.unchecked_into::<Function>()
+    };
+    let there = "return (await indexedDB.databases()).some(({ name }) => name === 'kvass:before')";
+    let delete = "await new Promise((resolve, reject) => {
+        const request = indexedDB.deleteDatabase('kvass:before');
+        request.onsuccess = resolve;
+        request.onerror = reject;
+    })";
+    let open = prepare("before");
+    sleep(100).await;
+    assert_eq!(javascript(there).await, JsValue::FALSE);
+    let storage = IndexedDb::open("before", &open).await.unwrap();
+    storage.write(0, 0, b"manifest", STRICT).await.unwrap();
+    let next = prepare("before");
+    sleep(100).await;
+    storage.write(0, 8, b" still its own", STRICT).await.unwrap();
+    let taken = IndexedDb::open("before", &next).await.unwrap();
+    assert_eq!(code(storage.write(0, 0, b"late", STRICT).await), Some(Code::Busy));
+    assert_eq!(taken.len(0).await.unwrap(), 22);
+    taken.close().await.unwrap();
+    storage.close().await.unwrap();
+
+    let open = prepare("before");
+    sleep(100).await;
+    javascript(delete).await;
+    let storage = IndexedDb::open("before", &open).await.unwrap();
+    assert_eq!(storage.len(0).await.unwrap(), 0, "it is another one");
+    storage.close().await.unwrap();
 }
 
 #[wasm_bindgen_test]

@@ -28,6 +28,7 @@ pub async fn run<O: Opener>(opener: impl Fn(&str) -> O) {
     a_removed_file_is_gone_and_its_number_comes_back_empty(&opener("remove")).await;
     adopting_keeps_the_live_files_and_the_manifest_only(&opener("adopt")).await;
     files_survive_a_close(&opener("close")).await;
+    what_is_prepared_is_what_is_there(&opener("prepare")).await;
     misuse_is_a_typed_error_and_changes_nothing(&opener("misuse")).await;
     after_a_close_every_call_fails_with_closed(&opener("closed")).await;
     reads_may_overlap(&opener("overlap")).await;
@@ -235,6 +236,56 @@ async fn files_survive_a_close<O: Opener>(opener: &O) {
     storage.adopt(&[file, 999]).await.unwrap();
     assert!(contents(&storage, file).await == all);
     storage.close().await.unwrap();
+}
+
+async fn what_is_prepared_is_what_is_there<O: Opener>(opener: &O) {
+    let storage = fresh(opener).await;
+    if !opener.persists() {
+        return;
+    }
+    // Longer than what is read ahead of a log, short, without a byte, and those behind the logs.
+    let lens = [9 * 512 * 1024 + 7, 100_000, 0, 50_000, 40, 33_000, 70_000];
+    let mut live = Vec::new();
+    for (seed, len) in lens.into_iter().enumerate() {
+        let file = storage.create().await.unwrap();
+        for (start, bytes) in pattern(len, seed as u64).chunks(512 * 1024).enumerate() {
+            storage.write(file, start as u64 * 512 * 1024, bytes, RELAXED).await.unwrap();
+        }
+        live.push(file);
+    }
+    let stray = storage.create().await.unwrap();
+    storage.write(stray, 0, b"a table that no manifest names", RELAXED).await.unwrap();
+    storage.write(0, 0, b"manifest", STRICT).await.unwrap();
+    storage.close().await.unwrap();
+
+    // The second time there is nothing that has to go.
+    for round in 0..2 {
+        let storage = opener.open().await;
+        assert_eq!(contents(&storage, 0).await.len(), 8 + 2 * round);
+        storage.prepare(&live, 3).await;
+        for (seed, (file, len)) in live.iter().zip(lens).enumerate() {
+            assert!(contents(&storage, *file).await == pattern(len, seed as u64), "file {seed}");
+            assert_eq!(storage.read(*file, len as u64 + 5, &mut [0]).await.unwrap(), 0);
+        }
+        storage.adopt(&live).await.unwrap();
+        let mut holding: Vec<_> = storage.list().await.unwrap();
+        holding.sort_unstable();
+        let filled = live.iter().zip(lens).filter(|(_, len)| *len > 0);
+        assert_eq!(holding, filled.map(|(file, _)| *file).collect::<Vec<_>>());
+
+        let new = storage.create().await.unwrap();
+        assert!(contents(&storage, new).await.is_empty(), "nothing of the stray file is left");
+        storage.remove(new).await.unwrap();
+        // What was read ahead is not what is there after a change.
+        let (short, end) = (live[1], lens[1] as u64);
+        storage.write(short, end, b"more", RELAXED).await.unwrap();
+        let mut tail = [0; 8];
+        assert_eq!(storage.read(short, end, &mut tail).await.unwrap(), 4);
+        assert_eq!(tail, *b"more\0\0\0\0");
+        storage.truncate(short, end).await.unwrap();
+        storage.write(0, 8 + 2 * round as u64, b"!!", STRICT).await.unwrap();
+        storage.close().await.unwrap();
+    }
 }
 
 async fn misuse_is_a_typed_error_and_changes_nothing<O: Opener>(opener: &O) {
