@@ -262,10 +262,10 @@ export class Candidate {
   }
 
   /**
-   * Whether the lock was this worker's when it had taken the files of IndexedDB. A worker that stood
-   * still may have taken them from who has the lock by now: it must not be heard of, for clients
-   * would listen to nobody of a lower epoch any more. Who takes them later has a higher one; but a
-   * worker that may have stood still since is not to be heard of either.
+   * Whether the lock was this worker's when it had taken the files of IndexedDB. A worker that
+   * stood still may have taken them from who has the lock by now: it must not be heard of, for
+   * clients would listen to nobody of a lower epoch any more. Who takes them later has a higher
+   * one; but a worker that may have stood still since is not to be heard of either.
    */
   #hasTaken(): Promise<boolean> | undefined {
     const sinceMs = Math.abs(this.#platform.now() - this.#takenAt);
