@@ -155,10 +155,13 @@ fn what_an_open_has_replayed_is_written_out_so_that_the_next_need_not() {
         }
     }
     store.reopen();
+    let due_ms = store.db.next_release_ms();
+    assert_eq!(due_ms, store.db.now_ms() + REPLAYED_FLUSH_MS, "a host that rests wakes up for it");
     store.advance(REPLAYED_FLUSH_MS - 1);
     assert!(!store.db.wants_upkeep(), "clients come first");
     store.advance(1);
     assert!(store.db.wants_upkeep());
+    assert!(store.db.next_release_ms() > due_ms, "nobody waits for what is due");
     let count = store.count();
     block_on(store.db.upkeep());
     assert_eq!((memtable(&store), store.count()), (0, count));

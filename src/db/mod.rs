@@ -254,13 +254,17 @@ impl<E: Env> Db<E> {
     }
 
     /// When a snapshot is let go that compaction may be waiting for, or history that was kept for
-    /// clients on their way to this host; `u64::MAX` for never.
+    /// clients on their way to this host, or what an open has replayed is to be written out;
+    /// `u64::MAX` for never.
     pub fn next_release_ms(&self) -> u64 {
+        // What is due is not waited for: where nothing can be written it stays so.
+        let to_come = |due_ms: &u64| *due_ms > self.now_ms();
+        let replayed = Some(self.replayed_due_ms.get()).filter(to_come).unwrap_or(u64::MAX);
         let snapshots = match self.held_up.get() {
             true => self.snapshots.next_end_ms(self.now_ms()),
             false => u64::MAX,
         };
-        snapshots.min(self.history_due_ms.get())
+        snapshots.min(self.history_due_ms.get()).min(replayed)
     }
 
     /// What is remembered of the commits of each client.

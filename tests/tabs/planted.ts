@@ -139,14 +139,14 @@ export const PLANTED: readonly Planted[] = [
   {
     what: "commits for which there was no room are taken for heard",
     focus: { storage: "opfs", faults: ["kill", "panic", "open"] },
-    seed: 335,
+    seed: 534,
     isKept: true,
     edits: [edit("client/changes.ts", "if (!this.#isFull) this.#heard(", "this.#heard(")],
   },
   {
     what: "large values are gone once they were sent",
     focus: { storage: "opfs", faults: ["panicInFrame", "crash"] },
-    seed: 137,
+    seed: 104,
     edits: [
       edit(
         "client/membership.ts",
