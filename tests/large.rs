@@ -469,6 +469,16 @@ fn a_flush_that_fails_on_the_way_of_a_value_loses_none_that_was_acknowledged() {
 }
 
 #[test]
+fn values_that_are_flushed_on_their_way_share_a_file() {
+    let budgets = Budgets { stretch_bytes: 65_536, blob_bytes: 8 << 20, ..options().budgets };
+    let mut store = Store::open_in_memory(Options { budgets, ..options() }, 1);
+    let pairs: Vec<_> = (0..20).map(|n| (name(n), value(n, 200_000))).collect();
+    let all = pairs.iter().map(|(k, v)| set(k, v)).collect();
+    store.commit_one(commit(vec![], all)).expect("it commits");
+    assert_eq!(blob_files(&*store.storage).len(), 1);
+}
+
+#[test]
 fn a_commit_that_finds_the_disk_full_gives_back_the_space_of_all_its_large_values() {
     for written in [vec![], vec![1]] {
         let disk = SimulatedStorage::new(1);

@@ -285,12 +285,12 @@ impl Blobs {
         }
     }
 
-    /// Notes that a value was appended to `file`, which is to be flushed before any log points
-    /// at it.
-    pub fn wrote(&self, file: &BlobFile, bytes: u64) {
+    /// Notes that a value was appended to `file`, which, unless it `is_flushed`, is to be flushed
+    /// before any log points at it.
+    pub fn wrote(&self, file: &BlobFile, bytes: u64, is_flushed: bool) {
         self.recent_bytes.set(self.recent_bytes.get() + bytes);
         let mut unflushed = self.unflushed.borrow_mut();
-        if !unflushed.contains(&file.meta.file) {
+        if !is_flushed && !unflushed.contains(&file.meta.file) {
             unflushed.push(file.meta.file);
         }
     }

@@ -75,11 +75,11 @@ impl<E: Env> Db<E> {
         let file = self.blob_for(pieces.size()).await?;
         let mut append = Append::new(&file, kind, pieces);
         let appended = self.append_in_stretches(&file, &mut append).await;
+        let was_flushed = self.is_flushed_on_its_way(append.written());
         match &appended {
-            Ok(pointer) => self.tables.blobs.wrote(&file, pointer.len),
+            Ok(pointer) => self.tables.blobs.wrote(&file, pointer.len, was_flushed),
             Err(error) => {
                 self.cut_blob(&file).await;
-                let was_flushed = append.written() >= self.options.budgets.stretch_bytes;
                 // Nothing rests on a file whose flush may have failed.
                 if error.code() != Code::QuotaExceeded || was_flushed {
                     self.end_blob();
@@ -98,6 +98,9 @@ impl<E: Env> Db<E> {
         let mut stretch = self.stretch();
         loop {
             if let Some(pointer) = append.step(storage).await? {
+                if self.is_flushed_on_its_way(pointer.len) {
+                    storage.sync(file.meta().file).await?;
+                }
                 return Ok(pointer);
             }
             if stretch.is_over(append.written()) {
@@ -107,13 +110,18 @@ impl<E: Env> Db<E> {
         }
     }
 
+    /// Whether a value of so many bytes, or so much of one, is flushed before its group is.
+    fn is_flushed_on_its_way(&self, bytes: u64) -> bool {
+        bytes >= self.options.budgets.stretch_bytes
+    }
+
     /// The blob file to write a value of `len` bytes to. One that is flushed on its way has none
     /// before it in its file that are still to be flushed: they could be lost with a flush that
     /// fails, and the next flush would not tell.
     async fn blob_for(&self, len: u64) -> Result<Rc<BlobFile>> {
         let active = self.tables.blobs.active();
         let has_others = active.is_some_and(|active| self.tables.blobs.is_unflushed(&active));
-        if has_others && len >= self.options.budgets.stretch_bytes {
+        if has_others && self.is_flushed_on_its_way(len) {
             self.end_blob();
         }
         self.blob_with_room().await
