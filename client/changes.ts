@@ -123,6 +123,8 @@ export class Changes implements Subscription {
   }
 
   lost(): void {
+    // It begins later than it was to, and nobody knows what came in between.
+    this.#hasGap ||= this.#last === "";
     this.#owner.restart();
   }
 

@@ -471,7 +471,7 @@ export class Connection {
     for (const [sequence, call] of this.#calls.takeBelow(end)) {
       call.fail(call.isWrite && sequence < posted ? unknownOutcome(error) : error);
     }
-    this.#posted = Math.max(posted, end);
+    this.#posted = Math.max(this.#posted, end);
   }
 
   /** Waits for a promise, but not for ever. */

@@ -110,8 +110,8 @@ pub struct Memtable {
 impl Memtable {
     /// Adds a version, which is newer than all there are of its key or of the same commit (then
     /// it takes that one's place). Versions that neither `visible` nor any later snapshot can
-    /// see are cut off. Values may share buffers with each other, but with nothing else: such
-    /// memory counts until the last of them is gone.
+    /// see are cut off. Values may share buffers with each other: such memory counts until the
+    /// last of them is gone. What somebody else holds then counts on.
     pub fn insert(&self, key: Rc<[u8]>, stamp: Stamp, op: OwnedOp, visible: Stamp) {
         let mut entries = self.entries.borrow_mut();
         let mut added = key.len() + op.value().map_or(0, |value| value.len()) + OVERHEAD_BYTES;

@@ -187,6 +187,8 @@ pub struct Blobs {
     receiving: RefCell<Option<Rc<BlobFile>>>,
     /// Those with values that are not flushed yet.
     unflushed: RefCell<Vec<FileNo>>,
+    /// Those that are being flushed.
+    flushing: RefCell<Vec<FileNo>>,
     /// Less than half of these lives.
     stale: RefCell<Vec<u64>>,
     /// Bytes written since the memtable was frozen.
@@ -295,14 +297,29 @@ impl Blobs {
         }
     }
 
-    /// Whether a file has values that are not flushed yet.
+    /// Whether a file has values that are not known to be flushed.
     pub fn is_unflushed(&self, file: &BlobFile) -> bool {
-        self.unflushed.borrow().contains(&file.meta.file)
+        let lists = [&self.unflushed, &self.flushing];
+        lists.into_iter().any(|list| list.borrow().contains(&file.meta.file))
     }
 
-    /// The files to be flushed before a log points at what was written.
+    /// The files to be flushed before a log points at what was written. Once that is done
+    /// [`Blobs::flushed`] is to be called.
     pub fn take_unflushed(&self) -> Vec<FileNo> {
-        self.unflushed.take()
+        let files = self.unflushed.take();
+        self.flushing.borrow_mut().clone_from(&files);
+        files
+    }
+
+    /// The files that were taken are flushed.
+    pub fn flushed(&self) {
+        self.flushing.borrow_mut().clear();
+    }
+
+    /// Nothing will point at what is not flushed.
+    pub fn forget_unflushed(&self) {
+        self.unflushed.borrow_mut().clear();
+        self.flushed();
     }
 
     /// Bytes written since the last call of [`Blobs::forget_recent`].

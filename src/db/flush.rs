@@ -152,7 +152,7 @@ impl<E: Env> Db<E> {
     /// Those of the storage; the database stays poisoned, what is published stays readable.
     pub(super) async fn repair(&self) -> Result<()> {
         // A value that was still being written when the write failed is pointed at by nothing.
-        self.tables.blobs.take_unflushed();
+        self.tables.blobs.forget_unflushed();
         self.flush_frozen().await?;
         let _appending = self.appending.enter().await;
         let _flushing = self.flushing.enter().await;

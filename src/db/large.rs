@@ -176,6 +176,7 @@ impl<E: Env> Db<E> {
                 self.env.storage().sync(file).await?;
             }
         }
+        self.tables.blobs.flushed();
         Ok(())
     }
 

@@ -356,6 +356,8 @@ impl<E: Env> Db<E> {
     /// a caller is being told of the error.
     fn poison(&self, error: &Error, reported: bool) {
         let published = self.visible.get();
+        // Events share memory with what is undone, which is to be counted as gone.
+        self.unpublished_events.borrow_mut().clear();
         self.view.borrow().active.roll_back(published);
         self.sessions.roll_back(published);
         self.forget_expiry_floor();
@@ -364,9 +366,8 @@ impl<E: Env> Db<E> {
         *self.log.borrow_mut() = LogWriter::new(log, None);
         self.group_writes.set(false);
         self.unpublished.set(0);
-        self.unpublished_events.borrow_mut().clear();
         self.end_blob();
-        self.tables.blobs.take_unflushed();
+        self.tables.blobs.forget_unflushed();
         self.poisonings.borrow_mut().push(Poisoning {
             error: error.clone(),
             published,

@@ -89,13 +89,15 @@ impl Subscription {
                 self.send(&event, outbox);
             }
         }
+        self.tell_missed(outbox);
     }
 
     /// Puts what the subscriber wants to hear of a commit into its outbox.
     pub(super) fn offer(&self, event: &Rc<CommitEvent>, outbox: &mut Outbox) {
         match &mut *self.held.borrow_mut() {
             Some(_) if planted(Bug::HeldEventsLost) => {}
-            Some(held) => held.push(event.clone()),
+            Some(held) if self.concerns(event) => held.push(event.clone()),
+            Some(_) => {}
             // It will read of this one.
             None if self.reader.borrow().is_some() => {}
             None => self.send(event, outbox),
@@ -111,8 +113,11 @@ impl Subscription {
         }
     }
 
-    /// Tells how many commits it was not told of, if there are any.
+    /// Tells how many commits it was not told of, if there are any, behind those that are held.
     pub(super) fn tell_missed(&self, outbox: &mut Outbox) {
+        if self.held.borrow().is_some() {
+            return;
+        }
         let (last, missed) = self.missed.take();
         if missed > 0 {
             let versionstamp = last.to_bytes();
