@@ -17,7 +17,7 @@ use kvass::storage::simulated::{Call, Fault, SimulatedStorage};
 use kvass::storage::{Durability, FileNo, MemoryStorage, Storage};
 use kvass::wire::{Commit, FileKind};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 const ALL: Range<'static> = Range { start: &[1], end: &[0xff], reverse: false };
 
@@ -432,95 +432,6 @@ fn a_full_disk_in_the_middle_of_a_large_value_changes_nothing_and_gives_its_spac
     for (n, len) in [(1, 5_000), (2, 200_000)] {
         let found = block_on(db.get(&name(n), db.snapshot())).expect("it reads");
         assert_eq!(found.expect("it is there").1.to_vec(), value(n, len));
-    }
-}
-
-#[test]
-fn a_flush_that_fails_on_the_way_of_a_value_loses_none_that_was_acknowledged() {
-    for nth in 0.. {
-        let disk = SimulatedStorage::new(nth);
-        let env = ManualEnv::new(Rc::new(disk.clone()), START_MS, 1);
-        let budgets = Budgets { stretch_bytes: 65_536, ..options().budgets };
-        let options = Options { budgets, ..options() };
-        let db = block_on(Db::open(env, options.clone())).expect("a new database opens");
-        disk.inject(Some(Call::Sync), nth, Fault::Short);
-        // They go into one group: the first is written and not flushed when the second comes.
-        let lens = [(1, 5_000), (2, 200_000), (3, 5_000)];
-        let pairs = lens.map(|(n, len)| (name(n), value(n, len)));
-        let all = pairs.each_ref().map(|(k, v)| commit(vec![], vec![set(k, v)]));
-        let outcomes = block_on(db.commit(&all.each_ref()));
-        let flushed = block_on(db.flush());
-        let is_over = !disk.gave_up();
-        assert!(!is_over || flushed.is_ok() && outcomes.iter().all(Result::is_ok), "{nth}");
-        let disk = disk.crash(&Rng::new(nth));
-        let env = ManualEnv::new(Rc::new(disk), START_MS, 2);
-        let db = block_on(Db::open(env, options)).expect("it opens again");
-        for ((n, len), outcome) in lens.into_iter().zip(outcomes) {
-            let found = block_on(db.get(&name(n), db.snapshot())).expect("it reads");
-            let found = found.map(|(_, value)| value.to_vec());
-            assert!(found.is_some() || flushed.is_err() || outcome.is_err(), "{nth}: {n} is lost");
-            assert!(found.is_none_or(|found| found == value(n, len)), "{nth}: {n} is another");
-        }
-        if is_over {
-            assert!(nth > 4, "a flush on the way is among those that failed");
-            return;
-        }
-    }
-}
-
-/// Polls both until both are over, by turns of chance.
-fn side_by_side<T>(rng: &Rng, futures: [impl Future<Output = T>; 2]) -> [T; 2] {
-    let mut futures = futures.map(Box::pin);
-    let mut outputs = [None, None];
-    while let [first, second] = &outputs
-        && (first.is_none() || second.is_none())
-    {
-        let turn = rng.below(2) as usize;
-        if outputs[turn].is_none()
-            && let Poll::Ready(output) =
-                futures[turn].as_mut().poll(&mut Context::from_waker(Waker::noop()))
-        {
-            outputs[turn] = Some(output);
-        }
-    }
-    outputs.map(|output| output.expect("it is over"))
-}
-
-#[test]
-fn a_flush_that_fails_beside_that_of_a_group_loses_none_that_was_acknowledged() {
-    for (seed, nth) in (0..300).flat_map(|seed| (3..9).map(move |nth| (seed, nth))) {
-        let disk = SimulatedStorage::new(seed);
-        let env = ManualEnv::new(Rc::new(disk.clone()), START_MS, 1);
-        let budgets = Budgets { stretch_bytes: 3_000, ..options().budgets };
-        let options = Options { budgets, durability: Durability::Strict, ..options() };
-        let db = block_on(Db::open(env, options.clone())).expect("a new database opens");
-        disk.set_polls_max(4);
-        disk.inject(Some(Call::Sync), nth, Fault::Short);
-        // The first leaves values in two files to be flushed, and the other is flushed on its way.
-        let sets = |lens: &[(u64, usize)]| {
-            lens.iter().map(|(n, len)| (name(*n), value(*n, *len))).collect::<Vec<_>>()
-        };
-        let lens = [vec![(1, 2_000), (2, 4_000), (3, 2_000)], vec![(4, 4_000)]];
-        let pairs = [sets(&lens[0]), sets(&lens[1])];
-        let all = pairs
-            .each_ref()
-            .map(|pairs| commit(vec![], pairs.iter().map(|(k, v)| set(k, v)).collect()));
-        let both = all.each_ref().map(|one| {
-            let db = db.clone();
-            async move { db.commit(&[one]).await.pop().expect("an answer") }
-        });
-        let outcomes = side_by_side(&Rng::new(seed), both);
-        disk.set_polls_max(0);
-        let disk = disk.crash(&Rng::new(seed));
-        let env = ManualEnv::new(Rc::new(disk), START_MS, 2);
-        let db = block_on(Db::open(env, options)).expect("it opens again");
-        for (lens, outcome) in lens.iter().zip(outcomes) {
-            for (n, len) in lens.iter().filter(|_| outcome.is_ok()) {
-                let found = block_on(db.get(&name(*n), db.snapshot())).expect("it reads");
-                let found = found.map(|(_, value)| value.to_vec());
-                assert!(found == Some(value(*n, *len)), "seed {seed}, {nth}: {n} is lost");
-            }
-        }
     }
 }
 
