@@ -10,7 +10,7 @@
  */
 
 import type { TabPlatform } from "../tabs/platform.ts";
-import { Calls } from "./calls.ts";
+import { type Call, Calls } from "./calls.ts";
 import type { HostOptions } from "./candidate.ts";
 import type { ByteWriter } from "./codec/bytes.ts";
 import { codeOf, errorOf, KvassError } from "./errors.ts";
@@ -392,8 +392,7 @@ export class Connection {
       this.#unanswered.answered(sequence);
     }
     for (const { subscription, sequence } of this.#subscriptions.values()) {
-      const isOld = sequence < posted && subscription.hasHeard;
-      if (isOld && this.#calls.take(sequence) !== undefined) this.#unanswered.answered(sequence);
+      if (sequence < posted && subscription.hasHeard) this.#take(sequence);
     }
     this.#unanswered.resend(
       epoch,
@@ -434,20 +433,21 @@ export class Connection {
     // What a host says that was deposed counts for nothing.
     epoch: (epoch) => epoch === this.#link?.epoch,
     reply: (sequence, response) => {
-      const call = this.#calls.take(sequence);
-      // What was given up counts as answered already.
-      if (call === undefined) return;
-      this.#unanswered.answered(sequence);
-      call.answer(response);
+      this.#take(sequence)?.answer(response);
     },
     event: (event) => this.#subscriptions.get(event.id)?.subscription.event(event),
   };
 
-  #fail(sequence: number, error: Error): void {
+  /** The call of a sequence, if it waits still: it does not any more, and is not sent again. */
+  #take(sequence: number): Call | undefined {
     const call = this.#calls.take(sequence);
-    if (call === undefined) return;
-    this.#unanswered.answered(sequence);
-    call.fail(call.isWrite && sequence < this.#posted ? unknownOutcome(error) : error);
+    if (call !== undefined) this.#unanswered.answered(sequence);
+    return call;
+  }
+
+  #fail(sequence: number, error: Error): void {
+    const call = this.#take(sequence);
+    call?.fail(call.isWrite && sequence < this.#posted ? unknownOutcome(error) : error);
   }
 
   /** Those who wait are told that they need not. Subscriptions stay. */
