@@ -4,6 +4,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 /** How long the server may take to listen. */
 const START_MS = 20_000;
+/** How long a page may take to load. */
+const LOAD_MS = 60_000;
 /** How long a function may run in a page. */
 const SCRIPT_MS = 60_000;
 
@@ -38,7 +40,7 @@ export class WebDriver {
   async open(url: string): Promise<string> {
     const created = await this.#in(this.#first, "POST", "/window/new", { type: "tab" });
     const { handle } = created as { handle: string };
-    await this.#in(handle, "POST", "/url", { url });
+    await this.#load(handle, "/url", { url });
     return handle;
   }
 
@@ -49,7 +51,7 @@ export class WebDriver {
 
   /** Loads a tab's page again and waits until it has. */
   async reload(tab: string): Promise<void> {
-    await this.#in(tab, "POST", "/refresh", {});
+    await this.#load(tab, "/refresh", {});
   }
 
   /** Closes a tab. */
@@ -60,6 +62,21 @@ export class WebDriver {
   /** Ends browser and session. */
   async end(): Promise<void> {
     await ask("DELETE", this.#address);
+  }
+
+  /**
+   * Gives a command that loads a page, and waits until it has loaded: on a busy machine WebKit's
+   * driver answers while the new document is still "interactive", before its modules have run.
+   */
+  async #load(tab: string, path: string, body: object): Promise<void> {
+    await this.run(tab, "document.isLeft = true", []);
+    await this.#in(tab, "POST", path, body);
+    const begun = performance.now();
+    const isLoaded = "return !document.isLeft && document.readyState === 'complete'";
+    while (!(await this.run(tab, isLoaded, []))) {
+      if (performance.now() - begun > LOAD_MS) throw new Error(`no page loads: ${path}`);
+      await sleep(20);
+    }
   }
 
   #in(handle: string, method: string, path: string, body?: object): Promise<unknown> {
