@@ -218,7 +218,7 @@ impl<E: Env> Db<E> {
         for meta in known.into_iter().filter(|_| !planted(Bug::MovedNotCounted)) {
             self.tables.blobs.find(meta.id).inspect(|file| file.grow(meta.bytes));
         }
-        self.edit(|manifest| {
+        self.edit(&mut |manifest| {
             for level in &mut manifest.levels {
                 level.retain(|meta| !removed.contains(&meta.id));
             }

@@ -191,7 +191,7 @@ impl<E: Env> Db<E> {
         let [first, _] = &logs;
         let first = first.clone();
         let mut unused = Vec::new();
-        self.edit(|manifest| {
+        self.edit(&mut |manifest| {
             let mut dropped = std::mem::replace(&mut manifest.logs, logs.to_vec());
             dropped.retain(|log| !logs.contains(log));
             unused = self.retain_history(manifest, &dropped);
@@ -264,7 +264,7 @@ impl<E: Env> Db<E> {
 
     /// Changes the manifest. After a failure it is not known which state is on disk, so files
     /// that either names must stay.
-    pub(super) async fn edit(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
+    pub(super) async fn edit(&self, change: &mut dyn FnMut(&mut Manifest)) -> Result<()> {
         let _turn = self.editing.enter().await;
         let mut manifest = self.manifest.borrow().successor();
         change(&mut manifest);
@@ -304,7 +304,7 @@ impl<E: Env> Db<E> {
         }
         if !self.stored_twice.get() {
             // Where there is no room for it, removing the files is what makes some.
-            self.stored_twice.set(self.edit(|_| {}).await.is_ok());
+            self.stored_twice.set(self.edit(&mut |_| {}).await.is_ok());
         }
         loop {
             let Some(file) = self.tables.garbage.borrow_mut().pop() else { return };

@@ -270,7 +270,7 @@ impl<E: Env> Db<E> {
     /// Those of storing the manifest.
     pub(super) async fn trim_history(&self) -> Result<()> {
         let mut files = Vec::new();
-        self.edit(|manifest| files = self.retain_history(manifest, &[])).await?;
+        self.edit(&mut |manifest| files = self.retain_history(manifest, &[])).await?;
         self.tables.garbage.borrow_mut().append(&mut files);
         self.appraise();
         self.collect_garbage().await;
@@ -286,7 +286,7 @@ impl<E: Env> Db<E> {
         if self.manifest.borrow().history.is_empty() {
             return Ok(false);
         }
-        self.edit(|manifest| {
+        self.edit(&mut |manifest| {
             gone = std::mem::take(&mut manifest.history);
             manifest.forget(&gone);
         })

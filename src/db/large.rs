@@ -147,7 +147,7 @@ impl<E: Env> Db<E> {
         self.env.fill_random(&mut salt);
         let (id, salt) = (self.new_id(), u64::from_le_bytes(salt));
         let meta = BlobMeta { id, file, salt, bytes: 0, logs_before: u64::MAX };
-        self.edit(|manifest| manifest.blobs.push(meta.clone())).await?;
+        self.edit(&mut |manifest| manifest.blobs.push(meta.clone())).await?;
         let blob = BlobFile::new(meta);
         self.tables.blobs.add(blob.clone());
         self.tables.blobs.switch(Some(blob.clone()), 0);

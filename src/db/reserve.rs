@@ -150,7 +150,7 @@ impl<E: Env> Db<E> {
             storage.sync(file).await?;
             let (id, bytes, logs_before) = (RESERVE_ID, 0, u64::MAX);
             let meta = BlobMeta { id, file, salt: 0, bytes, logs_before };
-            self.edit(|manifest| manifest.blobs.push(meta)).await?;
+            self.edit(&mut |manifest| manifest.blobs.push(meta.clone())).await?;
         }
         Ok(file)
     }
