@@ -116,14 +116,17 @@ fn scan(title: &str, store: &Store, reverse: bool, limit: u64) {
             let mut merge = Merge::scan(&[], store, Scan { start, end, reverse, snapshot });
             out.clear();
             let mut seen = 0;
-            block_on(merge.fill(|record| {
-                if let kvass::record::Op::Set { value, .. } = record.op {
-                    out.extend_from_slice(record.key);
-                    out.extend_from_slice(value);
-                }
-                seen += 1;
-                true
-            }))
+            block_on(merge.fill(
+                async || Ok(()),
+                |record| {
+                    if let kvass::record::Op::Set { value, .. } = record.op {
+                        out.extend_from_slice(record.key);
+                        out.extend_from_slice(value);
+                    }
+                    seen += 1;
+                    true
+                },
+            ))
             .unwrap();
             assert_eq!(seen, limit);
         }

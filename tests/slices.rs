@@ -14,8 +14,10 @@ use kvass::error::Result;
 use kvass::limits::Budgets;
 use kvass::rng::Rng;
 use kvass::snapshot::Snapshot;
-use kvass::wire::Mutation;
+use kvass::wire::{Blob, Mutation};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 /// A quarter of the usual, so that a test reaches the third level.
 fn budgets() -> Budgets {
@@ -184,6 +186,13 @@ fn many_deleted_ranges_make_no_step_longer_than_few_do() {
             });
             assert_eq!(meter.run(list), Ok(false));
             check("the first entries of a list", 128 * KIB);
+            let mut found = 0;
+            let list = db.list(range(reverse), db.snapshot(), |_| {
+                found += 1;
+                true
+            });
+            assert_eq!((meter.run(list), found), (Ok(true), left));
+            check("list", 128 * KIB);
             let count = meter.run(db.count(range(reverse), db.snapshot()));
             assert_eq!(count, Ok(left));
             check("count", 128 * KIB);
@@ -191,6 +200,83 @@ fn many_deleted_ranges_make_no_step_longer_than_few_do() {
         assert_eq!(meter.run(db.verify()).expect("it reads").damaged, 0);
         check("verify", 256 * KIB);
     }
+}
+
+/// Runs a future to its end; returns how often it gave way.
+fn turns<T>(meter: &Meter, future: impl Future<Output = T>) -> (T, u64) {
+    let (mut future, mut turns) = (pin!(future), 0);
+    loop {
+        match meter.poll(future.as_mut()) {
+            Poll::Ready(output) => return (output, turns),
+            Poll::Pending => turns += 1,
+        }
+    }
+}
+
+#[test]
+fn a_read_gives_way_where_it_finds_nothing() {
+    const KEYS: u64 = 10_000;
+    const EXPIRE_IN_MS: u64 = 1_000;
+    let small = Budgets { memtable_bytes: 64 * 1024, ..budgets() };
+    for (in_tables, budgets) in [(false, Budgets::default()), (true, small)] {
+        let (db, meter) = open(Options { budgets, ..Options::default() });
+        let write = |mutation_of: &dyn Fn(&[u8]) -> Mutation<'_>| {
+            for first in (0..KEYS).step_by(100) {
+                let keys: Vec<_> = (first..first + 100).map(place).collect();
+                let mutations = keys.iter().map(|key| mutation_of(key)).collect();
+                let outcomes = meter.run(db.commit(&[&commit(vec![], mutations)]));
+                assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+                meter.run(db.upkeep());
+            }
+        };
+        // A list at this snapshot has all versions stay.
+        let none_yet = db.snapshot();
+        db.snapshots().lease(1, none_yet, db.now_ms()).expect("a lease");
+        write(&|key| {
+            let (key, value) = (Blob(key), Blob(&[3, 1]));
+            Mutation::Set { key, value, expire_in_ms: Some(EXPIRE_IN_MS), stamp_key: false }
+        });
+        let expired = Snapshot { time_ms: db.now_ms() + EXPIRE_IN_MS, ..db.snapshot() };
+        write(&|key| Mutation::Delete { key: Blob(key) });
+        let newer = ("newer", none_yet);
+        let cases = [newer, ("expired", expired), ("deleted", db.snapshot())];
+        // Tables without anything that old are not read at all.
+        for (what, snapshot) in cases.into_iter().skip(usize::from(in_tables)) {
+            for reverse in [false, true] {
+                let range = Range { start: &[1], end: &[0xff], reverse };
+                let (list, list_turns) = turns(&meter, db.list(range, snapshot, |_| true));
+                let (count, count_turns) = turns(&meter, db.count(range, snapshot));
+                println!("{what}: {list_turns} and {count_turns} turns");
+                assert_eq!((list, count), (Ok(true), Ok(0)));
+                assert!(list_turns.min(count_turns) >= KEYS / 400, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_compaction_gives_way_where_all_is_hidden_by_deleted_ranges() {
+    const KEYS: u64 = 20_000;
+    let (db, meter) = open(options());
+    let rng = Rng::new(9);
+    for index in 0..KEYS {
+        let (key, value) = (place(index), [&[3][..], &rng.bytes(200)].concat());
+        let commit = commit(vec![], vec![set(&key, &value)]);
+        assert!(meter.run(db.commit(&[&commit])).iter().all(Result::is_ok));
+    }
+    meter.run(db.upkeep());
+    for start in (0..KEYS).step_by(50) {
+        let (start, end) = (place(start), place(start + 50));
+        let commit = commit(vec![], vec![delete_range(&start, &end)]);
+        assert!(meter.run(db.commit(&[&commit])).iter().all(Result::is_ok));
+    }
+    meter.take();
+    meter.run(db.upkeep());
+    let work = meter.take();
+    let levels = meter.run(db.stats()).expect("it has figures").levels;
+    assert!(levels.iter().all(|(tables, _)| *tables == 0), "{levels:?}");
+    println!("{work:?}");
+    assert!(work.read <= 256 * KIB && work.calls <= 32, "{work:?}");
 }
 
 #[test]

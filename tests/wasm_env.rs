@@ -82,6 +82,9 @@ async fn a_slice_is_used_up_after_a_while_and_new_after_a_turn() {
     assert!(looks > 0, "a new slice is not used up at once");
     env.turn().await;
     assert!(!env.slice_used_up());
+    while !env.slice_used_up() {}
+    env.asked();
+    assert!(!env.slice_used_up(), "a request that comes in after a while has a slice of its own");
 }
 
 #[wasm_bindgen_test]

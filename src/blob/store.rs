@@ -391,13 +391,14 @@ impl Blobs {
     /// Reads a value; calls `pause` after each stretch.
     ///
     /// # Errors
-    /// `Corruption` with file and offset where it is damaged, and those of the storage.
+    /// `Corruption` with file and offset where it is damaged, and those of the storage and of
+    /// `pause`.
     pub async fn read<S: Storage>(
         &self,
         storage: &S,
         large: &Large,
         stretch: Stretch,
-        pause: impl AsyncFn(),
+        pause: impl AsyncFn() -> Result<()>,
     ) -> Result<Value> {
         let _turn = self.reading.enter().await;
         let Pointer { len, kind, .. } = large.pointer;

@@ -167,20 +167,21 @@ impl<'a> Append<'a> {
 /// buffer to be used, which is returned.
 ///
 /// # Errors
-/// `Corruption` with file and offset, also once `sink` was given all pieces; those of the storage.
+/// `Corruption` with file and offset, also once `sink` was given all pieces; those of the storage and
+/// of `pause`.
 pub async fn read_pieces<S: Storage>(
     storage: &S,
     large: &Large,
     scratch: Vec<u8>,
     mut stretch: Stretch,
-    pause: impl AsyncFn(),
+    pause: impl AsyncFn() -> Result<()>,
     sink: &mut dyn FnMut(u64, &[u8]),
 ) -> Result<Vec<u8>> {
     let mut pieces = Pieces::of_blob(large, scratch);
     while let Some((at, piece)) = pieces.next(storage).await? {
         sink(at, piece);
         if stretch.is_over(pieces.at) {
-            pause().await;
+            pause().await?;
         }
     }
     Ok(pieces.scratch)

@@ -52,14 +52,20 @@ pub async fn run<E: Env>(
             false => retained.stamp,
         };
         let mut merge = Merge::versions(runs, Some(hidden));
+        // Since the last load anything was found.
+        let mut found = true;
         loop {
             match merge.step()? {
                 Step::Load => {
                     merge.load().await?;
+                    if !std::mem::take(&mut found) {
+                        writer.has_worked(budgets.block_bytes);
+                        writer.breathe().await?;
+                    }
                     continue;
                 }
                 Step::End => break,
-                Step::Entry => {}
+                Step::Entry => found = true,
             }
             let Some(record) = merge.record() else { break };
             pass(&mut tombstones, Some(record.key), &survivors, &mut writer).await?;

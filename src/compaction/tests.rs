@@ -167,10 +167,13 @@ impl Store {
             let scan = Scan { start: Vec::new(), end: TOP.to_vec(), reverse, snapshot };
             let mut seen = Vec::new();
             let mut merge = Merge::scan(&[], &self.version, scan.clone());
-            block_on(merge.fill(|record| {
-                seen.push(entry(record));
-                true
-            }))
+            block_on(merge.fill(
+                async || Ok(()),
+                |record| {
+                    seen.push(entry(record));
+                    true
+                },
+            ))
             .unwrap();
             assert_eq!(seen, model::visible(&self.model, &scan));
         }
@@ -188,10 +191,13 @@ impl Store {
     fn all_versions(&self) -> Model {
         let mut out = Model::new();
         let mut merge = Merge::versions(self.version.runs(&[], &TOP, Stamp::MAX), None);
-        block_on(merge.fill(|record| {
-            out.extend([entry(record)]);
-            true
-        }))
+        block_on(merge.fill(
+            async || Ok(()),
+            |record| {
+                out.extend([entry(record)]);
+                true
+            },
+        ))
         .unwrap();
         out
     }

@@ -201,9 +201,12 @@ impl<E: Env> Db<E> {
         self.tables.blobs.read(storage, large, self.stretch(), self.pause()).await
     }
 
-    /// What to do after each stretch of a value that is read.
-    pub(super) fn pause(&self) -> impl AsyncFn() {
-        || self.give_way()
+    /// What to do every so often in the midst of a long read.
+    pub(super) fn pause(&self) -> impl AsyncFn() -> Result<()> {
+        async || {
+            self.give_way().await;
+            self.check_open()
+        }
     }
 
     pub(super) fn stretch(&self) -> Stretch {

@@ -4,7 +4,7 @@ use super::{Db, View};
 use crate::blob::Value;
 use crate::env::Env;
 use crate::error::Result;
-use crate::merge::{Merge, Scan, Step};
+use crate::merge::{Merge, Scan};
 use crate::planted::{Bug, planted};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::record::Op;
@@ -12,9 +12,6 @@ use crate::record::{Found, Record, alive};
 use crate::snapshot::Snapshot;
 use crate::stamp::Stamp;
 use crate::table::{self, Wanted};
-
-/// After so many entries that are counted, the clock is looked at.
-const COUNT_STRIDE: u64 = 256;
 
 /// A range of encoded keys.
 #[derive(Clone, Copy, Debug)]
@@ -67,10 +64,12 @@ impl<E: Env> Db<E> {
     }
 
     /// Hands the entries of a range to `sink` in order until it returns false; returns whether
-    /// the range was read to its end. Large values are to be [located](Db::locate) at once.
+    /// the range was read to its end. Large values are to be [located](Db::locate) at once. Other
+    /// requests run in between.
     ///
     /// # Errors
-    /// As [`Db::get`]; what was handed out before an error is right.
+    /// As [`Db::get`]; what was handed out before an error is right. `Closed` where the database is
+    /// closed meanwhile.
     pub async fn list(
         &self,
         range: Range<'_>,
@@ -82,32 +81,21 @@ impl<E: Env> Db<E> {
         let _pin = self.snapshots.pin(snapshot.stamp);
         // A table holds the files that it points into, a memtable that was flushed does not.
         let _files = self.tables.blobs.hold();
-        Ok(!self.scan(range, snapshot).fill(sink).await?)
+        Ok(!self.scan(range, snapshot).fill(self.pause(), sink).await?)
     }
 
-    /// How many entries a range has. Other requests run in between.
+    /// How many entries a range has.
     ///
     /// # Errors
-    /// As [`Db::get`]; `Closed` where the database is closed meanwhile.
+    /// As [`Db::list`].
     pub async fn count(&self, range: Range<'_>, snapshot: Snapshot) -> Result<u64> {
-        self.check_open()?;
-        let _turn = self.turn_of_scanned().await;
-        let _pin = self.snapshots.pin(snapshot.stamp);
-        let mut merge = self.scan(range, snapshot);
         let mut count = 0;
-        loop {
-            let step = merge.step()?;
-            match step {
-                Step::Load => merge.load().await?,
-                Step::End => return Ok(count),
-                Step::Entry => count += 1,
-            }
-            let pause = step == Step::Load || count.is_multiple_of(COUNT_STRIDE);
-            if pause {
-                self.give_way().await;
-                self.check_open()?;
-            }
-        }
+        let counting = self.list(range, snapshot, |_| {
+            count += 1;
+            true
+        });
+        counting.await?;
+        Ok(count)
     }
 
     /// The visible entries of a range.

@@ -123,14 +123,13 @@ impl<E: Env> Db<E> {
         let mut newest = None;
         let range = Range { start: key, end: &end, reverse: false };
         let mut merge = self.scan(range, snapshot);
-        merge
-            .fill(|entry| {
-                if let Op::Set { value, .. } = entry.op {
-                    newest = Some((entry.stamp, Bytes::copy(value), self.locate(entry.op)));
-                }
-                false
-            })
-            .await?;
+        let found = merge.fill(self.pause(), |entry| {
+            if let Op::Set { value, .. } = entry.op {
+                newest = Some((entry.stamp, Bytes::copy(value), self.locate(entry.op)));
+            }
+            false
+        });
+        found.await?;
         if let Some(error) = self.damage().pop()
             && self.tables.passes.get() > before
         {

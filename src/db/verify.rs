@@ -82,14 +82,18 @@ impl<E: Env> Db<E> {
     ) -> Result<()> {
         let mut merge = Merge::versions(vec![vec![table]], None);
         loop {
-            let located = match merge.next().await {
-                Ok(Some(record)) => self.locate(record.op),
-                Ok(None) => return Ok(()),
+            let mut located = Ok(None);
+            let more = merge.fill(self.pause(), |record| {
+                located = self.locate(record.op);
+                matches!(located, Ok(None))
+            });
+            match more.await {
+                Ok(true) => self.verify_value(located, found).await?,
+                Ok(false) => return Ok(()),
                 // It was found when the table was read.
                 Err(error) if error.is_damage() => return Ok(()),
                 Err(error) => return Err(error),
-            };
-            self.verify_value(located, found).await?;
+            }
         }
     }
 

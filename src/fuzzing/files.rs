@@ -144,7 +144,7 @@ pub fn blob(data: &[u8]) {
             let blobs = Blobs::open(&*storage, &[meta], 1, 0).await?;
             let large = blobs.locate(pointer)?;
             blobs
-                .read(&*storage, &large, Stretch::new(1), async || ())
+                .read(&*storage, &large, Stretch::new(1), async || Ok(()))
                 .await
                 .map(|value| (large, value))
         });

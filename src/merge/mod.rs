@@ -7,7 +7,8 @@
 //! one by one, by [`code`]s that say how their keys differ. While one source stays ahead of the
 //! second, each entry costs one comparison of two integers. Entries are never moved or copied on
 //! the way: the current one is where its source stands. What deleted ranges hide is skipped, at a
-//! stretch where that saves reading.
+//! stretch where that saves reading. Much may be passed before anything is found, so the caller gets
+//! a word in every so often.
 
 use crate::error::{Error, Result};
 use crate::memtable::Memtable;
@@ -32,6 +33,9 @@ mod source;
 mod tests;
 
 pub use source::Step;
+
+/// After so many entries, shown or passed over, the caller gets a word in.
+const STRIDE: u32 = 256;
 
 /// A range and a snapshot to read it at.
 #[derive(Clone, Debug)]
@@ -59,6 +63,8 @@ pub struct Merge<S: Storage> {
     behind: usize,
     /// The first entry has been looked at.
     used: bool,
+    /// How many more are, before the caller gets a word in.
+    stride: u32,
     /// A step or a load failed or was left unfinished: where the sources stand is not known.
     broken: bool,
 }
@@ -110,30 +116,21 @@ impl<S: Storage> Merge<S> {
         let order: Vec<_> =
             (0..sources.len()).map(|place| Turn { code: Code::SAME, place }).collect();
         let behind = order.len();
-        Merge { sources, snapshot, deleted, reverse, order, behind, used: false, broken: false }
-    }
-
-    /// The next visible entry (its op is a `Set`), or None at the end.
-    ///
-    /// # Errors
-    /// Those of [`Table::get`].
-    pub async fn next(&mut self) -> Result<Option<Record<'_>>> {
-        loop {
-            match self.step()? {
-                Step::Entry => return Ok(self.record()),
-                Step::End => return Ok(None),
-                Step::Load => self.load().await?,
-            }
-        }
+        let (used, stride, broken) = (false, STRIDE, false);
+        Merge { sources, snapshot, deleted, reverse, order, behind, used, stride, broken }
     }
 
     /// Hands entries to `visit` until it returns false (that entry is used up) or there are no
-    /// more; whether there may be more. No future is made for an entry, only for a block that
-    /// has to be loaded.
+    /// more; whether there may be more. No future is made for an entry, only for a block that has
+    /// to be loaded and where the caller gets a word in: it is what `pause` comes to then.
     ///
     /// # Errors
-    /// Those of [`Table::get`].
-    pub async fn fill(&mut self, mut visit: impl FnMut(Record<'_>) -> bool) -> Result<bool> {
+    /// Those of [`Table::get`] and of `pause`.
+    pub async fn fill(
+        &mut self,
+        pause: impl AsyncFn() -> Result<()>,
+        mut visit: impl FnMut(Record<'_>) -> bool,
+    ) -> Result<bool> {
         loop {
             match self.step()? {
                 Step::Entry => {
@@ -142,12 +139,16 @@ impl<S: Storage> Merge<S> {
                     }
                 }
                 Step::End => return Ok(false),
-                Step::Load => self.load().await?,
+                Step::Load => {
+                    self.load().await?;
+                    pause().await?;
+                }
             }
         }
     }
 
-    /// Moves to the next entry, as far as that is possible without loading a block.
+    /// Moves to the next entry, as far as that is possible without loading a block; after so many
+    /// entries, [`Step::Load`] has nothing to load and is for the caller to do something else.
     ///
     /// # Errors
     /// `Corruption` where there is no valid entry. After an error, or a load that was dropped
@@ -163,7 +164,12 @@ impl<S: Storage> Merge<S> {
 
     fn advance(&mut self) -> Result<Step> {
         loop {
-            if std::mem::take(&mut self.used) {
+            if self.used {
+                let Some(left) = self.stride.checked_sub(1) else {
+                    self.stride = STRIDE;
+                    return Ok(Step::Load);
+                };
+                (self.used, self.stride) = (false, left);
                 self.leave();
             }
             while let Some((at, place)) = self.next_behind()

@@ -95,6 +95,8 @@ pub struct MemoryCursor {
     next: usize,
     /// What the current key and the one before it share.
     shared: usize,
+    /// The last entry of the page before.
+    before: Option<Rc<[u8]>>,
     /// The last key that a page has looked at.
     last: Option<Rc<[u8]>>,
     exhausted: bool,
@@ -110,23 +112,30 @@ impl MemoryCursor {
             page_keys: PAGE_MIN,
             next: 0,
             shared: 0,
+            before: None,
             last: None,
             exhausted: false,
         }
     }
 
     fn step(&mut self) -> Step {
-        let before = self.next.checked_sub(1).and_then(|index| self.page.get(index));
-        let before = before.map(|record| record.key.clone());
-        while self.next >= self.page.len() {
+        if self.next >= self.page.len() {
             if self.exhausted {
                 return Step::End;
             }
             self.turn_page();
+            if self.page.is_empty() {
+                // Whatever is on it is newer than the snapshot: that may go on for many pages.
+                return Step::Load;
+            }
         }
+        let before = match self.next.checked_sub(1).and_then(|index| self.page.get(index)) {
+            Some(record) => Some(&record.key),
+            None => self.before.as_ref(),
+        };
+        let key = self.page.get(self.next).map_or(&[][..], |record| &record.key);
+        self.shared = before.map_or(0, |before| common_prefix(before, key));
         self.next += 1;
-        let key = self.record().key;
-        self.shared = before.map_or(0, |before| common_prefix(&before, key));
         Step::Entry
     }
 
@@ -138,6 +147,7 @@ impl MemoryCursor {
             Some(last) => from = Bound::Excluded(last),
             None => {}
         }
+        self.before = self.page.pop().map(|record| record.key).or(self.before.take());
         self.page.clear();
         self.next = 0;
         let page = &mut self.page;

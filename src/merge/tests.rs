@@ -43,17 +43,28 @@ fn layered(model: &Model, cuts: [u64; 5], keys: &[Vec<u8>], budgets: &Budgets) -
     Layered { memtables, version: Version::empty().apply(added, &[]) }
 }
 
+impl<S: Storage> Merge<S> {
+    /// The next visible entry, or None at the end.
+    async fn next(&mut self) -> Result<Option<Record<'_>>> {
+        let more = self.fill(async || Ok(()), |_| false).await?;
+        Ok(if more { self.record() } else { None })
+    }
+}
+
 /// Pages of a scan, each ended by the visitor after `page` entries.
 fn scan_in_pages(layered: &Layered, scan: &Scan, page: usize) -> Vec<(Place, model::Said)> {
     let mut merge = Merge::scan(&layered.memtables, &layered.version, scan.clone());
     let mut out = Vec::new();
     loop {
         let mut left = page;
-        let more = block_on(merge.fill(|record| {
-            out.push(entry(record));
-            left -= 1;
-            left > 0
-        }));
+        let more = block_on(merge.fill(
+            async || Ok(()),
+            |record| {
+                out.push(entry(record));
+                left -= 1;
+                left > 0
+            },
+        ));
         if !more.unwrap() {
             return out;
         }
@@ -113,10 +124,13 @@ proptest! {
 
 fn all_versions(mut merge: Merge<MemoryStorage>) -> Model {
     let mut out = Vec::new();
-    let more = block_on(merge.fill(|record| {
-        out.push(entry(record));
-        true
-    }));
+    let more = block_on(merge.fill(
+        async || Ok(()),
+        |record| {
+            out.push(entry(record));
+            true
+        },
+    ));
     assert!(!more.unwrap());
     assert!(out.is_sorted_by(|a, b| a.0 < b.0), "not in order");
     out.into_iter().collect()
@@ -168,10 +182,13 @@ fn a_scan_that_failed_does_not_go_on_without_what_it_could_not_read() {
         let mut merge = Merge::scan(&[], &version, scan);
         let mut keys = Vec::new();
         for attempt in 0..3 {
-            let filled = block_on(merge.fill(|record| {
-                keys.push(record.key.to_vec());
-                true
-            }));
+            let filled = block_on(merge.fill(
+                async || Ok(()),
+                |record| {
+                    keys.push(record.key.to_vec());
+                    true
+                },
+            ));
             assert!(filled.is_err(), "attempt {attempt}");
         }
         if reverse {

@@ -50,7 +50,7 @@ extern "C" {
 pub struct WebEnv {
     storage: Rc<WebStorage>,
     turns: Turns,
-    /// When the last turn was over.
+    /// When the last turn was over, or the last request came in.
     slice_start_ms: Rc<Cell<f64>>,
     /// A request came in since this was last looked at.
     asked: Cell<bool>,
@@ -67,9 +67,10 @@ impl WebEnv {
         WebEnv { storage, turns, slice_start_ms, asked, busy }
     }
 
-    /// Notes that a request has come in.
+    /// Notes that a request has come in. That is a turn of the event loop too: a slice begins.
     pub fn asked(&self) {
         self.asked.set(true);
+        self.slice_start_ms.set(performance_now());
     }
 }
 
