@@ -202,6 +202,33 @@ fn many_deleted_ranges_make_no_step_longer_than_few_do() {
     }
 }
 
+#[test]
+fn a_check_of_everything_reads_logs_and_looks_for_large_values_in_steps() {
+    let (db, meter) = open(Options::default());
+    let rng = Rng::new(7);
+    let write = |index: u64, value_bytes: usize| {
+        let (key, value) = (place(index), [&[3][..], &rng.bytes(value_bytes)].concat());
+        let commit = commit(vec![], vec![set(&key, &value)]);
+        assert!(meter.run(db.commit(&[&commit])).iter().all(Result::is_ok));
+    };
+    // One large value between many small ones, in a table and its log, then in the log alone.
+    for _ in 0..2 {
+        (0..9_000).for_each(|index| write(index * 7919 % 9_000, 300));
+        write(9_000, 40_000);
+    }
+    meter.run(db.upkeep());
+    let stats = meter.run(db.stats()).expect("it has figures");
+    assert!(stats.levels.iter().any(|(tables, _)| *tables > 0), "{stats:?}");
+    assert!(stats.wal_bytes > 1024 * KIB, "{stats:?}");
+    meter.take();
+    let (found, turns) = turns(&meter, db.verify());
+    let (work, found) = (meter.take(), found.expect("it reads"));
+    println!("{turns} turns, {work:?}, {found:?}");
+    assert_eq!(found.damage, []);
+    assert!(work.read <= 192 * KIB && work.calls <= 8, "{work:?}");
+    assert!(turns >= found.bytes / (128 * KIB), "{turns} turns for {} bytes", found.bytes);
+}
+
 /// Runs a future to its end; returns how often it gave way.
 fn turns<T>(meter: &Meter, future: impl Future<Output = T>) -> (T, u64) {
     let (mut future, mut turns) = (pin!(future), 0);

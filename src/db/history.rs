@@ -19,7 +19,7 @@ use crate::record::Op;
 use crate::stamp::Stamp;
 use crate::storage::{FileNo, Storage};
 use crate::wal::payload::{Commit, LoggedOp};
-use crate::wal::recovery::{self, LogFile};
+use crate::wal::recovery::LogFile;
 use crate::wal::{HEADER_BYTES, LogRef};
 use std::rc::Rc;
 
@@ -187,29 +187,16 @@ impl<E: Env> Db<E> {
     }
 
     /// A log that is at least as long as it has to be.
-    async fn whole_log<'a>(&'a self, log: &'a LogRef, end: u64) -> Result<LogFile<'a, E::Storage>> {
+    pub(super) async fn whole_log<'a>(
+        &'a self,
+        log: &'a LogRef,
+        end: u64,
+    ) -> Result<LogFile<'a, E::Storage>> {
         let there = self.env.storage().len(log.file).await?;
         match there < end {
             true => Err(damaged(log, there)),
             false => Ok(LogFile::until(&**self.env.storage(), log, end)),
         }
-    }
-
-    /// Reads a log of the history, to find damage.
-    ///
-    /// # Errors
-    /// `Corruption`, the storage's errors.
-    pub(super) async fn check_history(&self, history: &HistoryLog) -> Result<()> {
-        let (log, mut offset) = (&history.log, HEADER_BYTES as u64);
-        let mut file = self.whole_log(log, history.bytes).await?;
-        if !recovery::has_header(&**self.env.storage(), log).await? {
-            return Err(damaged(log, 0));
-        }
-        while offset < history.bytes {
-            let record = file.record(offset).await?.ok_or_else(|| damaged(log, offset))?;
-            offset = record.end;
-        }
-        Ok(())
     }
 
     /// Notes that the log being written is full; its last commit is the last that is published.
@@ -308,8 +295,8 @@ impl Drop for Reading<'_> {
     }
 }
 
-fn damaged(log: &LogRef, offset: u64) -> Error {
-    Error::corruption(log.file, offset, "a log of the history is damaged")
+pub(super) fn damaged(log: &LogRef, offset: u64) -> Error {
+    Error::corruption(log.file, offset, "a log is damaged")
 }
 
 /// A commit read back, and the large values of its changes that are still to be read.

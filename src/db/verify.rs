@@ -4,7 +4,8 @@
 //! meanwhile, and the cache stays as it is. Damage is gathered and not repaired.
 
 use super::Db;
-use crate::blob::{self, Large};
+use super::history::damaged;
+use crate::blob::{self, Large, Stretch};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::manifest;
@@ -12,10 +13,16 @@ use crate::merge::Merge;
 use crate::storage::{MANIFEST_SLOTS, Storage};
 use crate::table::{Table, Verifier};
 use crate::version::Version;
-use crate::wal;
+use crate::wal::payload::Commit;
+use crate::wal::recovery::has_header;
+use crate::wal::{HEADER_BYTES, LogRef};
 use crate::wire::FileKind;
 use std::rc::Rc;
 
+/// This many keys of a memtable are taken at once.
+const PAGE_KEYS: usize = 256;
+/// So much of a log is checked in a row, in bytes.
+const CHECKED_BYTES: u64 = 64 * 1024;
 /// So much damage is told of one by one; the rest is counted.
 pub const DAMAGE_MAX: usize = 100;
 
@@ -99,16 +106,21 @@ impl<E: Env> Db<E> {
 
     /// The large values that only logs point at; the files of all are counted here.
     async fn verify_recent_values(&self, found: &mut Verified) -> Result<()> {
-        let view = self.view();
-        let mut versions = Vec::new();
+        // All that these versions point into stays for as long; later ones are none of them.
+        let (view, through, _files) = (self.view(), self.visible.get(), self.tables.blobs.hold());
         for memtable in [Some(&view.active), view.frozen.as_ref()].into_iter().flatten() {
-            memtable.versions(None, usize::MAX, &mut versions);
-        }
-        let located: Vec<_> =
-            versions.iter().map(|version| self.locate(version.op.borrow())).collect();
-        drop((view, versions));
-        for located in located {
-            self.verify_value(located, found).await?;
+            let (mut page, mut last) = (Vec::new(), None);
+            loop {
+                last = memtable.versions(last.as_deref(), PAGE_KEYS, &mut page);
+                page.retain(|version| version.stamp <= through);
+                for version in page.drain(..) {
+                    self.verify_value(self.locate(version.op.borrow()), found).await?;
+                }
+                self.pause()().await?;
+                if last.is_none() {
+                    break;
+                }
+            }
         }
         for blob in self.tables.blobs.sizes() {
             found.files += 1;
@@ -158,25 +170,63 @@ impl<E: Env> Db<E> {
     async fn verify_logs(&self, found: &mut Verified) -> Result<()> {
         // They are given up by flushes.
         let _turn = self.flushing.enter().await;
-        let logs = self.manifest.borrow().logs.clone();
-        let lengths = self.log.borrow().lengths();
-        let damage = wal::verify(&**self.env.storage(), &logs, &lengths).await?;
-        damage.into_iter().for_each(|error| found.add(FileKind::Log, error));
-        for log in &logs {
+        for (log, bytes) in self.logs() {
             found.files += 1;
-            found.bytes += self.env.storage().len(log.file).await?;
-        }
-        let history = self.manifest.borrow().history.clone();
-        for log in &history {
-            self.breathe(0).await;
-            found.files += 1;
-            found.bytes += log.bytes;
-            match self.check_history(log).await {
-                Err(error) if error.is_damage() => found.add(FileKind::Log, error),
+            match self.check_log(&log, bytes, found).await {
+                // History may be let go of meanwhile.
+                Err(error) if error.is_damage() => {
+                    if self.logs().iter().any(|(named, _)| *named == log) {
+                        found.add(FileKind::Log, error);
+                    }
+                }
                 checked => checked?,
             }
+            self.breathe(0).await;
         }
-        self.breathe(0).await;
+        Ok(())
+    }
+
+    /// All logs that the manifest names, and how long they are.
+    fn logs(&self) -> Vec<(LogRef, u64)> {
+        let (manifest, sealed) = (self.manifest.borrow(), self.sealed.borrow());
+        let active = self.log_end();
+        let bytes_of = |log: &LogRef| {
+            let full = sealed.iter().map(|full| (full.log.file, full.bytes));
+            let known = full.chain([active]).find(|(file, _)| *file == log.file);
+            // The one that is kept ready holds nothing.
+            (log.clone(), known.map_or(0, |(_, bytes)| bytes))
+        };
+        let history = manifest.history.iter().map(|log| (log.log.clone(), log.bytes));
+        history.chain(manifest.logs.iter().map(bytes_of)).collect()
+    }
+
+    /// Reads a log of so many bytes, in salvage to its end, to find damage. Other requests run in
+    /// between.
+    ///
+    /// # Errors
+    /// `Corruption`, the storage's errors; `Closed` where the database is closed meanwhile.
+    async fn check_log(&self, log: &LogRef, mut bytes: u64, found: &mut Verified) -> Result<()> {
+        if self.options.salvage {
+            bytes = self.env.storage().len(log.file).await?;
+        }
+        found.bytes += bytes;
+        let (mut offset, mut stretch) = (HEADER_BYTES as u64, Stretch::new(CHECKED_BYTES));
+        let mut file = self.whole_log(log, bytes).await?;
+        if bytes > 0 && !has_header(&**self.env.storage(), log).await? {
+            return Err(damaged(log, 0));
+        }
+        while offset < bytes {
+            let record = file.record(offset).await?.ok_or_else(|| damaged(log, offset))?;
+            if !record.payload.is_empty() {
+                let checked = Commit::decode(record.payload).and_then(|commit| commit.check());
+                checked.map_err(|error| error.at(log.file, offset))?;
+            }
+            offset = record.end;
+            if stretch.is_over(offset) {
+                self.breathe(0).await;
+                self.check_open()?;
+            }
+        }
         Ok(())
     }
 }

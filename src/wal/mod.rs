@@ -46,7 +46,7 @@ pub mod salvage;
 pub mod writer;
 
 pub use payload::{Commit, LoggedOp, Ops};
-pub use recovery::{Recovered, recover, verify};
+pub use recovery::{Recovered, recover};
 pub use salvage::salvage;
 pub use writer::{Group, LogWriter};
 

@@ -10,8 +10,7 @@
 //! - The header of a later log may say at which length this one ended, durable to the last byte:
 //!   exactly so much must verify, and what follows is no part of it.
 
-use super::payload::Commit;
-use super::{CHECKED_FROM, HEADER_BYTES, Head, Header, LogRef, Previous, RECORD_BYTES};
+use super::{CHECKED_FROM, HEADER_BYTES, Head, Header, LogRef, RECORD_BYTES};
 use crate::error::{Error, Result};
 use crate::hash;
 use crate::planted::{Bug, planted};
@@ -55,41 +54,6 @@ pub async fn recover<S: Storage>(
         recovered.push(recover_log(storage, log, header.is_some(), whole, &mut apply).await?);
     }
     Ok(recovered)
-}
-
-/// Reads logs as [`recover`] does, but goes on behind damage and returns what it found. Of the
-/// logs in `known` it is known how long they are.
-///
-/// # Errors
-/// Those that don't tell of damage.
-pub async fn verify<S: Storage>(
-    storage: &S,
-    logs: &[LogRef],
-    known: &[Previous],
-) -> Result<Vec<Error>> {
-    let (mut headers, mut damage) = (Vec::with_capacity(logs.len()), Vec::new());
-    for log in logs {
-        headers.push(noted(read_header(storage, log).await, &mut damage)?.flatten());
-    }
-    for (log, header) in logs.iter().zip(&headers) {
-        let known = known.iter().find(|known| known.id == log.id).map(|known| known.len);
-        let whole = known.or_else(|| whole(log, &headers));
-        let mut decode = |_: &_, _, payload: &[u8]| Commit::decode(payload)?.check();
-        let read = recover_log(storage, log, header.is_some(), whole, &mut decode).await;
-        noted(read, &mut damage)?;
-    }
-    Ok(damage)
-}
-
-fn noted<T>(read: Result<T>, damage: &mut Vec<Error>) -> Result<Option<T>> {
-    match read {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.is_damage() => {
-            damage.push(error);
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// The length of a log, where the header of a later one says it.

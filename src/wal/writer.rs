@@ -65,12 +65,6 @@ impl LogWriter {
         self.written
     }
 
-    /// This log and the one before it, with their lengths.
-    pub fn lengths(&self) -> Vec<Previous> {
-        let own = Previous { id: self.log.id, len: self.written };
-        self.previous.into_iter().chain([own]).collect()
-    }
-
     /// Whether nothing has been written yet.
     pub fn is_empty(&self) -> bool {
         self.written == 0
