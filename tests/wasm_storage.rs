@@ -273,6 +273,34 @@ async fn opfs_serves_more_files_than_handles_and_deletes_most_spares() {
 }
 
 #[wasm_bindgen_test]
+async fn opfs_tells_whoever_wrote_a_file_that_it_could_not_be_flushed_to_make_room() {
+    let storage = opfs("evicted").await.unwrap();
+    storage.adopt(&[]).await.unwrap();
+    let (first, second) = (write_number(&storage).await, write_number(&storage).await);
+    let flush = "self.fails = true;
+        const { flush } = FileSystemSyncAccessHandle.prototype;
+        FileSystemSyncAccessHandle.prototype.flush = function () {
+            if (self.fails) throw new DOMException('of the disk', 'UnknownError');
+            flush.call(this);
+        };";
+    javascript(flush).await;
+    let mut last = second;
+    for _ in 0..HANDLES_MAX {
+        // Who opens another file is not to blame.
+        last = write_number(&storage).await;
+    }
+    javascript("self.fails = false;").await;
+    storage.sync(last).await.expect("its handle is the one that it was written by");
+    assert_eq!(read_number(&storage, first).await, Some(first));
+    let failure = storage.sync(first).await.unwrap_err();
+    assert!(failure.message().contains("of the disk"), "{failure}");
+    storage.sync(first).await.expect("it was told");
+    storage.truncate(second, 0).await.unwrap();
+    storage.sync(second).await.expect("nothing is left of what could not be flushed");
+    storage.close().await.unwrap();
+}
+
+#[wasm_bindgen_test]
 fn a_short_write_means_that_the_storage_is_full() {
     assert_eq!(check_written(100.0, 100), Ok(()));
     for written in [4_294_967_288.0, 99.0, 0.0, -8.0, f64::NAN] {

@@ -58,6 +58,8 @@ struct Entry {
     /// Whether its handle was flushed when it was closed. Who wrote it before may have ended
     /// before its flush.
     flushed: bool,
+    /// What went wrong then, until whoever flushes the file is told.
+    failed: Option<Error>,
 }
 
 /// What is done with an open file, and the number that comes of it: one type for all, so that
@@ -71,6 +73,8 @@ pub struct OpenFile {
     len: Option<u64>,
     /// Whether something was written since the last flush.
     unflushed: bool,
+    /// As in [`Entry`], of an earlier handle.
+    failed: Option<Error>,
 }
 
 impl OpenFile {
@@ -95,8 +99,12 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Makes what was written durable.
+    /// Makes what was written durable. Where that failed behind the back of whoever wrote it, it
+    /// fails once more.
     pub fn flush(&mut self) -> Result<()> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         if self.unflushed {
             self.handle.flush().map_err(failed("flushing"))?;
             self.unflushed = false;
@@ -108,6 +116,10 @@ impl OpenFile {
     pub fn truncate(&mut self, len: u64) -> Result<()> {
         self.len = None;
         self.unflushed = true;
+        if len == 0 {
+            // Nothing is left of what could not be flushed.
+            self.failed = None;
+        }
         self.handle.truncate(len as f64).map_err(failed("truncating"))?;
         self.len = Some(len);
         Ok(())
@@ -165,23 +177,22 @@ impl State {
         Some(number)
     }
 
-    /// Closes the handle that was not used for the longest time, where no more can be opened.
-    fn make_room(&mut self) -> Result<()> {
+    /// Closes the handle that was not used for the longest time, where no more can be opened. Where
+    /// flushing it fails, that is for those to hear who wrote the file, not for who opens another.
+    fn make_room(&mut self) {
         if self.files.iter().filter(|(_, entry)| entry.open.is_some()).count() < HANDLES_MAX {
-            return Ok(());
+            return;
         }
         let closable = self.files.iter_mut().filter(|(number, entry)| {
             entry.open.is_some() && !entry.spare && !MANIFEST_SLOTS.contains(number)
         });
-        let Some((_, entry)) = closable.min_by_key(|(_, entry)| entry.used) else { return Ok(()) };
-        if let Some(open) = &mut entry.open {
+        let Some((_, entry)) = closable.min_by_key(|(_, entry)| entry.used) else { return };
+        if let Some(mut open) = entry.open.take() {
             // Nothing says that a later handle flushes what this one wrote.
-            open.flush()?;
+            entry.failed = open.flush().err();
+            entry.flushed = entry.failed.is_none();
             entry.len = open.len;
-            entry.open = None;
-            entry.flushed = true;
         }
-        Ok(())
     }
 
     /// What is to be done for the spares next.
@@ -251,7 +262,7 @@ impl Files {
     /// Opens the handle of `file`, making the file if it is not there. The caller holds the
     /// gate, or nobody else has this value yet.
     pub async fn open(&self, file: FileNo) -> Result<()> {
-        self.state.borrow_mut().make_room()?;
+        self.state.borrow_mut().make_room();
         let handle = self.open_handle(file).await.map_err(|e| open_failure(&e).at(file, 0))?;
         let mut state = self.state.borrow_mut();
         if state.closed {
@@ -259,7 +270,8 @@ impl Files {
             return Err(closed());
         }
         let entry = state.files.entry(file);
-        let mut open = OpenFile { handle, len: None, unflushed: !entry.flushed };
+        let failed = entry.failed.take();
+        let mut open = OpenFile { handle, len: None, unflushed: !entry.flushed, failed };
         if entry.spare {
             open.truncate(0)?;
         }
