@@ -5,7 +5,7 @@
 mod common;
 
 use common::harness::{CLIENT, Harness, decode, put, responses, value_of};
-use common::{START_MS, commit, delete, frame, key, number, set};
+use common::{START_MS, commit, delete, delete_range, frame, key, number, set};
 use kvass::env::manual::block_on;
 use kvass::error::Code;
 use kvass::host::{FLUSH_DELAY_MS, Host};
@@ -152,6 +152,32 @@ fn a_watch_begins_with_the_present_and_follows_every_commit_to_its_keys() {
     assert_eq!(entries.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [0, 2]);
     let answer = harness.send(1, vec![Request::Unsubscribe(5), put(&b, &one)]);
     assert_eq!(decode(&answer).events, []);
+}
+
+#[test]
+fn a_watch_hears_once_of_each_key_however_many_changes_of_a_commit_touch_it() {
+    let mut harness = Harness::new();
+    let keys: Vec<_> = (0..1_000).map(|index| key(&[&format!("{index:04}")])).collect();
+    let (one, two) = (number(1.0), number(2.0));
+    // One of them is watched twice.
+    let watched = keys.iter().chain([&keys[500]]).skip(1).map(|key| Blob(key)).collect();
+    harness.send(1, vec![Request::Watch(Watch { id: 5, keys: watched })]);
+    let (first, last) = (&keys[0], &keys[900]);
+    let mut mutations = vec![set(&keys[950], &one), set(&keys[950], &two), delete(&keys[960])];
+    mutations.extend((0..998).map(|_| delete_range(first, last)));
+    mutations.extend([set(&keys[500], &one), delete_range(&keys[10], &keys[10])]);
+    let answer = harness.send(1, vec![Request::Commit(commit(vec![], mutations))]);
+    let frame = decode(&answer);
+    let [Event::Watch { entries, .. }] = &frame.events[..] else { panic!("{frame:?}") };
+    let mut states: Vec<_> = entries
+        .iter()
+        .map(|(place, entry)| (*place, entry.as_ref().map(|entry| entry.value.to_vec())))
+        .collect();
+    states.sort();
+    let mut wanted: Vec<_> = (0..899).map(|place| (place, None)).collect();
+    wanted[499].1 = Some(one.clone());
+    wanted.extend([(949, Some(two)), (959, None), (999, Some(one))]);
+    assert_eq!(states, wanted);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::planted::{Bug, planted};
 use crate::stamp::Stamp;
 use crate::wire::{Blob, Change, Entry, Event, Response, Value};
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::rc::Rc;
 
 /// One subscription of one connection.
@@ -26,14 +27,16 @@ pub(super) struct Subscription {
 
 enum Kind {
     /// Keys and their places in the client's list, ordered by key.
-    Watch(Vec<(Vec<u8>, u32)>),
+    Watch(Vec<Watched>),
     Changes(Vec<(Vec<u8>, Vec<u8>)>),
 }
+
+type Watched = (Vec<u8>, u32);
 
 impl Subscription {
     /// A watch, which holds events back until [`Subscription::release`].
     pub(super) fn watch(id: u32, keys: &[Blob<'_>]) -> Subscription {
-        let mut places: Vec<(Vec<u8>, u32)> = Vec::with_capacity(keys.len());
+        let mut places: Vec<Watched> = Vec::with_capacity(keys.len());
         for (place, key) in (0..).zip(keys) {
             let at = places.partition_point(|(other, _)| **other <= **key);
             places.insert(at, (key.to_vec(), place));
@@ -137,7 +140,7 @@ impl Subscription {
     /// Whether the subscriber wants to hear of a commit.
     fn concerns(&self, event: &CommitEvent) -> bool {
         event.changes.iter().any(|record| match &self.kind {
-            Kind::Watch(places) => touched(places, record).next().is_some(),
+            Kind::Watch(places) => !touched(places, record).is_empty(),
             Kind::Changes(ranges) => touches(ranges, record),
         })
     }
@@ -153,19 +156,22 @@ impl Subscription {
         }
     }
 
-    fn send_states(&self, places: &[(Vec<u8>, u32)], event: &CommitEvent, outbox: &mut Outbox) {
+    fn send_states(&self, places: &[Watched], event: &CommitEvent, outbox: &mut Outbox) {
         let versionstamp = event.stamp.to_bytes();
         let mut entries: Vec<(u32, Option<Entry<'_>>)> = Vec::new();
+        let mut told = vec![false; places.len()];
         for record in event.changes.iter().rev() {
-            for (_, place) in touched(places, record) {
+            let Range { start: from, end: to } = touched(places, record);
+            for ((_, place), told) in places.iter().zip(&mut told).take(to).skip(from) {
                 // Of several changes of one key the last one counts, which comes first here.
-                if entries.iter().all(|(known, _)| known != place) {
-                    let value = match &record.change {
-                        ChangeKind::Set(value) => Some(Value::from(value)),
-                        _ => None,
-                    };
-                    entries.push((*place, value.map(|value| Entry { versionstamp, value })));
+                if std::mem::replace(told, true) {
+                    continue;
                 }
+                let value = match &record.change {
+                    ChangeKind::Set(value) => Some(Value::from(value)),
+                    _ => None,
+                };
+                entries.push((*place, value.map(|value| Entry { versionstamp, value })));
             }
         }
         if !entries.is_empty() {
@@ -197,16 +203,14 @@ impl Subscription {
     }
 }
 
-/// The watched keys that a change touches, with their places.
-fn touched<'a>(
-    places: &'a [(Vec<u8>, u32)],
-    ChangeRecord { key, change }: &'a ChangeRecord,
-) -> impl Iterator<Item = &'a (Vec<u8>, u32)> {
+/// Where those are of the watched keys that a change touches.
+fn touched(places: &[Watched], ChangeRecord { key, change }: &ChangeRecord) -> Range<usize> {
     let from = places.partition_point(|(watched, _)| **watched < **key);
-    places.iter().skip(from).take_while(move |(watched, _)| match change {
+    let to = places.partition_point(|(watched, _)| match change {
         ChangeKind::DeleteRange(end) => **watched < **end,
-        _ => **watched == **key,
-    })
+        _ => **watched <= **key,
+    });
+    from..to
 }
 
 /// Whether a change touches one of the ranges.
