@@ -145,13 +145,20 @@ pub fn validate(commit: &Commit<'_>) -> Result<()> {
     for check in &commit.checks {
         validate_read_key(&check.key)?;
     }
-    let ranges = commit.mutations.iter().filter(|one| matches!(one, Mutation::DeleteRange { .. }));
-    if ranges.count() > limits::RANGES_MAX {
+    let (mut bytes, mut ranges, mut range_bytes) = (0usize, 0, 0);
+    for mutation in &commit.mutations {
+        let own = validate_mutation(mutation)?;
+        bytes = bytes.saturating_add(own);
+        if matches!(mutation, Mutation::DeleteRange { .. }) {
+            (ranges, range_bytes) = (ranges + 1, range_bytes + own);
+        }
+    }
+    if ranges > limits::RANGES_MAX {
         return too_large(format!("Too many ranges (max {})", limits::RANGES_MAX));
     }
-    let mut bytes = 0usize;
-    for mutation in &commit.mutations {
-        bytes = bytes.saturating_add(validate_mutation(mutation)?);
+    if range_bytes > limits::RANGE_BYTES_MAX {
+        let max = limits::RANGE_BYTES_MAX;
+        return too_large(format!("Keys of ranges too large (max {max} bytes)"));
     }
     if bytes > limits::COMMIT_BYTES_MAX {
         let max = limits::COMMIT_BYTES_MAX;

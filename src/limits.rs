@@ -23,6 +23,9 @@ pub const GET_MANY_KEYS_MAX: usize = 10_000;
 pub const WATCH_KEYS_MAX: usize = 1_000;
 /// Ranges of one `changes` subscription, and that one commit deletes.
 pub const RANGES_MAX: usize = 1_000;
+/// The keys of the ranges that one commit deletes, in bytes: they end up in one block of a table,
+/// which is written and read as a whole.
+pub const RANGE_BYTES_MAX: usize = 1024 * 1024;
 /// A whole frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Requests, keys, checks, mutations and ranges of one frame, all together.

@@ -179,6 +179,10 @@ fn bad_ranges_are_refused_and_empty_ones_delete_nothing() {
     assert_eq!(refused(&mut store, vec![delete_range(&first, &long)]), Code::TooLarge);
     let many = (0..=limits::RANGES_MAX).map(|_| delete_range(&first, &last)).collect();
     assert_eq!(refused(&mut store, many), Code::TooLarge);
+    let far = key(&[&"z".repeat(limits::KEY_BYTES_MAX - 2)]);
+    let few = limits::RANGE_BYTES_MAX / limits::KEY_BYTES_MAX;
+    let few = (0..few).map(|_| delete_range(&last, &far)).collect();
+    assert_eq!(refused(&mut store, few), Code::TooLarge);
     one(&mut store, delete_range(&last, &last));
     assert_eq!(store.count(), 10);
 }

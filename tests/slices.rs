@@ -11,7 +11,7 @@ use kvass::commit::Outcome;
 use kvass::db::{Options, Range};
 use kvass::env::Env;
 use kvass::error::Result;
-use kvass::limits::Budgets;
+use kvass::limits::{Budgets, RANGE_BYTES_MAX};
 use kvass::rng::Rng;
 use kvass::snapshot::Snapshot;
 use kvass::wire::{Blob, Mutation};
@@ -304,6 +304,43 @@ fn a_compaction_gives_way_where_all_is_hidden_by_deleted_ranges() {
     assert!(levels.iter().all(|(tables, _)| *tables == 0), "{levels:?}");
     println!("{work:?}");
     assert!(work.read <= 256 * KIB && work.calls <= 32, "{work:?}");
+}
+
+#[test]
+fn ranges_of_keys_as_long_as_a_commit_may_delete_make_no_step_longer_than_their_bytes() {
+    let (db, meter) = open(Options::default());
+    let stored: Vec<_> = (0..2_000).map(place).collect();
+    let commit_of = |mutations| {
+        let outcomes = meter.run(db.commit(&[&commit(vec![], mutations)]));
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    };
+    commit_of(stored.iter().map(|key| set(key, &[3, 1])).collect());
+    let rng = Rng::new(10);
+    let long = |index: u64| {
+        let text: String = rng.bytes(490).iter().map(|byte| char::from(b'a' + byte % 26)).collect();
+        key(&[&format!("{index:08}"), &text])
+    };
+    let ranges: Vec<_> = (0..1_000).map(|index| (long(2 * index), long(2 * index + 1))).collect();
+    commit_of(ranges.iter().map(|(start, end)| delete_range(start, end)).collect());
+    let check = |what: &str| {
+        let work = meter.take();
+        println!("{what}: {work:?}");
+        let most = RANGE_BYTES_MAX as u64 + 128 * KIB;
+        assert!(work.read.max(work.written).max(work.flushed) <= most, "{what}: {work:?}");
+    };
+    check("commit");
+    commit_of(vec![set(&stored[0], &[3, 2])]);
+    meter.run(db.upkeep());
+    let tables = meter.run(db.stats()).expect("it has figures").levels;
+    assert!(tables.iter().any(|(tables, _)| *tables > 0), "{tables:?}");
+    check("flush");
+    assert!(meter.run(db.get(&place(9), db.snapshot())).is_ok_and(|found| found.is_none()));
+    check("get");
+    let range = Range { start: &[1], end: &[0xff], reverse: false };
+    assert_eq!(meter.run(db.count(range, db.snapshot())), Ok(1_000));
+    check("count");
+    assert_eq!(meter.run(db.verify()).expect("it reads").damaged, 0);
+    check("verify");
 }
 
 #[test]
