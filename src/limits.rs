@@ -1,6 +1,7 @@
 //! Every limit and budget of the engine, in one place. client/limits.ts has those that the page
 //! checks before it sends anything.
 
+#[cfg(not(target_arch = "wasm32"))]
 use crate::error::{Code, Error, Result};
 
 /// The largest encoded key of a write, in bytes.
@@ -72,8 +73,10 @@ pub const CATCH_UP_LEASE_MS: u64 = 60_000;
 /// Subscriptions of one connection.
 pub const SUBSCRIPTIONS_MAX: usize = 10_000;
 
+#[cfg(not(target_arch = "wasm32"))]
 /// The most that a data block may be set to hold, in bytes.
 const BLOCK_BYTES_MAX: usize = 1024 * 1024;
+#[cfg(not(target_arch = "wasm32"))]
 /// The most bits of Bloom filter that a key may be given.
 const FILTER_BITS_MAX: usize = 64;
 
@@ -121,6 +124,7 @@ const TABLE_GROWTH_MAX: u64 = 4;
 impl Budgets {
     /// # Errors
     /// `Unsupported`, naming the first budget that is out of range.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn validate(&self) -> Result<()> {
         let in_range = [
             ("memtable_bytes", self.memtable_bytes >= 1),
