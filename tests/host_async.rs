@@ -408,3 +408,56 @@ fn a_read_waits_for_the_commits_of_no_other_client() {
         replies.partition(|reply| matches!(reply.response, Response::Committed(_)));
     assert_eq!((done.len(), others), (1_001, vec![]), "more than four writes");
 }
+
+#[test]
+fn a_frame_of_many_reads_and_a_read_of_many_keys_give_way_to_others() {
+    let mut harness = Harness::new(1);
+    harness.disk.set_polls_max(0);
+    let keys: Vec<_> = (0..1_000).map(|index| key(&[&index.to_string()])).collect();
+    let one = number(1.0);
+    let written = harness.begin(keys.iter().map(|key| put(key, &one)).collect());
+    harness.finish(vec![written]);
+    harness.frames.take();
+    harness.host.db().env().set_slice_used_up(true);
+    let gets = keys.iter().map(|key| Request::Get(Blob(key))).collect();
+    let many = Request::GetMany(keys.iter().map(|key| Blob(key)).collect());
+    for (requests, answers) in [(gets, keys.len()), (vec![many], 1)] {
+        let (mut answer, mut turns) = (harness.begin(requests), 1);
+        let mut context = Context::from_waker(Waker::noop());
+        while answer.as_mut().poll(&mut context).is_pending() {
+            turns += 1;
+        }
+        assert!(turns >= keys.len() / 100, "{turns} turns");
+        harness.host.post_all();
+        let frames = harness.frames.take();
+        let replies = frames.iter().map(|frame| decode(frame).replies.len()).sum::<usize>();
+        assert_eq!(replies, answers);
+    }
+}
+
+#[test]
+fn reads_that_give_way_see_nothing_of_what_their_client_writes_later() {
+    let mut harness = Harness::new(1);
+    harness.disk.set_polls_max(0);
+    harness.host.db().env().set_slice_used_up(true);
+    let (k, one, two) = (key(&["k"]), number(1.0), number(2.0));
+    let written = harness.begin(vec![put(&k, &one)]);
+    harness.finish(vec![written]);
+    harness.frames.take();
+    let read = || [Request::Get(Blob(&k)), Request::GetMany(vec![Blob(&k)])];
+    let reads = harness.begin((0..500).flat_map(|_| read()).collect());
+    let write = harness.begin(vec![put(&k, &two)]);
+    harness.finish(vec![write, reads]);
+    let frames = harness.frames.take();
+    let mut found = 0;
+    for reply in frames.iter().flat_map(|frame| decode(frame).replies) {
+        let value = match reply.response {
+            Response::Entry(entry) => entry.map(|entry| entry.value.to_vec()),
+            Response::Entries(entries) => entries[0].as_ref().map(|entry| entry.value.to_vec()),
+            _ => continue,
+        };
+        assert_eq!(value, Some(one.clone()));
+        found += 1;
+    }
+    assert_eq!(found, 1_000);
+}

@@ -265,7 +265,7 @@ impl<E: Env> Db<E> {
     }
 
     /// Lets requests run in the midst of a long one, once they have waited for long enough.
-    pub(super) async fn give_way(&self) {
+    pub(crate) async fn give_way(&self) {
         if self.env.slice_used_up() {
             self.env.turn().await;
         }

@@ -1,6 +1,6 @@
 //! Carrying out the requests of a frame.
 
-use super::{Connection, Host, is_commit};
+use super::{Connection, Host, is_commit, only_reads};
 use crate::blob::{Large, Pointer, Value};
 use crate::commit::{self, Outcome};
 use crate::db::{self, CommitEvent, Range};
@@ -19,12 +19,15 @@ use crate::stamp::Stamp;
 use crate::varint;
 use crate::wire::{Blob, Changes, Commit, Entry, Event, Failure, List, Page, Request, Response};
 use crate::wire::{Damage, Status, Verified, Watch};
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 
 /// An outbox is posted before its frame is done once it holds this many bytes.
 const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Keys of a `getMany` that are read side by side: each that comes in has all others looked at.
+/// Keys of a `getMany` that are read side by side: each that comes in has all others looked at. And
+/// requests of a frame that begin in a row.
 const SIDE_BY_SIDE: usize = 64;
 
 /// The requests of one frame, on their way.
@@ -49,13 +52,34 @@ impl<E: Env> Requests<'_, E> {
         for run in requests.chunk_by(|a, b| is_commit(a) == is_commit(b)) {
             match run {
                 [Request::Commit(_), ..] => self.commit(sequence, run).await,
-                [request] => self.read(sequence, request).await,
-                reads => {
-                    let reads = (sequence..).zip(reads);
-                    join_all(reads.map(|(sequence, request)| self.read(sequence, request))).await;
-                }
+                [request] => self.read(sequence, request, self.host.db.snapshot()).await,
+                reads => self.read_all(sequence, reads).await,
             }
             sequence += run.len() as u64;
+        }
+    }
+
+    /// Runs reads side by side. So many of them begin in a row, then requests of others have a turn:
+    /// all see one snapshot, so that none sees what its client writes later. What is more than a
+    /// read begins before anything else happens.
+    async fn read_all(&self, first: u64, reads: &[Request<'_>]) {
+        let db = &self.host.db;
+        let snapshot = db.snapshot();
+        let _pin = db.snapshots().pin(snapshot.stamp);
+        let at_once = if reads.iter().all(only_reads) { SIDE_BY_SIDE } else { reads.len() };
+        let (mut sequences, mut running) = (first.., Vec::new());
+        for (place, some) in reads.chunks(at_once).enumerate() {
+            if place > 0 {
+                db.give_way().await;
+            }
+            let begun = some.iter().zip(&mut sequences);
+            running.extend(begun.map(|(read, number)| Box::pin(self.read(number, read, snapshot))));
+            let more = (place + 1) * at_once < reads.len();
+            poll_fn(|context| {
+                running.retain_mut(|read| read.as_mut().poll(context).is_pending());
+                if more || running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
         }
     }
 
@@ -79,15 +103,15 @@ impl<E: Env> Requests<'_, E> {
         }
     }
 
-    async fn read(&self, sequence: u64, request: &Request<'_>) {
+    async fn read(&self, sequence: u64, request: &Request<'_>, snapshot: Snapshot) {
         if self.connection.is_gone.get() {
             return;
         }
         match request {
-            Request::Get(key) => self.get(sequence, key).await,
-            Request::GetMany(keys) => self.get_many(sequence, keys).await,
-            Request::List(list) => self.list(sequence, list).await,
-            Request::Count(start, end) => self.count(sequence, start, end).await,
+            Request::Get(key) => self.get(sequence, key, snapshot).await,
+            Request::GetMany(keys) => self.get_many(sequence, keys, snapshot).await,
+            Request::List(list) => self.list(sequence, list, snapshot).await,
+            Request::Count(start, end) => self.count(sequence, (start, end), snapshot).await,
             Request::Release(lease) => {
                 self.host.db.snapshots().release(self.connection.id, *lease);
                 self.reply(sequence, Ok(Response::Done));
@@ -135,8 +159,7 @@ impl<E: Env> Requests<'_, E> {
         }
     }
 
-    async fn get(&self, sequence: u64, key: &[u8]) {
-        let snapshot = self.host.db.snapshot();
+    async fn get(&self, sequence: u64, key: &[u8], snapshot: Snapshot) {
         let found = match commit::validate_read_key(key) {
             Ok(()) => self.host.db.get(key, snapshot).await,
             Err(error) => Err(error),
@@ -147,8 +170,8 @@ impl<E: Env> Requests<'_, E> {
         );
     }
 
-    async fn get_many(&self, sequence: u64, keys: &[Blob<'_>]) {
-        let found = self.find_all(keys, limits::GET_MANY_KEYS_MAX, self.host.db.snapshot()).await;
+    async fn get_many(&self, sequence: u64, keys: &[Blob<'_>], snapshot: Snapshot) {
+        let found = self.find_all(keys, limits::GET_MANY_KEYS_MAX, snapshot).await;
         self.reply(
             sequence,
             match &found {
@@ -176,6 +199,7 @@ impl<E: Env> Requests<'_, E> {
         let _pin = db.snapshots().pin(snapshot.stamp);
         let (mut found, mut room) = (Vec::with_capacity(keys.len()), limits::REPLY_BYTES);
         for some in keys.chunks(SIDE_BY_SIDE) {
+            db.give_way().await;
             for read in join_all(some.iter().map(|key| db.get(key, snapshot))).await {
                 let mut read: Found = read?;
                 if let Some((_, value)) = &mut read {
@@ -190,21 +214,21 @@ impl<E: Env> Requests<'_, E> {
         Ok(found)
     }
 
-    async fn count(&self, sequence: u64, start: &[u8], end: &[u8]) {
+    async fn count(&self, sequence: u64, (start, end): (&[u8], &[u8]), snapshot: Snapshot) {
         let counted = match commit::validate_range(start, end) {
             Ok(()) => {
                 let start = start.max(&[USER_KEYS_START]);
                 let range = Range { start, end, reverse: false };
-                self.host.db.count(range, self.host.db.snapshot()).await
+                self.host.db.count(range, snapshot).await
             }
             Err(error) => Err(error),
         };
         self.reply(sequence, counted.map(Response::Counted));
     }
 
-    async fn list(&self, sequence: u64, list: &List<'_>) {
+    async fn list(&self, sequence: u64, list: &List<'_>, snapshot: Snapshot) {
         let mut out = Entries::default();
-        let page = self.page(list, &mut out).await;
+        let page = self.page(list, snapshot, &mut out).await;
         self.reply(
             sequence,
             page.map(|(done, lease)| {
@@ -217,7 +241,12 @@ impl<E: Env> Requests<'_, E> {
     }
 
     /// Reads a page into `out`; returns whether it is the last, and its lease.
-    async fn page(&self, list: &List<'_>, out: &mut Entries) -> Result<(bool, Option<Lease>)> {
+    async fn page(
+        &self,
+        list: &List<'_>,
+        present: Snapshot,
+        out: &mut Entries,
+    ) -> Result<(bool, Option<Lease>)> {
         let (db, owner) = (&self.host.db, self.connection.id);
         let longest = limits::READ_KEY_BYTES_MAX + 1;
         if !(1..=limits::PAGE_ENTRIES_MAX).contains(&list.limit)
@@ -229,7 +258,7 @@ impl<E: Env> Requests<'_, E> {
         let known = list.lease.map(|lease| db.renew(owner, lease.into())).transpose()?;
         let snapshot = match known {
             Some(lease) if !planted(Bug::PagesOfDifferentSnapshots) => lease.snapshot,
-            _ => db.snapshot(),
+            _ => present,
         };
         // Until the lease holds it, also while large values are read.
         let _pin = db.snapshots().pin(snapshot.stamp);
