@@ -204,6 +204,46 @@ fn another_client_hears_of_every_commit_in_order() {
 }
 
 #[test]
+fn a_reader_of_changes_hears_of_what_touches_any_of_its_ranges_however_they_lie() {
+    let mut harness = Harness::new();
+    let (rng, one) = (Rng::new(11), number(1.0));
+    let keys: Vec<_> = (0..60).map(|index| key(&[&format!("{index:02}")])).collect();
+    let some = || rng.below(60) as usize;
+    for id in 0..40 {
+        let two_of = || {
+            let (a, b) = (some(), some());
+            (a.min(b), a.max(b))
+        };
+        let places: Vec<_> = (0..rng.below(5) + 1).map(|_| two_of()).collect();
+        let ranges = places.iter().map(|(a, b)| (Blob(&keys[*a]), Blob(&keys[*b]))).collect();
+        harness.send(1, vec![Request::Changes(Changes { id, ranges, since: None })]);
+        for _ in 0..30 {
+            let (at, (from, to)) = (some(), two_of());
+            let in_range = |place: &&(usize, usize)| (place.0..place.1).contains(&at);
+            let overlaps = |place: &&(usize, usize)| from < place.1 && place.0 < to;
+            let mutations = vec![delete_range(&keys[from], &keys[to]), set(&keys[at], &one)];
+            let wanted = [
+                places.iter().find(in_range).is_some(),
+                from < to && places.iter().filter(|(a, b)| a < b).find(overlaps).is_some(),
+            ];
+            let answer = harness.send(1, vec![Request::Commit(commit(vec![], mutations))]);
+            let frame = decode(&answer);
+            let changes = match &frame.events[..] {
+                [Event::Changes { changes, .. }] => changes.as_slice(),
+                events => {
+                    assert_eq!(events, []);
+                    &[]
+                }
+            };
+            let is_set = |change: &Change<'_>| matches!(change, Change::Set { .. });
+            let told = [changes.iter().any(is_set), changes.iter().any(|one| !is_set(one))];
+            assert_eq!(told, wanted, "{places:?}: {at}, {from} to {to}");
+        }
+        harness.send(1, vec![Request::Unsubscribe(id)]);
+    }
+}
+
+#[test]
 fn an_entry_is_gone_at_its_millisecond_and_watchers_are_told() {
     let mut harness = Harness::new();
     let (k, one) = (key(&["k"]), number(1.0));

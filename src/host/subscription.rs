@@ -4,6 +4,7 @@ use super::outbox::Outbox;
 use crate::db::{ChangeKind, ChangeRecord, CommitEvent};
 use crate::history::Reader;
 use crate::planted::{Bug, planted};
+use crate::ranges::Ranges;
 use crate::stamp::Stamp;
 use crate::wire::{Blob, Change, Entry, Event, Response, Value};
 use std::cell::{Cell, RefCell};
@@ -28,7 +29,8 @@ pub(super) struct Subscription {
 enum Kind {
     /// Keys and their places in the client's list, ordered by key.
     Watch(Vec<Watched>),
-    Changes(Vec<(Vec<u8>, Vec<u8>)>),
+    /// As if the ranges were deleted: those find keys fast.
+    Changes(Ranges),
 }
 
 type Watched = (Vec<u8>, u32);
@@ -53,9 +55,12 @@ impl Subscription {
         since: Stamp,
         begins_now: bool,
     ) -> Subscription {
-        let ranges = ranges.iter().map(|(start, end)| (start.to_vec(), end.to_vec())).collect();
+        let mut all = Ranges::default();
+        for (start, end) in ranges {
+            all.insert(&Rc::from(&**start), &Rc::from(&**end), Stamp::MAX, Stamp::MAX);
+        }
         let held = RefCell::new(begins_now.then(Vec::new));
-        Subscription { held, ..Subscription::new(id, Kind::Changes(ranges), since) }
+        Subscription { held, ..Subscription::new(id, Kind::Changes(all), since) }
     }
 
     fn new(id: u32, kind: Kind, since: Stamp) -> Subscription {
@@ -179,12 +184,7 @@ impl Subscription {
         }
     }
 
-    fn send_changes(
-        &self,
-        ranges: &[(Vec<u8>, Vec<u8>)],
-        event: &CommitEvent,
-        outbox: &mut Outbox,
-    ) {
+    fn send_changes(&self, ranges: &Ranges, event: &CommitEvent, outbox: &mut Outbox) {
         let wanted = event.changes.iter().filter(|record| touches(ranges, record));
         let changes: Vec<_> = wanted
             .map(|ChangeRecord { key, change }| match change {
@@ -214,7 +214,7 @@ fn touched(places: &[Watched], ChangeRecord { key, change }: &ChangeRecord) -> R
 }
 
 /// Whether a change touches one of the ranges.
-fn touches(ranges: &[(Vec<u8>, Vec<u8>)], ChangeRecord { key, change }: &ChangeRecord) -> bool {
+fn touches(ranges: &Ranges, ChangeRecord { key, change }: &ChangeRecord) -> bool {
     match change {
         ChangeKind::DeleteRange(past) => overlaps(ranges, key, Some(past)),
         _ => overlaps(ranges, key, None),
@@ -222,9 +222,8 @@ fn touches(ranges: &[(Vec<u8>, Vec<u8>)], ChangeRecord { key, change }: &ChangeR
 }
 
 /// Whether one of the ranges has a key, or some of those from it up to `past`.
-fn overlaps(ranges: &[(Vec<u8>, Vec<u8>)], key: &[u8], past: Option<&[u8]>) -> bool {
-    ranges.iter().any(|(start, end)| match past {
-        Some(past) => key < &**end && &**start < past,
-        None => &**start <= key && key < &**end,
-    })
+fn overlaps(ranges: &Ranges, key: &[u8], past: Option<&[u8]>) -> bool {
+    let cover = ranges.cover(key, Stamp::MAX);
+    let next = past.zip(cover.end);
+    cover.stamp > Stamp::ZERO || next.is_some_and(|(past, next)| *next < *past)
 }
