@@ -13,6 +13,7 @@ use kvass::limits::Budgets;
 use kvass::rng::Rng;
 use kvass::signal::join_all;
 use kvass::storage::SimulatedStorage;
+use kvass::storage::simulated::{Call, Fault};
 use kvass::wire::FileKind;
 use std::rc::Rc;
 
@@ -163,6 +164,20 @@ fn commits_and_compactions_go_on_while_it_reads_and_the_cache_stays_as_it_is() {
     let after = block_on(db.stats()).expect("it has figures");
     assert_eq!((after.cache_hits, after.cache_misses), (before.cache_hits, before.cache_misses));
     assert!(after.cache_bytes == before.cache_bytes && after.cache_bytes > 0);
+}
+
+#[test]
+fn a_write_that_failed_is_no_damage() {
+    let (disk, db) = filled(300);
+    let (key, value) = (key(&["k"]), [3; 60]);
+    let commit = commit(vec![], vec![set(&key, &value)]);
+    disk.inject(Some(Call::Write), 0, Fault::Fail(Code::Io));
+    block_on(db.commit(&[&commit])).pop().expect("an outcome").expect_err("it is refused");
+    // The next commit repairs the database.
+    for _ in 0..2 {
+        assert_eq!(verify(&db).damage, []);
+        block_on(db.commit(&[&commit])).pop().expect("an outcome").expect("it commits");
+    }
 }
 
 #[test]

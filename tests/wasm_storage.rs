@@ -290,13 +290,15 @@ async fn opfs_tells_whoever_wrote_a_file_that_it_could_not_be_flushed_to_make_ro
         last = write_number(&storage).await;
     }
     javascript("self.fails = false;").await;
-    storage.sync(last).await.expect("its handle is the one that it was written by");
+    // Its handle is the one that it was written by.
+    storage.sync(last).await.unwrap();
     assert_eq!(read_number(&storage, first).await, Some(first));
     let failure = storage.sync(first).await.unwrap_err();
     assert!(failure.message().contains("of the disk"), "{failure}");
-    storage.sync(first).await.expect("it was told");
+    storage.sync(first).await.unwrap();
+    // Nothing is left of what could not be flushed.
     storage.truncate(second, 0).await.unwrap();
-    storage.sync(second).await.expect("nothing is left of what could not be flushed");
+    storage.sync(second).await.unwrap();
     storage.close().await.unwrap();
 }
 
