@@ -58,6 +58,8 @@ pub const SESSIONS_MAX: usize = 256;
 pub const RUNS_MAX: usize = 16 * 1024;
 /// How long the answers of a client that is not heard of are kept: a day, in milliseconds.
 pub const SESSION_AGE_MS: u64 = 24 * 60 * 60 * 1_000;
+/// So long after the last commit a database is at rest, in milliseconds.
+pub const REST_MS: u64 = 1_000;
 /// Logs that are kept as history, unless the database is opened with another size, in bytes.
 pub const HISTORY_BYTES: u64 = 8 * 1024 * 1024;
 /// The number of logs that are kept as history.
@@ -101,6 +103,9 @@ pub struct Budgets {
     pub level1_bytes: u64,
     /// How much larger each level is than the one above.
     pub level_growth: u64,
+    /// While a database is at rest, at most so many bytes are rewritten for each byte that it has
+    /// written out of memtables, so that reads have fewer sorted runs to merge. 0 for none.
+    pub rest_share: u64,
     /// Bits of Bloom filter per key.
     pub filter_bits: usize,
     /// Whether blocks are compressed where that saves an eighth or more.
@@ -164,6 +169,7 @@ impl Default for Budgets {
             level0_tables: 4,
             level1_bytes: 32 * 1024 * 1024,
             level_growth: 10,
+            rest_share: 2,
             filter_bits: 10,
             compression: true,
             large_value_bytes: LARGE_VALUE_BYTES,

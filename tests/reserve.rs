@@ -10,7 +10,7 @@ use kvass::db::Options;
 use kvass::env::manual::block_on;
 use kvass::error::{Code, Result};
 use kvass::history::Retention;
-use kvass::limits::{Budgets, LEASE_GRACE_MS};
+use kvass::limits::{Budgets, LEASE_GRACE_MS, REST_MS};
 use kvass::rng::Rng;
 use kvass::storage::simulated::{Call, Fault};
 use kvass::storage::{SimulatedStorage, Storage};
@@ -161,4 +161,22 @@ fn the_reserve_is_a_small_part_of_what_there_is_and_goes_with_it() {
     assert!(reserve * 4 <= usage, "{reserve} of {usage}");
     let found = block_on(store.db.verify()).expect("it reads");
     assert_eq!(found.damaged, 0);
+}
+
+#[test]
+fn a_database_at_rest_leaves_history_and_reserve_alone_where_there_is_no_room_for_fewer_runs() {
+    let mut store = store(u64::MAX);
+    for n in 0..400 {
+        write(&mut store, set(&name(n * 7919 % 400), &value(n, 300))).expect("it commits");
+    }
+    let (reserve, files) = (store.db.reserved_bytes(), store.storage.file_numbers());
+    assert!(reserve > 0 && !store.db.wants_upkeep());
+    store.storage.set_quota_bytes(Some(usage(&store) + 2_000));
+    store.advance(REST_MS);
+    assert!(store.db.wants_upkeep(), "there are runs to merge");
+    block_on(store.db.upkeep());
+    assert!(!store.db.wants_upkeep());
+    assert_eq!(store.db.failure(), None);
+    assert_eq!((store.db.reserved_bytes(), store.storage.file_numbers()), (reserve, files));
+    write(&mut store, set(&name(0), &value(0, 300))).expect("there is room for that");
 }

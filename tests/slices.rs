@@ -11,7 +11,7 @@ use kvass::commit::Outcome;
 use kvass::db::{Options, Range};
 use kvass::env::Env;
 use kvass::error::Result;
-use kvass::limits::{Budgets, RANGE_BYTES_MAX};
+use kvass::limits::{Budgets, RANGE_BYTES_MAX, REST_MS};
 use kvass::rng::Rng;
 use kvass::snapshot::Snapshot;
 use kvass::wire::{Blob, Mutation};
@@ -39,6 +39,12 @@ fn options() -> Options {
 const ENTRIES: u64 = 40_000;
 const KIB: u64 = 1024;
 
+/// The sorted runs of tables that a scan merges.
+fn runs(levels: &[(u32, u64)]) -> usize {
+    let deeper = levels.iter().skip(1).filter(|(tables, _)| *tables > 0).count();
+    levels.first().map_or(0, |(tables, _)| *tables as usize) + deeper
+}
+
 #[test]
 fn flushes_and_compactions_do_a_bounded_amount_of_work_between_two_turns() {
     let (db, meter) = open(options());
@@ -60,6 +66,10 @@ fn flushes_and_compactions_do_a_bounded_amount_of_work_between_two_turns() {
     upkeep.finish();
     let levels = meter.run(db.stats()).expect("it has a size").levels;
     assert!(levels.get(2).is_some_and(|(tables, _)| *tables > 0), "{levels:?}");
+    db.env().advance(REST_MS);
+    upkeep.finish();
+    let rested = meter.run(db.stats()).expect("it has a size").levels;
+    assert!(runs(&rested) < runs(&levels), "{levels:?}, at rest {rested:?}");
     waits.sort_unstable();
     let (p999, most) = (waits[waits.len() * 999 / 1000], waits[waits.len() - 1]);
     let Work { read, written, flushed, calls, .. } = meter.take();

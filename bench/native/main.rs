@@ -230,11 +230,11 @@ impl Bench {
             };
             let mut kvass = Kvass::open_with(path, budgets(1_000));
             put_all(&mut kvass, &entries);
-            kvass.settle();
+            kvass.work_off();
             kvass.close();
             let mut kvass = Kvass::open_with(path, budgets(1));
             let start = Instant::now();
-            kvass.settle();
+            kvass.work_off();
             let took = start.elapsed();
             kvass.close();
             took

@@ -32,6 +32,11 @@ impl<'a> Levels<'a> {
         (level + 1..self.tables.len()).any(|deep| !self.meeting(deep, smallest, largest).is_empty())
     }
 
+    /// The deepest level that has tables.
+    pub fn deepest(&self) -> usize {
+        self.tables.iter().rposition(|tables| !tables.is_empty()).unwrap_or(0)
+    }
+
     /// How full a level is; from 100 on it gives tables away.
     ///
     /// The deepest level has the room of its number. A level above has at most that, but no more
@@ -39,7 +44,7 @@ impl<'a> Levels<'a> {
     /// deepest level may be out of date, so this bounds the space of what is
     /// (`level_compaction_dynamic_level_bytes` of RocksDB has the idea).
     pub fn fullness_percent(&self, level: usize) -> u64 {
-        let deepest = self.tables.iter().rposition(|tables| !tables.is_empty()).unwrap_or(0);
+        let deepest = self.deepest();
         let room = match level {
             0 => return self.level0_percent(),
             _ if level < deepest => {

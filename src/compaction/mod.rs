@@ -4,6 +4,7 @@
 //! The policy is leveled: flushed memtables gather in level 0, and each deeper level is a sorted
 //! sequence of tables, `level_growth` times as large as the level above. A level over its size
 //! gives tables to the next one; where all are within theirs, tombstones go down to what they hide.
+//! While nobody writes, levels within theirs are merged too, so that reads have fewer to merge.
 
 use crate::error::{Error, Result};
 use crate::storage::FileNo;
@@ -12,6 +13,7 @@ use std::cell::Cell;
 mod burden;
 mod choose;
 mod levels;
+mod rest;
 mod run;
 mod survivors;
 #[cfg(test)]

@@ -35,7 +35,17 @@ impl<E: Env> Db<E> {
             self.appraise();
         }
         let is_reserve_due = self.reserve.is_due();
-        self.upkeep_due.get() || is_reserve_due || self.is_history_due() || self.holds_much()
+        self.is_table_work_due() || is_reserve_due || self.is_history_due() || self.holds_much()
+    }
+
+    /// Whether there is something to flush or compact.
+    fn is_table_work_due(&self) -> bool {
+        self.upkeep_due.get() || self.rest_due.get() && self.is_at_rest()
+    }
+
+    /// Whether nobody has written for a while.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.now_ms() >= self.rest_ms.get()
     }
 
     /// Writes the frozen memtable to a table and compacts, until there is nothing left to do or
@@ -51,19 +61,27 @@ impl<E: Env> Db<E> {
                 return;
             }
             let _working = self.pace.work();
-            while self.upkeep_due.get() && self.wants_work() {
+            while self.is_table_work_due() && self.wants_work() {
                 if self.flush_frozen().await.is_err() {
                     return;
                 }
                 let mut compacted = self.compact().await;
-                while is_full(&compacted) && matches!(self.make_space().await, Ok(true)) {
+                // The last of the space is not for what can be done without.
+                while is_full(&compacted)
+                    && self.upkeep_due.get()
+                    && matches!(self.make_space().await, Ok(true))
+                {
                     compacted = self.compact().await;
                 }
                 if compacted.is_err() {
+                    self.rest_due.set(false);
+                    self.rest_bytes.set(0);
                     // What it has written takes no space that deletes could need.
                     self.collect_garbage().await;
                 }
-                self.note(&compacted.map(|_| ()));
+                if self.upkeep_due.get() || !is_full(&compacted) {
+                    self.note(&compacted.map(|_| ()));
+                }
                 self.env.rest().await;
             }
             if self.reserve.is_due() && self.wants_work() {
@@ -90,7 +108,10 @@ impl<E: Env> Db<E> {
         let retained = self.retained();
         let flushing = view.frozen.is_some();
         self.held_up.set(retained < self.visible.get());
-        self.upkeep_due.set(flushing || self.choose(&shape, retained).is_some());
+        let is_due = |allowance| self.choose(&shape, retained, allowance).is_some();
+        let is_owed = is_due(0);
+        self.upkeep_due.set(flushing || is_owed);
+        self.rest_due.set(!is_owed && is_due(self.rest_bytes.get()));
         self.appraise_deletes(&shape);
         self.appraise_ranges(&view);
         self.appraise_reserve();
@@ -98,8 +119,8 @@ impl<E: Env> Db<E> {
     }
 
     /// The compaction that is most wanted: for the tables' sake, or else for the blob files'.
-    fn choose(&self, shape: &[Vec<&TableMeta>], retained: Stamp) -> Option<Choice> {
-        let choice = compaction::choose(shape, &self.options.budgets, retained);
+    fn choose(&self, shape: &[Vec<&TableMeta>], retained: Stamp, allowance: u64) -> Option<Choice> {
+        let choice = compaction::choose(shape, &self.options.budgets, retained, allowance);
         choice.or_else(|| live::choose(shape, &self.tables.blobs.stale()))
     }
 
@@ -179,7 +200,8 @@ impl<E: Env> Db<E> {
         let version = self.view().version.clone();
         let (budgets, oldest) = (&self.options.budgets, self.let_go());
         let blobs = &self.tables.blobs;
-        let Some(choice) = self.choose(&version.shape(), oldest) else {
+        let allowance = if self.is_at_rest() { self.rest_bytes.get() } else { 0 };
+        let Some(choice) = self.choose(&version.shape(), oldest, allowance) else {
             self.upkeep_due.set(self.view().frozen.is_some());
             return Ok(false);
         };
@@ -191,9 +213,14 @@ impl<E: Env> Db<E> {
             let stamp = if planted(Bug::SnapshotIgnored) { self.visible.get() } else { oldest };
             let retained = Snapshot { stamp, time_ms: 0 };
             let staff = Staff { db: self, flushes: true };
-            compaction::run(&self.env, budgets, &version, &choice, retained, blobs, &staff)
-                .await
-                .map_err(|failure| self.give_up(failure))?
+            let run =
+                compaction::run(&self.env, budgets, &version, &choice, retained, blobs, &staff);
+            let outputs = run.await.map_err(|failure| self.give_up(failure))?;
+            if allowance > 0 {
+                let written: u64 = outputs.tables.iter().map(|meta| meta.bytes).sum();
+                self.rest_bytes.set(self.rest_bytes.get().saturating_sub(written));
+            }
+            outputs
         };
         drop(version);
         self.replace_tables(&choice, outputs).await?;

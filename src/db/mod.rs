@@ -136,6 +136,11 @@ pub struct Db<E: Env> {
     view: RefCell<Rc<View<E>>>,
     /// Found out once for each view: it is asked for after every frame.
     upkeep_due: Cell<bool>,
+    /// The same for what waits until the database is at rest, when that is, and how many bytes may
+    /// be rewritten then.
+    rest_due: Cell<bool>,
+    rest_ms: Cell<u64>,
+    rest_bytes: Cell<u64>,
     /// A write has failed since upkeep last tried to repair.
     repair_due: Cell<bool>,
     /// Both slots hold what the manifest says.
@@ -254,7 +259,8 @@ impl<E: Env> Db<E> {
     }
 
     /// When a snapshot is let go that compaction may be waiting for, or history that was kept for
-    /// clients on their way to this host, or what an open has replayed is to be written out;
+    /// clients on their way to this host, or what an open has replayed is to be written out, or when
+    /// there is something to do for a database at rest;
     /// `u64::MAX` for never.
     pub fn next_release_ms(&self) -> u64 {
         // What is due is not waited for: where nothing can be written it stays so.
@@ -264,7 +270,11 @@ impl<E: Env> Db<E> {
             true => self.snapshots.next_end_ms(self.now_ms()),
             false => u64::MAX,
         };
-        snapshots.min(self.history_due_ms.get()).min(replayed)
+        let rest = match self.rest_due.get() && !self.is_at_rest() {
+            true => self.rest_ms.get(),
+            false => u64::MAX,
+        };
+        snapshots.min(self.history_due_ms.get()).min(replayed).min(rest)
     }
 
     /// What is remembered of the commits of each client.

@@ -13,7 +13,9 @@ use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::history::{self, HistoryLog};
 use crate::landmarks::Landmarks;
-use crate::limits::{LEASE_GRACE_MS, REPLAY_BYTES_MAX, REPLAY_RANGE_BYTES_MAX, REPLAYED_FLUSH_MS};
+use crate::limits::{
+    LEASE_GRACE_MS, REPLAY_BYTES_MAX, REPLAY_RANGE_BYTES_MAX, REPLAYED_FLUSH_MS, REST_MS,
+};
 use crate::manifest::{self, Loaded, Manifest};
 use crate::memtable::{Memtable, OwnedOp};
 use crate::planted::{Bug, planted};
@@ -159,6 +161,9 @@ impl<E: Env> Db<E> {
         let db = Db {
             tables,
             upkeep_due: Cell::new(false),
+            rest_due: Cell::new(false),
+            rest_ms: Cell::new(env.now_ms() + REST_MS),
+            rest_bytes: Cell::new(0),
             repair_due: Cell::new(false),
             stored_twice: Cell::new(false),
             held_up: Cell::new(false),

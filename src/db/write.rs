@@ -13,6 +13,7 @@ use crate::commit::{self, Outcome, Present, Staged, StagedOp};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
 use crate::expiry;
+use crate::limits::REST_MS;
 use crate::memtable::{Memtable, OwnedOp};
 use crate::planted::{Bug, planted};
 use crate::record::{Found, alive};
@@ -414,6 +415,7 @@ impl<E: Env> Db<E> {
 
     fn publish(&self, through: Stamp, strict: bool) {
         self.visible.set(through);
+        self.rest_ms.set(self.now_ms.get() + REST_MS);
         if strict {
             self.durable.set(through);
             self.counters.flushes.set(self.counters.flushes.get() + 1);

@@ -177,6 +177,13 @@ impl Storage for Metered {
 pub struct Impatient {
     storage: Rc<Metered>,
     rng: Rng,
+    now_ms: Cell<u64>,
+}
+
+impl Impatient {
+    pub fn advance(&self, by_ms: u64) {
+        self.now_ms.set(self.now_ms.get() + by_ms);
+    }
 }
 
 impl Env for Impatient {
@@ -187,7 +194,7 @@ impl Env for Impatient {
     }
 
     fn now_ms(&self) -> u64 {
-        START_MS
+        self.now_ms.get()
     }
 
     fn fill_random(&self, buffer: &mut [u8]) {
@@ -215,7 +222,8 @@ pub fn open(options: Options) -> (Store, Rc<Meter>) {
 
 /// The database in a storage, opened as after its tab was killed.
 pub fn reopen(storage: &Rc<Metered>, meter: &Meter, options: Options) -> Store {
-    let env = Impatient { storage: storage.clone(), rng: Rng::new(3) };
+    let (storage, now_ms) = (storage.clone(), Cell::new(START_MS));
+    let env = Impatient { storage, rng: Rng::new(3), now_ms };
     meter.run(Db::open(env, options)).expect("it opens")
 }
 

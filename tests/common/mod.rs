@@ -31,6 +31,7 @@ pub fn tiny() -> Budgets {
         level0_tables: 2,
         level1_bytes: 8 * 1024,
         level_growth: 4,
+        rest_share: 2,
         filter_bits: 10,
         compression: true,
         large_value_bytes: 40,

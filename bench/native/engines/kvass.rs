@@ -7,7 +7,7 @@ use kvass::commit::Outcome;
 use kvass::db::{Db, Options, Range};
 use kvass::env::Env;
 use kvass::env::manual::deferred;
-use kvass::limits::Budgets;
+use kvass::limits::{Budgets, REST_MS};
 use kvass::rng::Rng;
 use kvass::snapshot::Snapshot;
 use kvass::storage::DirectoryStorage;
@@ -84,6 +84,14 @@ impl Kvass {
         self.work();
     }
 
+    /// Does all upkeep that is due.
+    pub fn work_off(&mut self) {
+        while self.upkeep.is_some() || self.database.wants_upkeep() {
+            self.work();
+        }
+        assert_eq!(self.database.failure(), None);
+    }
+
     /// Does a slice of the upkeep that is due, if any is.
     fn work(&mut self) {
         if self.upkeep.is_none() && self.database.wants_upkeep() {
@@ -141,10 +149,10 @@ impl Engine for Kvass {
     }
 
     fn settle(&mut self) {
-        while self.upkeep.is_some() || self.database.wants_upkeep() {
-            self.work();
-        }
-        assert_eq!(self.database.failure(), None);
+        self.work_off();
+        // Some of it is for a database at rest.
+        std::thread::sleep(Duration::from_millis(REST_MS));
+        self.work_off();
     }
 
     fn close(self) {

@@ -57,6 +57,9 @@ pub struct Database<'a> {
     /// The flush, and the compaction that it interrupts.
     jobs: Vec<(Job, u64)>,
     burden: u64,
+    /// Nobody writes, and what may be rewritten then, in bytes.
+    rests: bool,
+    allowance: u64,
     worked: u64,
     owed: u64,
     stamp: u64,
@@ -76,6 +79,8 @@ impl<'a> Database<'a> {
             levels: Vec::new(),
             jobs: Vec::new(),
             burden: 0,
+            rests: false,
+            allowance: 0,
             worked: 0,
             owed: 0,
             stamp: 0,
@@ -91,6 +96,7 @@ impl<'a> Database<'a> {
         let (key, deletes) = match write {
             Write::Set(key) => (key, false),
             Write::Delete(key) => (key, true),
+            Write::Rest => return self.rest(),
         };
         self.stamp += 1;
         let version = Version { stamp: self.stamp, deletes };
@@ -119,13 +125,28 @@ impl<'a> Database<'a> {
             self.work(u64::MAX);
         }
         self.freeze();
+        self.rest();
+        self.report.levels =
+            self.levels.iter().map(|level| (level.len(), bytes_of(level))).collect();
+        self.report.held = self.held();
+        self.report.alive = self.alive_count * (ENTRY_BYTES + TABLE_OVERHEAD);
+    }
+
+    /// Does what there is to do while nobody writes.
+    fn rest(&mut self) {
+        self.finish_jobs();
+        self.rests = true;
+        self.appraise();
+        self.finish_jobs();
+        self.rests = false;
+        self.report.rest_runs.0 += self.runs();
+        self.report.rest_runs.1 += 1;
+    }
+
+    fn finish_jobs(&mut self) {
         while !self.jobs.is_empty() {
             self.work(u64::MAX);
         }
-        let bytes = |level: &Vec<Rc<Table>>| level.iter().map(|table| table.meta.bytes).sum();
-        self.report.levels = self.levels.iter().map(|level| (level.len(), bytes(level))).collect();
-        self.report.held = self.held();
-        self.report.alive = self.alive_count * (ENTRY_BYTES + TABLE_OVERHEAD);
     }
 
     fn note_alive(&mut self, key: u32, now: bool) {
@@ -187,7 +208,13 @@ impl<'a> Database<'a> {
             }
             match self.jobs.pop() {
                 Some((Job::Flush, _)) => self.flush(),
-                Some((Job::Compact(choice), _)) => self.compact(&choice),
+                Some((Job::Compact(choice), _)) => {
+                    let written = self.compact(&choice);
+                    if self.rests {
+                        self.report.rested += written;
+                        self.allowance = self.allowance.saturating_sub(written);
+                    }
+                }
                 None => {}
             }
             self.appraise();
@@ -206,7 +233,9 @@ impl<'a> Database<'a> {
         if !self.jobs.is_empty() {
             return;
         }
-        let Some(choice) = compaction::choose(&shape, self.budgets, Stamp::MAX) else { return };
+        let allowance = if self.rests { self.allowance } else { 0 };
+        let choice = compaction::choose(&shape, self.budgets, Stamp::MAX, allowance);
+        let Some(choice) = choice else { return };
         let inputs = if choice.is_move() { Vec::new() } else { self.inputs(&choice) };
         let versions = inputs.iter().flat_map(|table| &table.versions);
         let work = work_of(versions.map(|(_, version)| *version));
@@ -217,8 +246,7 @@ impl<'a> Database<'a> {
     }
 
     fn note_shape(&mut self) {
-        let deeper = self.levels.iter().skip(1).filter(|level| !level.is_empty()).count();
-        let runs = self.levels.first().map_or(0, Vec::len) + deeper;
+        let runs = self.runs();
         self.report.runs_max = self.report.runs_max.max(runs);
         self.report.runs.0 += runs;
         self.report.runs.1 += 1;
@@ -227,6 +255,12 @@ impl<'a> Database<'a> {
             let permille = self.held() * 1000 / alive;
             self.report.space_max_permille = self.report.space_max_permille.max(permille);
         }
+    }
+
+    /// The sorted runs that a read merges.
+    fn runs(&self) -> usize {
+        let deeper = self.levels.iter().skip(1).filter(|level| !level.is_empty()).count();
+        self.levels.first().map_or(0, Vec::len) + deeper
     }
 
     fn inputs(&self, choice: &Choice) -> Vec<Rc<Table>> {
@@ -239,7 +273,9 @@ impl<'a> Database<'a> {
     fn flush(&mut self) {
         let versions = self.frozen.take().unwrap_or_default();
         let mut tables = self.write_tables(versions.into_iter(), u64::MAX);
-        self.report.flushed += tables.iter().map(|table| table.meta.bytes).sum::<u64>();
+        let written = bytes_of(&tables);
+        self.report.flushed += written;
+        self.allowance += self.budgets.rest_share * written;
         if self.levels.is_empty() {
             self.levels.push(Vec::new());
         }
@@ -248,8 +284,10 @@ impl<'a> Database<'a> {
         }
     }
 
-    fn compact(&mut self, choice: &Choice) {
+    /// Returns the bytes that were written.
+    fn compact(&mut self, choice: &Choice) -> u64 {
         let inputs = self.inputs(choice);
+        let mut written = 0;
         let outputs = if choice.is_move() {
             self.report.moves += 1;
             inputs.clone()
@@ -264,7 +302,8 @@ impl<'a> Database<'a> {
             merged.retain(|(key, version)| !version.deletes || self.lies_deeper(choice, *key));
             let tables =
                 self.write_tables(merged.into_iter(), self.budgets.table_bytes_at(choice.target));
-            self.report.compacted += tables.iter().map(|table| table.meta.bytes).sum::<u64>();
+            written = bytes_of(&tables);
+            self.report.compacted += written;
             tables
         };
         let removed: Vec<u64> = inputs.iter().map(|table| table.meta.id).collect();
@@ -276,6 +315,7 @@ impl<'a> Database<'a> {
             level.extend(outputs);
             level.sort_unstable_by(|a, b| a.meta.smallest.cmp(&b.meta.smallest));
         }
+        written
     }
 
     fn lies_deeper(&self, choice: &Choice, key: u32) -> bool {
@@ -322,6 +362,10 @@ impl<'a> Database<'a> {
         };
         Rc::new(Table { meta, versions })
     }
+}
+
+fn bytes_of(tables: &[Rc<Table>]) -> u64 {
+    tables.iter().map(|table| table.meta.bytes).sum()
 }
 
 fn work_of(versions: impl Iterator<Item = Version>) -> u64 {

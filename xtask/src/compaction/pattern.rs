@@ -2,11 +2,12 @@
 
 use kvass::rng::Rng;
 
-/// A write to a key.
+/// A write to a key, or none for a while.
 #[derive(Clone, Copy)]
 pub enum Write {
     Set(u32),
     Delete(u32),
+    Rest,
 }
 
 type Pattern = fn(u32, &mut dyn FnMut(Write));
@@ -20,7 +21,11 @@ pub const PATTERNS: &[(&str, Pattern)] = &[
     ("overwrite", overwrite),
     ("queue", queue),
     ("delete", delete),
+    ("pauses", pauses),
 ];
+
+/// How often the last pattern rests: of 1 GiB after each memtable.
+const PAUSES: u32 = 450;
 
 /// In the order of the keys.
 fn sequential(entries: u32, write: &mut dyn FnMut(Write)) {
@@ -69,6 +74,16 @@ fn queue(entries: u32, write: &mut dyn FnMut(Write)) {
 fn delete(entries: u32, write: &mut dyn FnMut(Write)) {
     shuffled(entries).for_each(|key| write(Write::Set(key)));
     shuffled(entries).for_each(|key| write(Write::Delete(entries - 1 - key)));
+}
+
+/// A little at a time is written, in no order, and then nothing for a while.
+fn pauses(entries: u32, write: &mut dyn FnMut(Write)) {
+    for (key, count) in shuffled(entries).zip(1..) {
+        write(Write::Set(key));
+        if count % (entries / PAUSES).max(1) == 0 {
+            write(Write::Rest);
+        }
+    }
 }
 
 /// Every number below `entries` once.

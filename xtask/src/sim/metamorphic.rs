@@ -26,6 +26,7 @@ fn configurations() -> Vec<(&'static str, Budgets)> {
         level0_tables: 2,
         level1_bytes: 1_000,
         level_growth: 3,
+        rest_share: 2,
         filter_bits: 10,
         large_value_bytes: 32_768,
         blob_bytes: 1_000,
