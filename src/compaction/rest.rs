@@ -22,7 +22,8 @@ pub(super) fn merge_runs(levels: &Levels<'_>, allowance: u64) -> Option<Choice> 
 fn cost(levels: &Levels<'_>, level: usize) -> u64 {
     let merging = |upper: &[&TableMeta]| {
         let (smallest, largest) = hull(upper).unwrap_or_default();
-        bytes_of(upper) + bytes_of(levels.meeting(level + 1, smallest, largest))
+        let lower = levels.meeting(level + 1, smallest, largest);
+        bytes_of(upper).saturating_add(bytes_of(lower))
     };
     let at_once = if level == 0 { usize::MAX } else { 1 };
     levels.level(level).chunks(at_once).map(merging).fold(0, u64::saturating_add)

@@ -44,7 +44,8 @@ struct Table {
 /// Background work under way, and how much of it is left, in bytes.
 enum Job {
     Flush,
-    Compact(Choice),
+    /// Also whether it is owed, or made for those who read.
+    Compact(Choice, bool),
 }
 
 /// The database.
@@ -208,11 +209,13 @@ impl<'a> Database<'a> {
             }
             match self.jobs.pop() {
                 Some((Job::Flush, _)) => self.flush(),
-                Some((Job::Compact(choice), _)) => {
+                Some((Job::Compact(choice, is_owed), _)) => {
                     let written = self.compact(&choice);
                     if self.rests {
-                        self.report.rested += written;
                         self.allowance = self.allowance.saturating_sub(written);
+                    }
+                    if !is_owed {
+                        self.report.rested += written;
                     }
                 }
                 None => {}
@@ -234,12 +237,14 @@ impl<'a> Database<'a> {
             return;
         }
         let allowance = if self.rests { self.allowance } else { 0 };
-        let choice = compaction::choose(&shape, self.budgets, Stamp::MAX, allowance);
-        let Some(choice) = choice else { return };
+        let choose = |allowance| compaction::choose(&shape, self.budgets, Stamp::MAX, allowance);
+        let owed = choose(0);
+        let is_owed = owed.is_some();
+        let Some(choice) = owed.or_else(|| choose(allowance)) else { return };
         let inputs = if choice.is_move() { Vec::new() } else { self.inputs(&choice) };
         let versions = inputs.iter().flat_map(|table| &table.versions);
         let work = work_of(versions.map(|(_, version)| *version));
-        self.jobs.push((Job::Compact(choice), work));
+        self.jobs.push((Job::Compact(choice, is_owed), work));
         if work == 0 {
             self.work(1);
         }
