@@ -35,6 +35,8 @@ pub struct Code(u64);
 impl Code {
     /// The keys are the same.
     pub const SAME: Code = Code(0);
+    /// No code of a key is greater.
+    pub const LAST: Code = Code(u64::MAX);
 
     /// The code of a key that has its first `shared` bytes in common with the other one, and
     /// differs behind them; or is the same, which [`SAME_KEY`] says.

@@ -17,6 +17,7 @@ use crate::snapshot::Snapshot;
 use crate::stamp::Stamp;
 use crate::storage::Storage;
 use crate::table::Table;
+use crate::table::block_cursor::SAME_KEY;
 use crate::version::Version;
 use code::Code;
 use core::cmp::Ordering;
@@ -134,7 +135,8 @@ impl<S: Storage> Merge<S> {
         loop {
             match self.step()? {
                 Step::Entry => {
-                    if self.record().is_some_and(|record| !visit(record)) {
+                    if self.record().is_some_and(|record| !visit(record)) || self.run_on(&mut visit)
+                    {
                         return Ok(true);
                     }
                 }
@@ -145,6 +147,35 @@ impl<S: Storage> Merge<S> {
                 }
             }
         }
+    }
+
+    /// Hands out what follows in the first source, as far as that is in the same block and comes before
+    /// what all others stand on; whether `visit` has had enough. This saves nearly every entry of a
+    /// long scan the way through all of its cursors.
+    fn run_on(&mut self, visit: &mut dyn FnMut(Record<'_>) -> bool) -> bool {
+        let second = self.order.len().checked_sub(2).and_then(|second| self.order.get(second));
+        let limit = second.map_or(Code::LAST, |turn| turn.code);
+        let (Some(snapshot), Some(first)) = (&self.snapshot, self.order.last_mut()) else {
+            return false;
+        };
+        let Some(Source::Run(run)) = self.sources.get_mut(first.place) else { return false };
+        if !self.deleted.is_empty() {
+            return false;
+        }
+        let mut enough = false;
+        run.run_on(|record, shared| {
+            if enough || shared == SAME_KEY {
+                return !enough;
+            }
+            let code = Code::new(record.key, shared, self.reverse);
+            if code >= limit {
+                return false;
+            }
+            first.code = code;
+            enough = sees(snapshot, &record) && !visit(record);
+            true
+        });
+        enough
     }
 
     /// Moves to the next entry, as far as that is possible without loading a block; after so many
@@ -249,10 +280,9 @@ impl<S: Storage> Merge<S> {
     }
 
     fn shows(&self, record: &Record<'_>) -> bool {
-        let Some(snapshot) = &self.snapshot else { return record.stamp > Stamp::ZERO };
-        match record.op {
-            Op::Set { expires_at, .. } => alive(expires_at, snapshot.time_ms),
-            Op::Delete => false,
+        match &self.snapshot {
+            Some(snapshot) => sees(snapshot, record),
+            None => record.stamp > Stamp::ZERO,
         }
     }
 
@@ -303,5 +333,14 @@ impl<S: Storage> Merge<S> {
         let order = by_key.then_with(|| b.record().stamp.cmp(&a.record().stamp));
         let later = if order.is_lt() { b } else { a };
         (order, Code::new(later.key(), shared, self.reverse))
+    }
+}
+
+/// Whether a version that a scan has come to is a value that is alive.
+#[inline]
+fn sees(snapshot: &Snapshot, record: &Record<'_>) -> bool {
+    match record.op {
+        Op::Set { expires_at, .. } => alive(expires_at, snapshot.time_ms),
+        Op::Delete => false,
     }
 }

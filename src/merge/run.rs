@@ -218,6 +218,20 @@ impl<S: Storage> RunCursor<S> {
         Ok(step)
     }
 
+    /// From an entry of a scan: takes those that follow at once, as far as nothing but their stamps
+    /// has to be looked at, for as long as `take` is content with an entry, told what its key shares
+    /// with the one before. Forward, older versions of the same key are among them.
+    pub fn run_on(&mut self, mut take: impl FnMut(Record<'_>, usize) -> bool) {
+        let (Some(scan), Some(cursor)) = (&self.scan, &mut self.cursor) else { return };
+        let is_elsewhere = self.held.is_some() || self.fresh.is_some() || self.skip.is_some();
+        if is_elsewhere || (self.meets_end && !scan.reverse) {
+            return;
+        }
+        let newest = scan.snapshot.stamp;
+        let mut take = |record: Record<'_>, shared| record.stamp <= newest && take(record, shared);
+        cursor.run_on(&scan.start, &mut take);
+    }
+
     /// Moves to the next version, whichever it is: what its key shares with the one before, or
     /// where else that leads.
     #[inline]

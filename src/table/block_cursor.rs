@@ -26,22 +26,28 @@ pub fn shared(a: &[u8], b: &[u8]) -> usize {
 pub struct BlockCursor {
     reverse: bool,
     block: Option<Block>,
-    /// The entries of an interval, and others behind those.
-    entries: Vec<Placed>,
-    /// How many they are.
-    count: usize,
-    /// Their keys, end to end.
-    keys: Vec<u8>,
-    /// The place of the current entry in `entries`.
+    interval: Interval,
+    /// The interval before, whose buffers are used again.
+    spare: Interval,
+    /// The place of the current entry in the interval.
     at: usize,
-    /// So many of `entries` are still to come.
+    /// So many entries of the interval are still to come.
     left: usize,
     /// Where the interval to come begins; in reverse, where it ends.
     restart: usize,
     /// What the current key and the one before it on the way share.
     shared: usize,
-    /// The last key of the interval before.
-    last: Vec<u8>,
+}
+
+/// The entries from one restart to the next.
+#[derive(Default)]
+struct Interval {
+    /// They, and others behind them.
+    entries: Vec<Placed>,
+    /// How many they are.
+    count: usize,
+    /// All keys, end to end.
+    keys: Vec<u8>,
 }
 
 /// An entry of an interval.
@@ -54,20 +60,24 @@ struct Placed {
     shared: usize,
 }
 
+/// So many entries an interval has, and two that stay from the one before.
+const SLOTS: usize = DATA_INTERVAL + 2;
+
+/// No place in an interval.
+const NOWHERE: usize = usize::MAX;
+
 impl BlockCursor {
     /// A cursor that is in no block yet.
     pub fn new(reverse: bool) -> BlockCursor {
         BlockCursor {
             reverse,
             block: None,
-            entries: Vec::with_capacity(DATA_INTERVAL),
-            keys: Vec::with_capacity(256),
-            count: 0,
-            at: 0,
+            interval: Interval::default(),
+            spare: Interval::default(),
+            at: NOWHERE,
             left: 0,
             restart: 0,
             shared: 0,
-            last: Vec::new(),
         }
     }
 
@@ -98,19 +108,16 @@ impl BlockCursor {
         inclusive: bool,
     ) -> Result<bool> {
         let restart = block.restart_before(key, stamp)?;
-        self.put_together(&block, restart)?;
-        let len = self.count;
-        let comes_before = |placed: &Placed| {
-            let found = self.keys.get(placed.key.clone()).unwrap_or_default();
-            order((found, placed.entry.stamp), (key, stamp)) == Ordering::Less
-        };
-        let before = self.entries.get(..len).unwrap_or_default().partition_point(comes_before);
+        (self.at, self.left) = (NOWHERE, 0);
+        self.interval.put_together(&block, restart)?;
+        let len = self.interval.count;
+        let before = self.interval.count_before(key, stamp);
         if !self.reverse {
             self.left = len - before;
             self.restart = restart + 1;
         } else if inclusive && before == len && restart + 1 < block.restarts() {
             // The one at or past it is the first of the next interval.
-            self.put_together(&block, restart + 1)?;
+            self.interval.put_together(&block, restart + 1)?;
             self.left = 1;
             self.restart = restart + 1;
         } else {
@@ -124,21 +131,68 @@ impl BlockCursor {
     /// Goes to the next entry, in reverse to the one before; false at the end of the block.
     #[inline]
     pub fn step(&mut self) -> Result<bool> {
-        if self.left == 0 {
-            return self.turn();
+        if self.left <= usize::from(self.reverse) {
+            self.turn()?;
         }
-        self.left -= 1;
-        if self.reverse {
-            self.shared = self.entries.get(self.at).map_or(0, |placed| placed.shared);
-            self.at = self.left;
-        } else {
-            self.at = self.count - 1 - self.left;
-            self.shared = self.entries.get(self.at).map_or(0, |placed| placed.shared);
-        }
+        let Some(left) = self.left.checked_sub(1) else { return Ok(false) };
+        let at = self.place(left);
+        self.shared = self.shared_at(at);
+        (self.at, self.left) = (at, left);
         Ok(true)
     }
 
-    /// Goes on to the next interval.
+    /// Takes further steps within the block for as long as `take` is content with the entry that one
+    /// would lead to, told what its key and the one before it share. In reverse that is as far as no
+    /// other version of an entry's key may follow, and no key before `start`.
+    pub fn run_on(&mut self, start: &[u8], mut take: impl FnMut(Record<'_>, usize) -> bool) {
+        loop {
+            if (self.reverse && self.interval.key(0) < start) || !self.walk(&mut take) {
+                return;
+            }
+            // An error is met again by the next step.
+            if !self.turn().unwrap_or(false) {
+                return;
+            }
+        }
+    }
+
+    /// Takes such steps within the interval; whether it is used up.
+    fn walk(&mut self, take: &mut impl FnMut(Record<'_>, usize) -> bool) -> bool {
+        let Some(block) = &self.block else { return false };
+        while self.left > usize::from(self.reverse) {
+            let left = self.left - 1;
+            let at = self.place(left);
+            let Some(next) = self.interval.entries.get(at) else { return false };
+            if self.reverse && next.shared == SAME_KEY {
+                return false;
+            }
+            let key = self.interval.keys.get(next.key.clone()).unwrap_or_default();
+            let record = Record { key, stamp: next.entry.stamp, op: block.op(&next.entry) };
+            let shared = self.shared_at(at);
+            if !take(record, shared) {
+                return false;
+            }
+            (self.at, self.left, self.shared) = (at, left, shared);
+        }
+        true
+    }
+
+    /// Where the entry is that is followed by so many of the interval.
+    #[inline]
+    fn place(&self, left: usize) -> usize {
+        if self.reverse { left } else { self.interval.count - 1 - left }
+    }
+
+    /// What the keys of the current entry and of the next one, which is at this place, share.
+    #[inline]
+    fn shared_at(&self, next: usize) -> usize {
+        let later = if self.reverse { self.at } else { next };
+        self.interval.entries.get(later).map_or(0, |placed| placed.shared)
+    }
+
+    /// Goes on to the next interval of the block; false where there is none. The current entry stays
+    /// until the step that follows, for its key. In reverse the first entry may be left: it stays
+    /// too, because only the last one of the next interval tells whether its key is the same.
     #[inline(never)]
     fn turn(&mut self) -> Result<bool> {
         let Some(block) = &self.block else { return Ok(false) };
@@ -147,22 +201,110 @@ impl BlockCursor {
             false => Some(self.restart).filter(|restart| *restart < block.restarts()),
         };
         let Some(next) = next else { return Ok(false) };
-        let block = block.clone();
-        let mut last = std::mem::take(&mut self.last);
-        last.clear();
-        last.extend_from_slice(self.key());
-        self.put_together(&block, next)?;
-        self.left = self.count - 1;
-        (self.at, self.restart) = if self.reverse { (self.left, next) } else { (0, next + 1) };
-        self.shared = shared(self.key(), &last);
-        self.last = last;
+        std::mem::swap(&mut self.interval, &mut self.spare);
+        let (at, left) = (self.at, self.left);
+        (self.at, self.left) = (NOWHERE, 0);
+        self.interval.put_together(block, next)?;
+        let count = self.interval.count;
+        if self.reverse {
+            self.left = count + usize::from(left > 0 && self.interval.adopt(&self.spare, 0, count));
+            self.restart = next;
+        } else {
+            self.left = count;
+            self.restart = next + 1;
+        }
+        let slot = self.left;
+        if self.interval.adopt(&self.spare, at, slot) {
+            self.at = slot;
+            if !self.reverse {
+                self.interval.compare(0, slot);
+            }
+        }
         Ok(true)
     }
 
-    /// Puts the entries of an interval in `entries`, at least one.
+    /// How many bytes the key has in common with the one that the last step came from, also where
+    /// that was in another block; [`SAME_KEY`] where it is another version of it.
+    pub fn shared(&self) -> usize {
+        self.shared
+    }
+
+    /// In reverse: whether the next step may lead to another version of the current key.
+    #[inline]
+    pub fn may_stay(&self) -> bool {
+        self.left == 0 || self.placed().is_none_or(|placed| placed.shared == SAME_KEY)
+    }
+
+    #[inline]
+    fn placed(&self) -> Option<&Placed> {
+        self.interval.entries.get(self.at)
+    }
+
+    /// The current entry and its block; None where it is nowhere.
+    #[inline]
+    fn entry(&self) -> Option<(&Block, &Entry)> {
+        Some((self.block.as_ref()?, &self.placed()?.entry))
+    }
+
+    /// The current key.
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        self.interval.key(self.at)
+    }
+
+    /// The current stamp.
+    #[inline]
+    pub fn stamp(&self) -> Stamp {
+        self.placed().map_or(Stamp::ZERO, |placed| placed.entry.stamp)
+    }
+
+    /// The current entry.
+    #[inline]
+    pub fn record(&self) -> Record<'_> {
+        let op = self.entry().map_or(Op::Delete, |(block, entry)| block.op(entry));
+        Record { key: self.key(), stamp: self.stamp(), op }
+    }
+
+    /// The current op, which goes on sharing the block.
+    pub fn owned_op(&self) -> OwnedOp {
+        self.entry().map_or(OwnedOp::Delete, |(block, entry)| block.owned_op(entry))
+    }
+
+    /// The block that the current index entry points to.
+    pub fn handle(&self) -> Result<Handle> {
+        self.entry().map_or(Ok(Handle::default()), |(block, entry)| block.handle(entry))
+    }
+
+    /// What the current entry of the top of the index points to.
+    pub fn part(&self) -> Result<Part> {
+        let nowhere = Part { leaf: Handle::default(), filter: None };
+        self.entry().map_or(Ok(nowhere), |(block, entry)| block.part(entry))
+    }
+}
+
+impl Interval {
+    /// The key of an entry.
+    #[inline]
+    fn key(&self, at: usize) -> &[u8] {
+        let placed = self.entries.get(at);
+        placed.and_then(|placed| self.keys.get(placed.key.clone())).unwrap_or_default()
+    }
+
+    /// How many of its entries come before (`key`, `stamp`).
+    fn count_before(&self, key: &[u8], stamp: Stamp) -> usize {
+        let comes_before = |placed: &Placed| {
+            let found = self.keys.get(placed.key.clone()).unwrap_or_default();
+            order((found, placed.entry.stamp), (key, stamp)) == Ordering::Less
+        };
+        self.entries.get(..self.count).unwrap_or_default().partition_point(comes_before)
+    }
+
+    /// Becomes that of a block behind a restart; of one entry at least.
     fn put_together(&mut self, block: &Block, restart: usize) -> Result<()> {
         self.keys.clear();
-        self.left = 0;
+        if self.entries.is_empty() {
+            self.entries = vec![Placed::default(); SLOTS];
+        }
         let (start, end) = (block.interval_start(restart)?, block.interval_start(restart + 1)?);
         self.count = self.try_put_together(block.entries(), start, end).unwrap_or(0);
         if self.count == 0 { Err(block.damaged()) } else { Ok(()) }
@@ -194,62 +336,26 @@ impl BlockCursor {
         (at == end).then_some(count)
     }
 
-    /// How many bytes the key has in common with the one that the last step came from, also where
-    /// that was in another block; [`SAME_KEY`] where it is another version of it.
-    pub fn shared(&self) -> usize {
-        self.shared
+    /// Puts an entry of the interval `from` in a slot behind its own entries; false where there is
+    /// none in that place. In reverse the one in the slot before it comes next.
+    fn adopt(&mut self, from: &Interval, at: usize, slot: usize) -> bool {
+        let Some(Placed { entry, .. }) = from.entries.get(at) else { return false };
+        let start = self.keys.len();
+        self.keys.extend_from_slice(from.key(at));
+        let adopted = Placed { entry: *entry, key: start..self.keys.len(), shared: 0 };
+        match self.entries.get_mut(slot) {
+            Some(placed) => *placed = adopted,
+            None => self.entries.push(adopted),
+        }
+        self.compare(slot, slot - 1);
+        true
     }
 
-    /// In reverse: whether the next step may lead to another version of the current key.
-    #[inline]
-    pub fn may_stay(&self) -> bool {
-        self.left == 0 || self.placed().is_none_or(|placed| placed.shared == SAME_KEY)
-    }
-
-    #[inline]
-    fn placed(&self) -> Option<&Placed> {
-        self.entries.get(self.at)
-    }
-
-    /// The current entry and its block; None where it is nowhere.
-    #[inline]
-    fn entry(&self) -> Option<(&Block, &Entry)> {
-        Some((self.block.as_ref()?, &self.placed()?.entry))
-    }
-
-    /// The current key.
-    #[inline]
-    pub fn key(&self) -> &[u8] {
-        let key = self.placed().and_then(|placed| self.keys.get(placed.key.clone()));
-        key.unwrap_or_default()
-    }
-
-    /// The current stamp.
-    #[inline]
-    pub fn stamp(&self) -> Stamp {
-        self.placed().map_or(Stamp::ZERO, |placed| placed.entry.stamp)
-    }
-
-    /// The current entry.
-    #[inline]
-    pub fn record(&self) -> Record<'_> {
-        let op = self.entry().map_or(Op::Delete, |(block, entry)| block.op(entry));
-        Record { key: self.key(), stamp: self.stamp(), op }
-    }
-
-    /// The current op, which goes on sharing the block.
-    pub fn owned_op(&self) -> OwnedOp {
-        self.entry().map_or(OwnedOp::Delete, |(block, entry)| block.owned_op(entry))
-    }
-
-    /// The block that the current index entry points to.
-    pub fn handle(&self) -> Result<Handle> {
-        self.entry().map_or(Ok(Handle::default()), |(block, entry)| block.handle(entry))
-    }
-
-    /// What the current entry of the top of the index points to.
-    pub fn part(&self) -> Result<Part> {
-        let nowhere = Part { leaf: Handle::default(), filter: None };
-        self.entry().map_or(Ok(nowhere), |(block, entry)| block.part(entry))
+    /// Takes note of what the key of an entry and that of another one share.
+    fn compare(&mut self, at: usize, other: usize) {
+        let shared = shared(self.key(at), self.key(other));
+        if let Some(placed) = self.entries.get_mut(at) {
+            placed.shared = shared;
+        }
     }
 }

@@ -132,6 +132,11 @@ impl<S: Storage> TableCursor<S> {
         self.data.step()
     }
 
+    /// As [`BlockCursor::run_on`].
+    pub fn run_on(&mut self, start: &[u8], take: impl FnMut(Record<'_>, usize) -> bool) {
+        self.data.run_on(start, take);
+    }
+
     /// The current entry.
     #[inline]
     pub fn record(&self) -> Record<'_> {

@@ -40,13 +40,14 @@ fn mib(bytes: u64) -> f64 {
 
 impl Report {
     pub const TITLES: &str = concat!(
-        "pattern     MiB put  write  at rest  runs avg/max  at rest  space end/max  compactions + moves",
-        "  largest  longest wait  waits  levels",
+        "pattern     MiB put  write  at rest  runs avg/max  at rest  space end/max",
+        "  compactions + moves  largest  longest wait  waits  levels",
     );
 
     pub const LEGEND: &str = "\
 write: bytes of tables written for each byte put, the log not counted; of them at rest, while nobody
-writes. runs: sorted ones, that a get without filters looks into; after each rest on average. space: bytes of tables for each that is alive, in the end and at most.
+writes. runs: sorted ones, that a get without filters looks into; after each rest on average. space:
+bytes of tables for each that is alive, in the end and at most.
 largest: what one compaction read, MiB. longest wait: background work that one write waited for,
 KiB; waits: for each byte put. levels: tables and MiB.";
 
