@@ -8,10 +8,14 @@ use crate::error::{Code, Error, Result};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
+use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::task::Poll;
+use std::thread;
 
-/// A [`Storage`] in a directory. Every call is done when it returns.
+/// A [`Storage`] in a directory. Every call but [`Storage::sync`] is done when it is first polled.
 #[derive(Debug)]
 pub struct DirectoryStorage {
     directory: PathBuf,
@@ -30,7 +34,7 @@ struct Files {
 
 #[derive(Debug)]
 struct OpenFile {
-    file: File,
+    file: Arc<File>,
     len: u64,
 }
 
@@ -103,7 +107,7 @@ impl OpenFile {
         options.read(true).write(true).create(true).truncate(false);
         let file = options.open(directory.join(number.to_string())).map_err(failed)?;
         let len = file.metadata().map_err(failed)?.len();
-        Ok(OpenFile { file, len })
+        Ok(OpenFile { file: Arc::new(file), len })
     }
 
     fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -112,6 +116,21 @@ impl OpenFile {
         read_at(&self.file, offset, buffer.split_at_mut(len).0)?;
         Ok(len)
     }
+}
+
+/// Flushes a file on a thread, so that a disk that takes its time keeps nothing else waiting.
+async fn flush(file: Arc<File>) -> io::Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "it only waits, and the engine is not on it")]
+    let mut thread = Some(thread::spawn(move || file.sync_data()));
+    let flushed = poll_fn(|context| match thread.take_if(|thread| thread.is_finished()) {
+        Some(thread) => Poll::Ready(thread.join()),
+        None => {
+            context.waker().wake_by_ref();
+            thread::yield_now();
+            Poll::Pending
+        }
+    });
+    flushed.await.unwrap_or_else(|_| Err(io::Error::other("the thread of a flush has ended")))
 }
 
 #[cfg(unix)]
@@ -210,10 +229,8 @@ impl Storage for DirectoryStorage {
     }
 
     async fn sync(&self, file: FileNo) -> Result<()> {
-        self.with_file(file, |open| {
-            open.file.sync_data()?;
-            self.sync_names()
-        })
+        let open = self.with_file(file, |open| Ok(open.file.clone()))?;
+        flush(open).await.and_then(|()| self.sync_names()).map_err(failed)
     }
 
     async fn truncate(&self, file: FileNo, len: u64) -> Result<()> {
