@@ -12,8 +12,8 @@ const FUNCTION_NAMES = 1;
 /** So far gzip looks back. */
 const WINDOW_BYTES = 32_000;
 
-/** What two functions have in common are pieces of this length. */
-const PIECE_BYTES = 7;
+/** What two functions have in common are pieces of a length: which one is best depends. */
+export const PIECE_BYTES = [5, 6, 7];
 
 /** A hash of a piece has so many values. */
 const HASHES = 1 << 18;
@@ -21,10 +21,12 @@ const HASHES = 1 << 18;
 /**
  * @param {Uint8Array} module without a name section
  * @param {number} imported how many functions it imports: they come first in the index space
+ * @param {number} pieceBytes one of {@link PIECE_BYTES}
  * @returns {Uint8Array} the module with one
  */
-export function nameByLikeness(module, imported) {
-  const order = orderByLikeness(functionsOf(module).map(({ code }) => code));
+export function nameByLikeness(module, imported, pieceBytes) {
+  const codes = functionsOf(module).map(({ code }) => code);
+  const order = orderByLikeness(codes, pieceBytes);
   const digits = `${order.length}`.length;
   const ranks = order.map((index, rank) => ({ index, rank }));
   const names = ranks
@@ -42,9 +44,10 @@ export function nameByLikeness(module, imported) {
 /**
  * The places of the functions in the order in which they compress best.
  * @param {Uint8Array[]} codes
+ * @param {number} pieceBytes
  */
-function orderByLikeness(codes) {
-  const rest = codes.map((code, index) => ({ index, pieces: piecesOf(code) }));
+function orderByLikeness(codes, pieceBytes) {
+  const rest = codes.map((code, index) => ({ index, pieces: piecesOf(code, pieceBytes) }));
   // The shortest comes first.
   rest.sort((a, b) => a.pieces.length - b.pieces.length || a.index - b.index);
   const inWindow = new Int32Array(HASHES);
@@ -82,8 +85,9 @@ function orderByLikeness(codes) {
 /**
  * Hashes of all pieces of a function, which don't depend on the order of functions.
  * @param {Uint8Array} code
+ * @param {number} pieceBytes
  */
-function piecesOf(code) {
+function piecesOf(code, pieceBytes) {
   const reader = new Reader(code);
   for (let runs = reader.unsigned(); runs > 0; runs--) {
     reader.unsigned();
@@ -93,10 +97,9 @@ function piecesOf(code) {
   eachInstruction(code, reader.at, (op, start, end) => {
     bytes.push(...(op === CALL ? [CALL, 0] : code.subarray(start, end)));
   });
-  return Uint32Array.from({ length: Math.max(0, bytes.length - PIECE_BYTES + 1) }, (_, at) => {
+  return Uint32Array.from({ length: Math.max(0, bytes.length - pieceBytes + 1) }, (_, at) => {
     let hash = 0x811c9dc5;
-    for (let i = at; i < at + PIECE_BYTES; i++)
-      hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
+    for (let i = at; i < at + pieceBytes; i++) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
     return (hash ^ (hash >>> 15)) & (HASHES - 1);
   });
 }

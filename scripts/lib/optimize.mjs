@@ -3,7 +3,8 @@
  * as small as it gets when compressed, since that is what a page downloads.
  */
 import { readFileSync, writeFileSync } from "node:fs";
-import { nameByLikeness } from "./likeness.mjs";
+import { gzipSync } from "node:zlib";
+import { nameByLikeness, PIECE_BYTES } from "./likeness.mjs";
 import { numberLocals } from "./locals.mjs";
 
 /**
@@ -36,11 +37,16 @@ export async function optimize(input, output) {
   module.runPasses(PASSES);
   const imports = functionsOf(binaryen, module).filter(({ imported }) => imported).length;
   const numbered = numberLocals(module.emitBinary());
-  const named = binaryen.readBinary(nameByLikeness(numbered, imports));
-  // Without its list of features: what the module uses is decided by now.
-  named.setFeatures(module.getFeatures());
-  named.runPasses(["reorder-functions-by-name", "strip-debug"]);
-  writeFileSync(output, named.emitBinary());
+  const ordered = PIECE_BYTES.map((pieceBytes) => {
+    const named = binaryen.readBinary(nameByLikeness(numbered, imports, pieceBytes));
+    // Without its list of features: what the module uses is decided by now.
+    named.setFeatures(module.getFeatures());
+    named.runPasses(["reorder-functions-by-name", "strip-debug"]);
+    const bytes = named.emitBinary();
+    return { bytes, gzip: gzipSync(bytes, { level: 9 }).length };
+  });
+  const smallest = ordered.reduce((best, next) => (next.gzip < best.gzip ? next : best));
+  writeFileSync(output, smallest.bytes);
 }
 
 /**

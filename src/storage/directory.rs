@@ -119,6 +119,8 @@ impl OpenFile {
 }
 
 /// Flushes a file on a thread, so that a disk that takes its time keeps nothing else waiting.
+///
+/// Those who wait for it ask again and again, because tests and tools run futures by polling them.
 async fn flush(file: Arc<File>) -> io::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "it only waits, and the engine is not on it")]
     let mut thread = Some(thread::spawn(move || file.sync_data()));
