@@ -32,8 +32,8 @@ export interface BrowserOptions {
   readonly hasBroker: boolean;
   /** How long a message takes at the most when things are slow, in milliseconds. */
   readonly delayMax: number;
-  /** Whether buffers are copied and moved: see `Delays`. */
-  readonly areBuffersMoved: boolean;
+  /** Whether messages are copied: see `Delays`. */
+  readonly areCopied: boolean;
 }
 
 export class SimBrowser {
@@ -74,11 +74,14 @@ export class SimBrowser {
     this.random = random;
     this.options = options;
     this.delays = {
-      areBuffersMoved: options.areBuffersMoved,
+      areCopied: options.areCopied,
       message: () => this.#delay(),
       came: (from, to, message) => {
-        const { welcome } = fieldsOf<{ welcome?: unknown }>(message);
-        if (welcome instanceof ArrayBuffer) to.welcomes.push(decodeWelcome(welcome).epoch);
+        if (!(message instanceof ArrayBuffer)) {
+          const { welcome } = fieldsOf<{ welcome?: unknown }>(message);
+          if (welcome instanceof ArrayBuffer) to.welcomes.push(decodeWelcome(welcome).epoch);
+        }
+        if (this.trace === undefined) return;
         this.note(() => `${from.name} > ${to.name}: ${summaryOf(message)}`);
       },
     };

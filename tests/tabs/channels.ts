@@ -16,29 +16,63 @@ export interface Delays {
   /** A message comes. */
   came(from: Agent, to: Agent, message: unknown): void;
   /**
-   * Whether buffers are copied and moved as a browser does it, which takes long here. Otherwise
-   * sender and receiver have the same, which makes no difference unless one of them changes it.
+   * Whether messages and buffers are copied and moved as a browser does it, which takes long here.
+   * Otherwise sender and receiver have the same, which makes no difference unless one of them
+   * changes it.
    */
-  readonly areBuffersMoved: boolean;
+  readonly areCopied: boolean;
+}
+
+/** What comes of a message: its data, and the ports in it, which are the receiver's then. */
+interface Parcel {
+  readonly data: unknown;
+  readonly ports: readonly SimPort[];
+}
+
+const NO_PORTS: readonly SimPort[] = [];
+
+/** Puts a message together, and takes from its sender what is transferred. */
+function pack(message: unknown, transfer: readonly unknown[], delays: Delays): Parcel {
+  const { areCopied } = delays;
+  const hasPorts = transfer.some((one) => one instanceof SimPort);
+  if (!areCopied && !hasPorts) {
+    check(message);
+    for (const one of transfer) if (!(one instanceof ArrayBuffer)) throw cloneError(one);
+    return { data: message, ports: NO_PORTS };
+  }
+  const moves = moved(transfer, areCopied);
+  const ports = [...moves.values()].filter((one) => one instanceof SimPort);
+  return { data: copyOf(message, areCopied, moves), ports };
+}
+
+/** Throws where structured cloning does, for what the tabs say. */
+function check(value: unknown): void {
+  if (typeof value !== "object" || value === null) {
+    if (typeof value === "function" || typeof value === "symbol") throw cloneError(value);
+    return;
+  }
+  if (value instanceof ArrayBuffer) return;
+  if (Array.isArray(value)) {
+    for (const item of value) check(item);
+    return;
+  }
+  if (Object.getPrototypeOf(value) !== Object.prototype) throw cloneError(value);
+  for (const key in value) check((value as Record<string, unknown>)[key]);
 }
 
 /** A copy of a message, as structured cloning makes one of what the tabs say. */
-function copyOf(value: unknown, isShared: boolean, moved?: ReadonlyMap<unknown, unknown>): unknown {
+function copyOf(value: unknown, areCopied: boolean, moved: ReadonlyMap<unknown, unknown>): unknown {
   if (typeof value !== "object" || value === null) {
     if (typeof value === "function" || typeof value === "symbol") throw cloneError(value);
     return value;
   }
-  const known = moved?.get(value);
+  const known = moved.get(value);
   if (known !== undefined) return known;
-  if (value instanceof ArrayBuffer) return isShared ? value : value.slice(0);
-  if (Array.isArray(value)) return value.map((item) => copyOf(item, isShared, moved));
+  if (value instanceof ArrayBuffer) return areCopied ? value.slice(0) : value;
+  if (Array.isArray(value)) return value.map((item) => copyOf(item, areCopied, moved));
   if (Object.getPrototypeOf(value) !== Object.prototype) throw cloneError(value);
   const copy: Record<string, unknown> = { ...value };
-  for (const key of Object.keys(copy)) {
-    const field = copy[key];
-    const isPlain = typeof field === "string" || typeof field === "number";
-    if (!isPlain) copy[key] = copyOf(field, isShared, moved);
-  }
+  for (const key of Object.keys(copy)) copy[key] = copyOf(copy[key], areCopied, moved);
   return copy;
 }
 
@@ -47,12 +81,11 @@ function cloneError(value: unknown): Error {
 }
 
 /** Moves what is transferred with a message, of which the sender keeps nothing. */
-function moved(transfer: readonly unknown[], isShared: boolean): Map<unknown, unknown> | undefined {
-  if (transfer.length === 0) return undefined;
+function moved(transfer: readonly unknown[], areCopied: boolean): Map<unknown, unknown> {
   const moves = new Map<unknown, unknown>();
   for (const one of transfer) {
     if (one instanceof ArrayBuffer) {
-      moves.set(one, isShared ? one : structuredClone(one, { transfer: [one] }));
+      moves.set(one, areCopied ? structuredClone(one, { transfer: [one] }) : one);
     } else if (one instanceof SimPort) moves.set(one, one.move());
     else throw cloneError(one);
   }
@@ -62,16 +95,17 @@ function moved(transfer: readonly unknown[], isShared: boolean): Map<unknown, un
 /** Sends a message, which may be lost with its sender and is with its receiver. */
 function send(
   delays: Delays,
-  [from, to]: readonly [Agent, Agent],
+  from: Agent,
+  to: Agent,
   lane: Lane,
-  message: unknown,
-  take: () => void,
+  parcel: Parcel,
+  take: (parcel: Parcel) => void,
 ): void {
   const sentAt = from.scheduler.now;
   to.follow(lane, delays.message(), () => {
     if (sentAt > from.lostAfter) return;
-    delays.came(from, to, message);
-    take();
+    delays.came(from, to, parcel.data);
+    take(parcel);
   });
 }
 
@@ -109,6 +143,9 @@ class BroadcastEnd implements Channel {
   /** By the receiving end. */
   readonly #lanes = new Map<BroadcastEnd, Lane>();
   #isClosed = false;
+  readonly #deliver = ({ data }: Parcel) => {
+    if (!this.#isClosed) this.onmessage?.({ data });
+  };
 
   constructor(all: Broadcasts, agent: Agent, name: string, ends: Set<BroadcastEnd>) {
     this.#all = all;
@@ -119,17 +156,16 @@ class BroadcastEnd implements Channel {
 
   postMessage(message: unknown): void {
     if (this.#isClosed) throw new DOMException("the channel is closed", "InvalidStateError");
+    const { delays } = this.#all;
     for (const end of this.#ends) {
       if (end === this) continue;
-      const data = copyOf(message, !this.#all.delays.areBuffersMoved);
-      const lane = this.#lanes.get(end) ?? newLane();
-      this.#lanes.set(end, lane);
-      send(this.#all.delays, [this.agent, end.agent], lane, data, () => end.#deliver(data));
+      let lane = this.#lanes.get(end);
+      if (lane === undefined) {
+        lane = newLane();
+        this.#lanes.set(end, lane);
+      }
+      send(delays, this.agent, end.agent, lane, pack(message, [], delays), end.#deliver);
     }
-  }
-
-  #deliver(data: unknown): void {
-    if (!this.#isClosed) this.onmessage?.({ data });
   }
 
   close(): void {
@@ -150,8 +186,13 @@ export class SimPort implements Port {
   #isStarted = false;
   #isClosed = false;
   /** What arrives before it is started. */
-  readonly #queue: { from: Agent; data: unknown }[] = [];
+  readonly #queue: { from: Agent; parcel: Parcel }[] = [];
   readonly #lane = newLane();
+  readonly #take = ({ data, ports }: Parcel) => {
+    if (this.#isClosed) return;
+    for (const port of ports) port.adopt(this.agent as Agent);
+    this.#handler?.({ data });
+  };
 
   private constructor(agent: Agent, delays: Delays) {
     this.agent = agent;
@@ -191,42 +232,31 @@ export class SimPort implements Port {
 
   postMessage(message: unknown, transfer: readonly unknown[] = []): void {
     const peer = this.#peer;
-    const isShared = !this.#delays.areBuffersMoved;
-    const data = copyOf(message, isShared, moved(transfer, isShared));
+    const parcel = pack(message, transfer, this.#delays);
     if (this.#isClosed || peer === undefined || this.agent === undefined) return;
-    if (peer.#isStarted) peer.#expect(this.agent, data);
-    else peer.#queue.push({ from: this.agent, data });
+    if (peer.#isStarted) peer.#expect(this.agent, parcel);
+    else peer.#queue.push({ from: this.agent, parcel });
   }
 
-  #expect(from: Agent, data: unknown): void {
-    if (this.agent === undefined) return;
-    send(this.#delays, [from, this.agent], this.#lane, data, () => {
-      if (this.#isClosed) return;
-      adopt(data, this.agent as Agent);
-      this.#handler?.({ data });
-    });
+  #expect(from: Agent, parcel: Parcel): void {
+    if (this.agent !== undefined) send(this.#delays, from, this.agent, this.#lane, parcel, this.#take);
+  }
+
+  /** The port has come to an agent. */
+  adopt(agent: Agent): void {
+    this.agent = agent;
+    agent.ports.push(this);
   }
 
   start(): void {
     if (this.#isStarted || this.#isClosed) return;
     this.#isStarted = true;
-    for (const { from, data } of this.#queue.splice(0)) this.#expect(from, data);
+    for (const { from, parcel } of this.#queue.splice(0)) this.#expect(from, parcel);
   }
 
   close(): void {
     this.#isClosed = true;
   }
-}
-
-/** Gives the ports in a message to the agent that it has come to. */
-function adopt(data: unknown, agent: Agent): void {
-  if (typeof data !== "object" || data === null || data instanceof ArrayBuffer) return;
-  if (data instanceof SimPort) {
-    data.agent = agent;
-    agent.ports.push(data);
-    return;
-  }
-  for (const value of Object.values(data)) adopt(value, agent);
 }
 
 /** One direction between a page and its worker. */
@@ -235,21 +265,20 @@ export class Pipe {
   readonly #to: Agent;
   readonly #delays: Delays;
   readonly lane = newLane();
-  readonly #take: (data: unknown) => void;
+  readonly #take: (parcel: Parcel) => void;
 
   constructor(from: Agent, to: Agent, delays: Delays, take: (data: unknown) => void) {
     this.#from = from;
     this.#to = to;
     this.#delays = delays;
-    this.#take = take;
+    this.#take = ({ data, ports }) => {
+      for (const port of ports) port.adopt(to);
+      take(data);
+    };
   }
 
   post(message: unknown, transfer: readonly unknown[] = []): void {
-    const isShared = !this.#delays.areBuffersMoved;
-    const data = copyOf(message, isShared, moved(transfer, isShared));
-    send(this.#delays, [this.#from, this.#to], this.lane, data, () => {
-      adopt(data, this.#to);
-      this.#take(data);
-    });
+    const parcel = pack(message, transfer, this.#delays);
+    send(this.#delays, this.#from, this.#to, this.lane, parcel, this.#take);
   }
 }

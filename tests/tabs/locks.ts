@@ -86,8 +86,10 @@ export class LockManager {
       query: () =>
         new Promise((resolve) => {
           ask(() => {
-            const held = [...this.held.values()].flat();
-            const snapshot = held.map((one) => ({ name: one.name, clientId: one.agent.name }));
+            const snapshot: { name: string; clientId: string }[] = [];
+            for (const [name, requests] of this.held) {
+              for (const { agent } of requests) snapshot.push({ name, clientId: agent.name });
+            }
             agent.follow(answers, this.#delays.message(), () => resolve({ held: snapshot }));
           });
         }),
@@ -97,7 +99,11 @@ export class LockManager {
   /** Frees what an agent has that has ended, and forgets what it asked for. */
   free(agent: Agent): void {
     for (const requests of [this.held, this.waiting]) {
-      for (const one of [...requests.values()].flat()) if (one.agent === agent) this.#release(one);
+      const its: Request[] = [];
+      for (const some of requests.values()) {
+        for (const one of some) if (one.agent === agent) its.push(one);
+      }
+      for (const one of its) this.#release(one);
     }
   }
 
@@ -166,7 +172,9 @@ function put(requests: Map<string, Request[]>, request: Request): void {
 }
 
 function drop(requests: Map<string, Request[]>, request: Request): void {
-  const left = requests.get(request.name)?.filter((one) => one !== request) ?? [];
-  if (left.length > 0) requests.set(request.name, left);
+  const of = requests.get(request.name);
+  const place = of?.indexOf(request) ?? -1;
+  if (of === undefined || place < 0) return;
+  if (of.length > 1) of.splice(place, 1);
   else requests.delete(request.name);
 }

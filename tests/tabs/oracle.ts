@@ -30,6 +30,14 @@ export interface Moment {
   readonly known: number;
 }
 
+/** From which place in the log on a key had a versionstamp. */
+interface Held {
+  readonly from: number;
+  readonly stamp: string | null;
+}
+
+const NEVER_SET: readonly Held[] = [{ from: 0, stamp: null }];
+
 /** From one place in the log to another, both included. */
 type Span = [from: number, to: number];
 
@@ -66,7 +74,7 @@ export class Oracle {
   /** What was asked for, by the versionstamp that it got. */
   readonly #written = new Map<string, Intent>();
   /** For each key, after which commits it had which versionstamp. */
-  readonly #histories = new Map<Hex, { from: number; stamp: string | null }[]>();
+  readonly #histories = new Map<Hex, Held[]>();
 
   constructor(files: Files, violate: (what: string) => void) {
     keys.clear();
@@ -118,8 +126,11 @@ export class Oracle {
       for (const [kind, key] of changes) {
         const intent = this.intents.get(key);
         if (intent !== undefined) this.#written.set(stamp, intent);
-        const history = this.#histories.get(key) ?? [{ from: 0, stamp: null }];
-        this.#histories.set(key, history);
+        let history = this.#histories.get(key);
+        if (history === undefined) {
+          history = [...NEVER_SET];
+          this.#histories.set(key, history);
+        }
         history.push({ from, stamp: kind === 0 ? stamp : null });
       }
     }
@@ -147,12 +158,7 @@ export class Oracle {
     if (life < this.life) return;
     this.#catchUp();
     let spans: Span[] = [[known, this.#log.length]];
-    for (const [key, stamp] of entries) {
-      const held = this.#spansOf(key, stamp);
-      spans = spans.flatMap(([from, to]) =>
-        held.map(([a, b]): Span => [Math.max(a, from), Math.min(b, to)]).filter(([a, b]) => a <= b),
-      );
-    }
+    for (const [key, stamp] of entries) spans = this.#within(spans, key, stamp);
     const [first] = spans;
     if (first === undefined) {
       const read = entries.map(([key, stamp]) => `${key} ${stamp}`).join(", ");
@@ -183,12 +189,20 @@ export class Oracle {
     this.saw(since, entries, what);
   }
 
-  #spansOf(key: Hex, stamp: string | null): Span[] {
-    const history = this.#histories.get(key) ?? [{ from: 0, stamp: null }];
-    return history.flatMap((one, i): Span[] => {
-      const end = history[i + 1]?.from ?? Number.POSITIVE_INFINITY;
-      return one.stamp === stamp ? [[one.from, end - 1]] : [];
-    });
+  /** The parts of `spans` in which a key had a versionstamp. */
+  #within(spans: readonly Span[], key: Hex, stamp: string | null): Span[] {
+    const history = this.#histories.get(key) ?? NEVER_SET;
+    const parts: Span[] = [];
+    for (const [from, to] of spans) {
+      for (let i = 0; i < history.length; i++) {
+        const one = history[i] as Held;
+        if (one.from > to) break;
+        if (one.stamp !== stamp) continue;
+        const end = history[i + 1]?.from ?? Number.POSITIVE_INFINITY;
+        if (end > from) parts.push([Math.max(one.from, from), Math.min(end - 1, to)]);
+      }
+    }
+    return parts;
   }
 
   /** The commits that touch a prefix, by their versionstamps, from a place on. */
@@ -209,7 +223,10 @@ export class Oracle {
     const applied = new Map<Hex, string[]>();
     for (const { stamp, changes } of this.#log) {
       for (const [, key] of changes) {
-        if (this.intents.has(key)) applied.set(key, [...(applied.get(key) ?? []), stamp]);
+        if (!this.intents.has(key)) continue;
+        const stamps = applied.get(key);
+        if (stamps === undefined) applied.set(key, [stamp]);
+        else stamps.push(stamp);
       }
     }
     for (const { marker, client, serial, life, state, stamp } of this.intents.values()) {

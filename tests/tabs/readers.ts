@@ -125,8 +125,8 @@ export class ChangesReader implements Reader {
       this.#heard.push({ stamp, missed: 0 });
       for (const change of event.changes) {
         if (change.type !== "set") continue;
-        const entry = { ...change, versionstamp: stamp };
-        tab.oracle.holds(tab.life, entry, `changes of ${tab.name}`);
+        const { key, value } = change;
+        tab.oracle.holds(tab.life, { key, value, versionstamp: stamp }, `changes of ${tab.name}`);
       }
       return;
     }

@@ -62,7 +62,7 @@ export function drawScenario(random: Random, focus: Focus | undefined): Scenario
     storage: focus?.storage ?? storage,
     hasBroker: random.below(3) > 0,
     delayMax: random.pick([1, 20, 100]),
-    areBuffersMoved: random.below(4) === 0,
+    areCopied: random.below(4) === 0,
     kept: random.below(8) === 0 ? random.below(20) : Number.POSITIVE_INFINITY,
     tabs: 1 + random.below(4),
     habits: {

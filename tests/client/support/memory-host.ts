@@ -298,11 +298,11 @@ export class MemoryHost {
     for (const client of this.clients) {
       const { watches, changes: subscribed, out } = client;
       for (const [id, keys] of watches) {
-        const touched = keys.flatMap((key, place): [number, Entry | undefined][] =>
-          changes.some((change) => isTouched(key, change))
-            ? [[place, this.data.entries.get(key)]]
-            : [],
-        );
+        const touched: [number, Entry | undefined][] = [];
+        for (const [place, key] of keys.entries()) {
+          if (!changes.some((change) => isTouched(key, change))) continue;
+          touched.push([place, this.data.entries.get(key)]);
+        }
         if (touched.length > 0 && !isMissed(client, id, stamp)) out.watch(id, stamp, touched);
       }
       for (const [id, one] of subscribed) {

@@ -68,8 +68,13 @@ export interface Entry {
 
 export const bytesOf = (hex: Hex): Uint8Array => new Uint8Array(Buffer.from(hex, "hex"));
 
-export function hexOf({ buffer, byteOffset, byteLength }: Uint8Array): Hex {
-  return Buffer.from(buffer, byteOffset, byteLength).toString("hex");
+/** The digits of each byte. */
+const DIGITS = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
+export function hexOf(bytes: Uint8Array): Hex {
+  let hex = "";
+  for (let i = 0; i < bytes.length; i++) hex += DIGITS[bytes[i] as number];
+  return hex;
 }
 
 const known = new Map<Hex, Uint8Array>();

@@ -7,13 +7,14 @@ export class Random {
   #state: number;
 
   constructor(seed: number) {
-    this.#state = seed >>> 0;
+    this.#state = seed | 0;
   }
 
   /** A number from 0 to under 1 (mulberry32, by Tommy Ettinger, public domain). */
   next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-    let t = this.#state;
+    // A small integer, which is no object in the heap as a larger one is.
+    let t = (this.#state + 0x6d2b79f5) | 0;
+    this.#state = t;
     t = Math.imul(t ^ (t >>> 15), t | 1);
     t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
     return ((t ^ (t >>> 14)) >>> 0) / 0x100000000;
