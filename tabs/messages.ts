@@ -123,7 +123,7 @@ export function costOf(parts: readonly ArrayBuffer[]): number {
 
 /** A client's id as names and messages have it, in hex. */
 export const idOf = (client: Uint8Array) =>
-  Array.from(client, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  client.reduce((id, byte) => id + (byte + 256).toString(16).slice(1), "");
 
 /** The lobby of a database. */
 export const lobbyOf = (name: string) => `kvass-lobby:${name}`;
