@@ -71,8 +71,10 @@ function copyOf(value: unknown, areCopied: boolean, moved: ReadonlyMap<unknown, 
   if (value instanceof ArrayBuffer) return areCopied ? value.slice(0) : value;
   if (Array.isArray(value)) return value.map((item) => copyOf(item, areCopied, moved));
   if (Object.getPrototypeOf(value) !== Object.prototype) throw cloneError(value);
-  const copy: Record<string, unknown> = { ...value };
-  for (const key of Object.keys(copy)) copy[key] = copyOf(copy[key], areCopied, moved);
+  const copy: Record<string, unknown> = {};
+  for (const key in value) {
+    copy[key] = copyOf((value as Record<string, unknown>)[key], areCopied, moved);
+  }
   return copy;
 }
 
@@ -239,7 +241,8 @@ export class SimPort implements Port {
   }
 
   #expect(from: Agent, parcel: Parcel): void {
-    if (this.agent !== undefined) send(this.#delays, from, this.agent, this.#lane, parcel, this.#take);
+    if (this.agent === undefined) return;
+    send(this.#delays, from, this.agent, this.#lane, parcel, this.#take);
   }
 
   /** The port has come to an agent. */

@@ -1,6 +1,7 @@
 /** Globals that the code which is simulated uses, as a run has them. */
 
 import type { Random } from "../codec/support/random.ts";
+import { Stream } from "./streams.ts";
 
 type Listener = () => void;
 
@@ -43,7 +44,7 @@ const ABORTED = new DOMException("This operation was aborted", "AbortError");
  */
 export function replaceGlobals(random: Random, isTraced: boolean): () => void {
   const { getRandomValues, randomUUID } = crypto;
-  const { queueMicrotask, AbortController } = globalThis;
+  const { queueMicrotask, AbortController, ReadableStream } = globalThis;
   const { stackTraceLimit } = Error;
   crypto.getRandomValues = <T extends ArrayBufferView | null>(array: T): T => {
     if (array instanceof Uint8Array) array.set(random.bytes(array.length));
@@ -56,11 +57,12 @@ export function replaceGlobals(random: Random, isTraced: boolean): () => void {
     none.then(run);
   };
   globalThis.AbortController = Controller as unknown as typeof AbortController;
+  globalThis.ReadableStream = Stream as unknown as typeof ReadableStream;
   // Most errors are expected here; the replay of one that is not says where it comes from.
   if (!isTraced) Error.stackTraceLimit = 0;
   return () => {
     Object.assign(crypto, { getRandomValues, randomUUID });
-    Object.assign(globalThis, { queueMicrotask, AbortController });
+    Object.assign(globalThis, { queueMicrotask, AbortController, ReadableStream });
     Error.stackTraceLimit = stackTraceLimit;
   };
 }

@@ -11,8 +11,8 @@ interface Event {
 }
 
 /**
- * Runs all microtasks, those included that they ask for. Node has this for itself; to wait for the
- * next tick after them instead takes as long again as much of what happens.
+ * Runs all microtasks, and those that they ask for. Node exposes it for its own sake; to wait for a
+ * tick instead, after each step, takes as long as many a step does.
  */
 const runMicrotasks = (process as unknown as { _tickCallback(): void })._tickCallback;
 

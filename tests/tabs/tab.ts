@@ -22,6 +22,8 @@ const KEYS = 4;
 const COUNTERS = 2;
 export const OPEN_TIMEOUT_MS = 30_000;
 
+const ENCODER = new TextEncoder();
+
 /** What calls may be refused with when something goes wrong. */
 const EXCUSED = ["OutcomeUnknown", "HostLost", "Timeout", "Busy", "NoHost", "Io"];
 
@@ -270,7 +272,7 @@ export class Tab {
     if (random.below(this.habits.large) > 0) return text;
     this.met("large");
     const bytes = new Uint8Array(LARGE_VALUE_BYTES + random.below(3 * LARGE_VALUE_BYTES));
-    new TextEncoder().encodeInto(text, bytes);
+    ENCODER.encodeInto(text, bytes);
     return bytes;
   }
 
