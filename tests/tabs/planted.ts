@@ -46,12 +46,12 @@ export const PLANTED: readonly Planted[] = [
   {
     what: "a host that has slept answers at once",
     focus: { storage: "indexeddb", faults: ["doze", "stop"] },
-    seed: 349,
+    seed: 113,
     edits: [edit("worker/host.ts", "(pause < 0 || pause > SLEEP_MS)", "pause === -1")],
   },
   {
     what: "a client moves to a port before the host has said its last",
-    seed: 41,
+    seed: 180,
     edits: [
       edit(
         "client/line.ts",

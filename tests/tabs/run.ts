@@ -7,7 +7,14 @@ import { Deletion } from "./deletion.ts";
 import { type FaultKind, Faults } from "./faults.ts";
 import { replaceGlobals } from "./globals.ts";
 import { Oracle } from "./oracle.ts";
-import { drawScenario, type Focus, type Habits, type Scenario } from "./scenario.ts";
+import {
+  drawScenario,
+  type Focus,
+  type Habits,
+  type Length,
+  lengthOf,
+  type Scenario,
+} from "./scenario.ts";
 import { OPEN_TIMEOUT_MS, type Rare, Tab, type World } from "./tab.ts";
 
 /** No call waits for longer, while nothing goes wrong and no files are being opened. */
@@ -40,11 +47,21 @@ export interface Outcome {
   readonly met: Readonly<Partial<Record<Rare, number>>>;
 }
 
+/** What of a run is not left to its seed. */
+export interface About {
+  readonly length?: Length | undefined;
+  readonly focus?: Focus | undefined;
+}
+
 /** Runs a seed. */
-export async function run(seed: number, isTraced = false, focus?: Focus): Promise<Outcome> {
+export async function run(
+  seed: number,
+  { length = lengthOf(seed), focus }: About = {},
+  isTraced = false,
+): Promise<Outcome> {
   const random = new Random(seed);
   const restore = replaceGlobals(new Random(seed ^ 0x5eed), isTraced);
-  const simulation = new Simulation(random, drawScenario(random, focus));
+  const simulation = new Simulation(random, drawScenario(random, length, focus));
   if (isTraced) simulation.browser.trace = [];
   try {
     await simulation.run();

@@ -1,10 +1,11 @@
 /**
  * What a run is about. It is drawn before the run begins: a run in which little can happen, but
- * that often, meets what one does not where anything may happen. Runs are short and long: for each
- * step both find as many of the planted bugs, but some of those are seldom found by short ones.
+ * that often, meets what one does not where anything may happen. Three of five runs are short, and
+ * have a third of all steps: for each step these find up to twice as much of what comes soon after
+ * one fault. What takes a while, such as to depose a host, is found by long ones alone.
  */
 
-import type { Random } from "../codec/support/random.ts";
+import { Random } from "../codec/support/random.ts";
 import type { BrowserOptions } from "./browser.ts";
 import { type FaultKind, KINDS } from "./faults.ts";
 
@@ -13,6 +14,9 @@ export interface Focus {
   readonly storage: "opfs" | "indexeddb";
   readonly faults: readonly FaultKind[];
 }
+
+/** How much may happen in a run. */
+export type Length = "short" | "long";
 
 /** How often tabs do something: one time of so many. */
 export interface Habits {
@@ -44,27 +48,42 @@ export interface Scenario extends BrowserOptions {
   readonly brokenMs: number;
 }
 
-const FAULTS_MAX = 9;
 /** Where there is much time between faults tabs do less, so that no run is about calls alone. */
 const SPANS = [
   { span: 100, pace: 1 },
   { span: 600, pace: 1 },
   { span: 4_000, pace: 3 },
 ];
-const BROKEN_MS = [4_000, 7_000, 16_000];
 const SOME_KINDS_MAX = 4;
 
-export function drawScenario(random: Random, focus: Focus | undefined): Scenario {
-  const { span, pace } = random.pick(SPANS);
+/** What is drawn from. A seed that is on record is one of a long run, so those stay as they are. */
+const LENGTHS = {
+  long: {
+    spans: SPANS,
+    tabs: [1, 2, 3, 4],
+    faults: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+    brokenMs: [4_000, 7_000, 16_000],
+  },
+  short: { spans: SPANS.slice(0, 2), tabs: [1, 2, 2, 2], faults: [1, 1, 2, 3], brokenMs: [0] },
+};
+
+/** Whether the run of a seed is short or long, where that is not said. */
+export function lengthOf(seed: number): Length {
+  return new Random(seed ^ 0x1e46).below(5) < 3 ? "short" : "long";
+}
+
+export function drawScenario(random: Random, length: Length, focus: Focus | undefined): Scenario {
+  const { spans, tabs, faults, brokenMs } = LENGTHS[length];
+  const { span, pace } = random.pick(spans);
   const storage = random.below(2) === 0 ? "opfs" : "indexeddb";
-  const isLong = random.below(2) === 0 || focus !== undefined;
+  const isLeftBroken = random.below(2) === 0 || focus !== undefined;
   return {
     storage: focus?.storage ?? storage,
     hasBroker: random.below(3) > 0,
     delayMax: random.pick([1, 20, 100]),
     areCopied: random.below(4) === 0,
     kept: random.below(8) === 0 ? random.below(20) : Number.POSITIVE_INFINITY,
-    tabs: 1 + random.below(4),
+    tabs: random.pick(tabs),
     habits: {
       large: random.pick([2, 6, 6, 50]),
       together: random.pick([3, 10, 10]),
@@ -72,10 +91,10 @@ export function drawScenario(random: Random, focus: Focus | undefined): Scenario
     },
     leisure: pace * random.pick([1, 1, 2]),
     kinds: focus?.faults ?? drawKinds(random),
-    faults: random.below(FAULTS_MAX + 1),
-    deletesAt: random.below(16) === 0 ? random.below(FAULTS_MAX + 1) : -1,
+    faults: random.pick(faults),
+    deletesAt: random.below(16) === 0 ? random.below(faults.length) : -1,
     span,
-    brokenMs: isLong ? random.pick(BROKEN_MS) : 0,
+    brokenMs: isLeftBroken ? random.pick(brokenMs) : 0,
   };
 }
 

@@ -6,16 +6,17 @@ import { SEED } from "../codec/support/random.ts";
 import { simulation } from "./bundle.ts";
 import { find } from "./find.ts";
 import { PLANTED } from "./planted.ts";
+import { failedOf, runSeeds } from "./seeds.ts";
 
-/** Runs that `npm test` makes. */
-const RUNS = 1_500;
+/** Runs that `npm test` makes, on all cores. */
+const RUNS = 6_000;
 /** Runs within which a planted bug is found. */
 const RUNS_MAX = 2_000;
 
 const { run } = await simulation();
 
 test("nothing is lost, nothing is twice, nothing hangs: fresh seeds", async () => {
-  for (let seed = SEED; seed < SEED + RUNS; seed++) {
+  for (const seed of failedOf(await runSeeds(SEED, RUNS))) {
     const { violations } = await run(seed);
     const replay = `npm run sim:tabs -- --seed ${seed} --trace`;
     assert.deepEqual(violations, [], `seed ${seed} fails; to see how: ${replay}`);
@@ -25,8 +26,8 @@ test("nothing is lost, nothing is twice, nothing hangs: fresh seeds", async () =
 test("seeds that failed once pass", async () => {
   for (const { what, seed, focus } of PLANTED) {
     if (seed === undefined) continue;
-    const { violations } = await run(seed, false, focus);
-    const replay = `npm run sim:tabs -- --seed ${seed} --trace --focus "${what}"`;
+    const { violations } = await run(seed, { length: "long", focus });
+    const replay = `npm run sim:tabs -- --seed ${seed} --length long --trace --focus "${what}"`;
     assert.deepEqual(violations, [], `seed ${seed} fails; to see how: ${replay}`);
   }
 });
@@ -34,7 +35,7 @@ test("seeds that failed once pass", async () => {
 test("a seed repeats a whole run", async () => {
   for (let seed = SEED; seed < SEED + 20; seed++) {
     const first = await run(seed);
-    const second = await run(seed, true);
+    const second = await run(seed, {}, true);
     assert.deepEqual([second.hash, second.steps], [first.hash, first.steps], `seed ${seed}`);
   }
 });

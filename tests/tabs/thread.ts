@@ -1,14 +1,13 @@
-/** A thread of `npm run sim:tabs`: runs the seeds that it is asked for. */
+/** A thread of many: runs the seeds that it is asked for. */
 
 import { parentPort } from "node:worker_threads";
-import { run } from "./run.ts";
-import type { Focus } from "./scenario.ts";
+import { type About, run } from "./run.ts";
 
 /** Seeds to run. */
 export interface Order {
   readonly first: number;
   readonly runs: number;
-  readonly focus: Focus | undefined;
+  readonly about: About;
 }
 
 /** What came of some seeds. */
@@ -18,14 +17,14 @@ export interface Report {
   readonly failed: readonly number[];
 }
 
-async function report({ first, runs, focus }: Order): Promise<Report> {
+async function report({ first, runs, about }: Order): Promise<Report> {
   const totals = new Map<string, number>();
   const failed: number[] = [];
   const add = (name: string, amount: number) => {
     totals.set(name, (totals.get(name) ?? 0) + amount);
   };
   for (let seed = first; seed < first + runs; seed++) {
-    const outcome = await run(seed, false, focus);
+    const outcome = await run(seed, about);
     if (outcome.violations.length > 0) failed.push(seed);
     for (const what of ["steps", "commits", "hosts", "steals"] as const) add(what, outcome[what]);
     for (const [kind, times] of Object.entries(outcome.faults)) add(`fault ${kind}`, times);
