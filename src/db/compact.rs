@@ -12,10 +12,28 @@ use crate::stamp::Stamp;
 use crate::storage::Storage;
 use crate::table::{Table, TableMeta};
 use crate::version::Version;
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// Tombstones that hide less than this part of a memtable's budget are left in memory.
 const HIDDEN_SHARE: u64 = 16;
+
+/// What is done once nobody has written for a while.
+pub(super) struct Rest {
+    /// Whether there is something to do then. It is found out once for each view.
+    pub due: Cell<bool>,
+    /// When that is.
+    pub from_ms: Cell<u64>,
+    /// So many bytes may be rewritten then.
+    pub bytes: Cell<u64>,
+}
+
+impl Rest {
+    /// Nothing is due, from then on.
+    pub fn from(ms: u64) -> Rest {
+        Rest { due: Cell::new(false), from_ms: Cell::new(ms), bytes: Cell::new(0) }
+    }
+}
 
 impl<E: Env> Db<E> {
     /// Whether [`Db::upkeep`] has something to do.
@@ -40,12 +58,12 @@ impl<E: Env> Db<E> {
 
     /// Whether there is something to flush or compact.
     fn is_table_work_due(&self) -> bool {
-        self.upkeep_due.get() || self.rest_due.get() && self.is_at_rest()
+        self.upkeep_due.get() || self.rest.due.get() && self.is_at_rest()
     }
 
     /// Whether nobody has written for a while.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.now_ms() >= self.rest_ms.get()
+        self.now_ms() >= self.rest.from_ms.get()
     }
 
     /// Writes the frozen memtable to a table and compacts, until there is nothing left to do or
@@ -74,8 +92,8 @@ impl<E: Env> Db<E> {
                     compacted = self.compact().await;
                 }
                 if compacted.is_err() {
-                    self.rest_due.set(false);
-                    self.rest_bytes.set(0);
+                    self.rest.due.set(false);
+                    self.rest.bytes.set(0);
                     // What it has written takes no space that deletes could need.
                     self.collect_garbage().await;
                 }
@@ -111,7 +129,7 @@ impl<E: Env> Db<E> {
         let is_due = |allowance| self.choose(&shape, retained, allowance).is_some();
         let is_owed = is_due(0);
         self.upkeep_due.set(flushing || is_owed);
-        self.rest_due.set(!is_owed && is_due(self.rest_bytes.get()));
+        self.rest.due.set(!is_owed && is_due(self.rest.bytes.get()));
         self.appraise_deletes(&shape);
         self.appraise_ranges(&view);
         self.appraise_reserve();
@@ -200,7 +218,7 @@ impl<E: Env> Db<E> {
         let version = self.view().version.clone();
         let (budgets, oldest) = (&self.options.budgets, self.let_go());
         let blobs = &self.tables.blobs;
-        let allowance = if self.is_at_rest() { self.rest_bytes.get() } else { 0 };
+        let allowance = if self.is_at_rest() { self.rest.bytes.get() } else { 0 };
         let Some(choice) = self.choose(&version.shape(), oldest, allowance) else {
             self.upkeep_due.set(self.view().frozen.is_some());
             return Ok(false);
@@ -218,7 +236,7 @@ impl<E: Env> Db<E> {
             let outputs = run.await.map_err(|failure| self.give_up(failure))?;
             if allowance > 0 {
                 let written: u64 = outputs.tables.iter().map(|meta| meta.bytes).sum();
-                self.rest_bytes.set(self.rest_bytes.get().saturating_sub(written));
+                self.rest.bytes.set(self.rest.bytes.get().saturating_sub(written));
             }
             outputs
         };

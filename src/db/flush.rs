@@ -210,7 +210,7 @@ impl<E: Env> Db<E> {
         })
         .await?;
         let allowed = table.as_ref().map_or(0, |meta| meta.bytes * self.options.budgets.rest_share);
-        self.rest_bytes.set(self.rest_bytes.get() + allowed);
+        self.rest.bytes.set(self.rest.bytes.get() + allowed);
         let added = table.map(|meta| (0, Table::new(self.tables.clone(), meta)));
         let view = self.view();
         self.replace_view(View {

@@ -41,6 +41,7 @@ use crate::table::Tables;
 use crate::version::Version;
 use crate::wal::LogWriter;
 use crate::wire;
+use compact::Rest;
 use pace::Pace;
 use reserve::Reserve;
 use std::cell::{Cell, RefCell};
@@ -136,11 +137,7 @@ pub struct Db<E: Env> {
     view: RefCell<Rc<View<E>>>,
     /// Found out once for each view: it is asked for after every frame.
     upkeep_due: Cell<bool>,
-    /// The same for what waits until the database is at rest, when that is, and how many bytes may
-    /// be rewritten then.
-    rest_due: Cell<bool>,
-    rest_ms: Cell<u64>,
-    rest_bytes: Cell<u64>,
+    rest: Rest,
     /// A write has failed since upkeep last tried to repair.
     repair_due: Cell<bool>,
     /// Both slots hold what the manifest says.
@@ -269,8 +266,8 @@ impl<E: Env> Db<E> {
             true => self.snapshots.next_end_ms(self.now_ms()),
             false => u64::MAX,
         };
-        let rest = match self.rest_due.get() && !self.is_at_rest() {
-            true => self.rest_ms.get(),
+        let rest = match self.rest.due.get() && !self.is_at_rest() {
+            true => self.rest.from_ms.get(),
             false => u64::MAX,
         };
         snapshots.min(self.history_due_ms.get()).min(replayed).min(rest)

@@ -1,6 +1,7 @@
 //! Opening: manifest, logs, a new epoch. Tables are not touched, so the time it takes depends on
 //! the logs, which the memtable's budget bounds, and not on the data.
 
+use super::compact::Rest;
 use super::currency::is_current;
 use super::flush::new_log;
 use super::pace::Pace;
@@ -161,9 +162,7 @@ impl<E: Env> Db<E> {
         let db = Db {
             tables,
             upkeep_due: Cell::new(false),
-            rest_due: Cell::new(false),
-            rest_ms: Cell::new(env.now_ms() + REST_MS),
-            rest_bytes: Cell::new(0),
+            rest: Rest::from(env.now_ms() + REST_MS),
             repair_due: Cell::new(false),
             stored_twice: Cell::new(false),
             held_up: Cell::new(false),

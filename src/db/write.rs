@@ -415,7 +415,7 @@ impl<E: Env> Db<E> {
 
     fn publish(&self, through: Stamp, strict: bool) {
         self.visible.set(through);
-        self.rest_ms.set(self.now_ms.get() + REST_MS);
+        self.rest.from_ms.set(self.now_ms.get() + REST_MS);
         if strict {
             self.durable.set(through);
             self.counters.flushes.set(self.counters.flushes.get() + 1);
