@@ -167,8 +167,8 @@ impl<'a> Append<'a> {
 /// buffer to be used, which is returned.
 ///
 /// # Errors
-/// `Corruption` with file and offset, also once `sink` was given all pieces; those of the storage and
-/// of `pause`.
+/// `Corruption` with file and offset, also once `sink` was given all pieces; those of the storage
+/// and of `pause`.
 pub async fn read_pieces<S: Storage>(
     storage: &S,
     large: &Large,

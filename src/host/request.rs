@@ -59,9 +59,9 @@ impl<E: Env> Requests<'_, E> {
         }
     }
 
-    /// Runs reads side by side. So many of them begin in a row, then requests of others have a turn:
-    /// all see one snapshot, so that none sees what its client writes later. What is more than a
-    /// read begins before anything else happens.
+    /// Runs reads side by side. So many of them begin in a row, then requests of others have a
+    /// turn: all see one snapshot, so that none sees what its client writes later. What is more
+    /// than a read begins before anything else happens.
     async fn read_all(&self, first: u64, reads: &[Request<'_>]) {
         let db = &self.host.db;
         let snapshot = db.snapshot();

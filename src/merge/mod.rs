@@ -7,8 +7,8 @@
 //! one by one, by [`code`]s that say how their keys differ. While one source stays ahead of the
 //! second, each entry costs one comparison of two integers. Entries are never moved or copied on
 //! the way: the current one is where its source stands. What deleted ranges hide is skipped, at a
-//! stretch where that saves reading. Much may be passed before anything is found, so the caller gets
-//! a word in every so often.
+//! stretch where that saves reading. Much may be passed before anything is found, so the caller
+//! gets a word in every so often.
 
 use crate::error::{Error, Result};
 use crate::memtable::Memtable;

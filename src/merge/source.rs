@@ -20,7 +20,8 @@ pub enum Step {
     Entry,
     /// To the end: there is nothing more.
     End,
-    /// To the end of what is in memory: a block has to be loaded, then the step taken again.
+    /// To the end of what is in memory, or of what is looked at in a row: what is missing has to be
+    /// loaded, then the step taken again.
     Load,
 }
 
