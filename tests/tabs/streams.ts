@@ -1,7 +1,7 @@
 /**
  * ReadableStreams, as far as streams are used here: pulled when they are read, with no queue, and
- * never cancelled. Node's own take a tenth of the time of a run and more. What happens, and in which
- * order, is the same.
+ * never cancelled. Node's own take a tenth of the time of a run and more. What happens is the same,
+ * in the same order.
  */
 
 interface Source<T> {
