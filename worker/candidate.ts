@@ -211,7 +211,14 @@ export class Candidate {
         this.#platform.clearTimer(timer);
         resolve(isThere);
       };
-      const timer = this.#platform.setTimer(() => done(false), ASK_MS);
+      const since = this.#platform.now();
+      const late = () => {
+        // Who stood still meanwhile may have an answer that it has not taken yet.
+        const hasSlept = Math.abs(this.#platform.now() - since) > 2 * ASK_MS;
+        if (hasSlept) resolve(this.#hearsOfHost());
+        else done(false);
+      };
+      const timer = this.#platform.setTimer(late, ASK_MS);
       this.#heardOfHost = () => done(true);
       this.#say({ who: true });
     });

@@ -92,6 +92,12 @@ export const PLANTED: readonly Planted[] = [
     ],
   },
   {
+    what: "a candidate that has slept while it asked steals the lock of a host that answered",
+    seed: 4_014_321,
+    isKept: true,
+    edits: [edit("worker/candidate.ts", "if (hasSlept)", "if (false)")],
+  },
+  {
     what: "a page that is cached keeps its worker",
     edits: [edit("client/membership.ts", "candidate.terminate();\n      return;", "return;")],
   },
