@@ -151,6 +151,8 @@ export class Host {
     const isBounded = hello instanceof ArrayBuffer && hello.byteLength <= HELLO_BYTES_MAX;
     const isSound = isBounded && client === idOf(clientIn(hello)) && typeof line === "string";
     if (!isSound || client === this.#own.client) return;
+    // Hellos at the door and in the lobby overtake each other: the later line is the present one.
+    if (Number(this.#guests.get(client)?.name) > Number(line)) return;
     const channel = this.#platform.openChannel(lineOf(client, line));
     let guest: Guest;
     try {

@@ -92,10 +92,11 @@ export const PLANTED: readonly Planted[] = [
     ],
   },
   {
-    what: "a candidate that has slept while it asked steals the lock of a host that answered",
-    seed: 4_014_321,
+    what: "a hello that was overtaken by a later one takes the line from it",
+    focus: { storage: "opfs", faults: ["hang", "stop", "stall"] },
+    seed: 2,
     isKept: true,
-    edits: [edit("worker/candidate.ts", "if (hasSlept)", "if (false)")],
+    edits: [edit("worker/host.ts", "?.name) > Number(line)", "?.name) > Infinity")],
   },
   {
     what: "a page that is cached keeps its worker",
