@@ -256,8 +256,8 @@ impl<E: Env> Db<E> {
     }
 
     /// When a snapshot is let go that compaction may be waiting for, or history that was kept for
-    /// clients on their way to this host, or what an open has replayed is to be written out, or when
-    /// there is something to do for a database at rest; `u64::MAX` for never.
+    /// clients on their way to this host, or what an open has replayed is to be written out, or
+    /// when there is something to do for a database at rest; `u64::MAX` for never.
     pub fn next_release_ms(&self) -> u64 {
         // What is due is not waited for: where nothing can be written it stays so.
         let to_come = |due_ms: &u64| *due_ms > self.now_ms();

@@ -149,9 +149,9 @@ impl<S: Storage> Merge<S> {
         }
     }
 
-    /// Hands out what follows in the first source, as far as that is in the same block and comes before
-    /// what all others stand on; whether `visit` has had enough. This saves nearly every entry of a
-    /// long scan the way through all of its cursors.
+    /// Hands out what follows in the first source, as far as that is in the same block and comes
+    /// before what all others stand on; whether `visit` has had enough. This saves nearly every
+    /// entry of a long scan the way through all of its cursors.
     fn run_on(&mut self, visit: &mut dyn FnMut(Record<'_>) -> bool) -> bool {
         let second = self.order.len().checked_sub(2).and_then(|second| self.order.get(second));
         let limit = second.map_or(Code::LAST, |turn| turn.code);

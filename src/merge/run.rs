@@ -219,8 +219,8 @@ impl<S: Storage> RunCursor<S> {
     }
 
     /// From an entry of a scan: takes those that follow at once, as far as nothing but their stamps
-    /// has to be looked at, for as long as `take` is content with an entry, told what its key shares
-    /// with the one before. Forward, older versions of the same key are among them.
+    /// has to be looked at, for as long as `take` is content with an entry, told what its key
+    /// shares with the one before. Forward, older versions of the same key are among them.
     pub fn run_on(&mut self, mut take: impl FnMut(Record<'_>, usize) -> bool) {
         let (Some(scan), Some(cursor)) = (&self.scan, &mut self.cursor) else { return };
         let is_elsewhere = self.held.is_some() || self.fresh.is_some() || self.skip.is_some();

@@ -141,9 +141,9 @@ impl BlockCursor {
         Ok(true)
     }
 
-    /// Takes further steps within the block for as long as `take` is content with the entry that one
-    /// would lead to, told what its key and the one before it share. In reverse that is as far as no
-    /// other version of an entry's key may follow, and no key before `start`.
+    /// Takes further steps within the block for as long as `take` is content with the entry that
+    /// one would lead to, told what its key and the one before it share. In reverse that is as far
+    /// as no other version of an entry's key may follow, and no key before `start`.
     pub fn run_on(&mut self, start: &[u8], mut take: impl FnMut(Record<'_>, usize) -> bool) {
         loop {
             if (self.reverse && self.interval.key(0) < start) || !self.walk(&mut take) {
@@ -190,9 +190,10 @@ impl BlockCursor {
         self.interval.entries.get(later).map_or(0, |placed| placed.shared)
     }
 
-    /// Goes on to the next interval of the block; false where there is none. The current entry stays
-    /// until the step that follows, for its key. In reverse the first entry may be left: it stays
-    /// too, because only the last one of the next interval tells whether its key is the same.
+    /// Goes on to the next interval of the block; false where there is none. The current entry
+    /// stays until the step that follows, for its key. In reverse the first entry may be left: it
+    /// stays too, because only the last one of the next interval tells whether its key is the
+    /// same.
     #[inline(never)]
     fn turn(&mut self) -> Result<bool> {
         let Some(block) = &self.block else { return Ok(false) };
