@@ -6,8 +6,12 @@ mod common;
 use common::{Store, commit, key, set, tiny, tiny_options};
 use kvass::db::Options;
 use kvass::env::manual::block_on;
+use kvass::error::Code;
 use kvass::limits::{Budgets, REST_MS};
 use kvass::rng::Rng;
+use kvass::storage::simulated::{Call, Fault};
+use kvass::storage::{SimulatedStorage, Storage};
+use std::rc::Rc;
 
 const ENTRIES: usize = 2_000;
 
@@ -15,7 +19,7 @@ fn name(number: usize) -> Vec<u8> {
     key(&[&format!("{:05}", number * 7919 % ENTRIES)])
 }
 
-fn write(store: &mut Store, numbers: std::ops::Range<usize>) {
+fn write<S: Storage>(store: &mut Store<S>, numbers: std::ops::Range<usize>) {
     for number in numbers {
         // Of the kind of bytes, which can't be compressed.
         let value = [&[3][..], &Rng::new(number as u64).bytes(30)].concat();
@@ -87,6 +91,24 @@ fn a_database_that_nobody_has_written_to_since_it_was_opened_is_left_as_it_is() 
     // What its log held has become a table. That pays for no more than a few bytes.
     assert_eq!(levels(&store)[1..], before[1..]);
     assert!(runs(&store) > 1);
+}
+
+#[test]
+fn work_at_rest_that_fails_keeps_nothing_from_being_done_that_is_owed() {
+    let storage = Rc::new(SimulatedStorage::new(1));
+    let mut store = Store::open(storage, tiny_options(), 7).expect("it opens");
+    write(&mut store, 0..ENTRIES);
+    store.storage.inject(Some(Call::Create), 0, Fault::Fail(Code::Io));
+    store.advance(REST_MS);
+    assert!(store.db.wants_upkeep());
+    block_on(store.db.upkeep());
+    assert!(!store.db.wants_upkeep(), "it is not tried again and again");
+    assert_eq!(store.db.failure(), None, "upkeep goes on");
+    store.storage.clear_faults();
+    write(&mut store, 0..ENTRIES);
+    store.advance(REST_MS);
+    block_on(store.db.upkeep());
+    assert_eq!(store.count(), ENTRIES);
 }
 
 #[test]

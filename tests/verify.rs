@@ -12,8 +12,8 @@ use kvass::error::Code;
 use kvass::limits::Budgets;
 use kvass::rng::Rng;
 use kvass::signal::join_all;
-use kvass::storage::SimulatedStorage;
 use kvass::storage::simulated::{Call, Fault};
+use kvass::storage::{Durability, FileNo, SimulatedStorage, Storage};
 use kvass::wire::FileKind;
 use std::rc::Rc;
 
@@ -185,4 +185,35 @@ fn a_closed_database_is_not_verified() {
     let (_, db) = filled(300);
     block_on(db.close()).expect("it closes");
     assert_eq!(block_on(db.verify()).expect_err("it is closed").code(), Code::Closed);
+}
+
+#[test]
+fn salvage_finds_nothing_behind_the_end_of_a_log_that_is_history() {
+    let disk = Rc::new(Disk::new(1));
+    let put = |db: &Db<ManualEnv<Disk>>, number: u64| {
+        let (key, value) = (key(&["k", &number.to_string()]), [3; 60]);
+        let commit = commit(vec![], vec![set(&key, &value)]);
+        block_on(db.commit(&[&commit])).pop().expect("an outcome").expect("it commits");
+    };
+    let db = open(&disk, 3);
+    (0..5).for_each(|number| put(&db, number));
+    drop(db);
+    // What a crash in the midst of the next group leaves.
+    let is_log = |file: &FileNo| disk.contents(*file).starts_with(b"kvasslog");
+    let log = disk.file_numbers().into_iter().find(is_log).expect("a log");
+    let len = disk.contents(log).len() as u64;
+    block_on(disk.write(log, len, &[7; 30], Durability::Strict)).expect("it writes");
+    let db = open(&disk, 5);
+    (0..200).for_each(|number| {
+        put(&db, number);
+        block_on(db.upkeep());
+    });
+    assert_eq!(verify(&db).damage, []);
+    drop(db);
+    assert!(disk.file_numbers().contains(&log), "it is history");
+    let budgets = Budgets { large_value_bytes: usize::MAX, ..tiny() };
+    let options = Options { budgets, salvage: true, ..Options::default() };
+    let env = ManualEnv::new(disk.clone(), START_MS, 7);
+    let salvaged = block_on(Db::open(env, options)).expect("it opens");
+    assert_eq!(verify(&salvaged).damage, []);
 }

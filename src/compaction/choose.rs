@@ -2,7 +2,6 @@
 
 use super::Choice;
 use super::levels::{LEVELS_MAX, Levels, bytes_of, hull, meets};
-use super::rest::merge_runs;
 use crate::limits::Budgets;
 use crate::stamp::Stamp;
 use crate::table::TableMeta;
@@ -19,15 +18,7 @@ const LEAST_GAIN: u64 = 250;
 /// size, of equals the oldest. Where all are within their size, tables of many tombstones: one
 /// that hides data moves down to it, and one with nothing below is written anew without those that
 /// every reader sees. `retained` is what the oldest reader sees.
-///
-/// All of that is owed. Where nothing is, runs are merged for those who read, if no more than
-/// `allowance` bytes are rewritten for it.
-pub fn choose(
-    levels: &[Vec<&TableMeta>],
-    budgets: &Budgets,
-    retained: Stamp,
-    allowance: u64,
-) -> Option<Choice> {
+pub fn choose(levels: &[Vec<&TableMeta>], budgets: &Budgets, retained: Stamp) -> Option<Choice> {
     let levels = Levels { tables: levels, budgets };
     let fullest = (0..levels.tables.len().min(LEVELS_MAX - 1))
         .rev()
@@ -35,7 +26,7 @@ pub fn choose(
         .filter(|level| levels.fullness_percent(*level) >= 100);
     match fullest {
         Some(level) => give_away(&levels, level),
-        None => reclaim(&levels, retained).or_else(|| merge_runs(&levels, allowance)),
+        None => reclaim(&levels, retained),
     }
 }
 
@@ -231,7 +222,7 @@ mod tests {
     fn chosen(levels: &[Vec<TableMeta>]) -> Option<(usize, Vec<u64>, Vec<u64>)> {
         let shape: Vec<Vec<&TableMeta>> =
             levels.iter().map(|level| level.iter().collect()).collect();
-        choose(&shape, &budgets(), Stamp::MAX, 0)
+        choose(&shape, &budgets(), Stamp::MAX)
             .map(|choice| (choice.level, choice.upper, choice.lower))
     }
 
@@ -262,7 +253,7 @@ mod tests {
         let levels: [Vec<TableMeta>; 2] = [level0, vec![table(1, "a", "f", 10)]];
         let shape: Vec<Vec<&TableMeta>> =
             levels.iter().map(|level| level.iter().collect()).collect();
-        let choice = choose(&shape, &budgets(), Stamp::MAX, 0).unwrap();
+        let choice = choose(&shape, &budgets(), Stamp::MAX).unwrap();
         assert_eq!((choice.upper.as_slice(), choice.is_move()), (&[6][..], true));
     }
 
@@ -307,8 +298,8 @@ mod tests {
         let bottom = TableMeta { newest, ..sparse(1, ("a", "k"), 50, 5, 5) };
         let levels = [vec![], vec![&bottom]];
         let old = Stamp { epoch: 1, counter: 8 };
-        assert_eq!(choose(&levels, &budgets(), old, 0), None);
-        let choice = choose(&levels, &budgets(), newest, 0).unwrap();
+        assert_eq!(choose(&levels, &budgets(), old), None);
+        let choice = choose(&levels, &budgets(), newest).unwrap();
         assert_eq!((choice.level, choice.target, choice.is_move()), (1, 1, false));
     }
 
@@ -330,7 +321,7 @@ mod tests {
             spans.iter().zip(1..).map(|((a, b), id)| table(id, a, b, 30)).collect();
         let level2 = [table(9, "h", "h", 10)];
         let levels = [vec![], level1.iter().collect(), level2.iter().collect()];
-        let choice = choose(&levels, &budgets, Stamp::MAX, 0).unwrap();
+        let choice = choose(&levels, &budgets, Stamp::MAX).unwrap();
         assert_eq!((choice.upper.as_slice(), choice.is_move()), (&[1, 2, 3][..], false));
     }
 }

@@ -23,6 +23,7 @@ mod writer;
 
 pub use burden::burden;
 pub use choose::choose;
+pub use rest::merge_runs;
 pub use run::{flush, run};
 pub use writer::{Output, STRIDE_BYTES};
 

@@ -4,14 +4,17 @@
 use super::Choice;
 use super::choose::give_away;
 use super::levels::{LEVELS_MAX, Levels, bytes_of, hull};
+use crate::limits::Budgets;
 use crate::table::TableMeta;
 
 /// A step towards fewer runs: one for the level that takes the least rewriting to be merged into
-/// the next, if no more than `allowance` bytes are rewritten for all of it.
+/// the next, if no more than `allowance` bytes of tables are rewritten for all of it.
 ///
-/// Each step rewrites its part of that, so where what it writes is taken off the allowance, there
-/// is enough for the next one.
-pub(super) fn merge_runs(levels: &Levels<'_>, allowance: u64) -> Option<Choice> {
+/// Each step rewrites its part of that. Where what it writes is taken off the allowance, there is
+/// enough for the next one, unless that meets what this one has made: then the level stays as it is
+/// until more was written.
+pub fn merge_runs(levels: &[Vec<&TableMeta>], budgets: &Budgets, allowance: u64) -> Option<Choice> {
+    let levels = &Levels { tables: levels, budgets };
     let upper = 0..levels.deepest().clamp(1, LEVELS_MAX - 1);
     let upper = upper.filter(|level| !levels.level(*level).is_empty());
     let level = upper.min_by_key(|level| cost(levels, *level))?;
@@ -32,7 +35,6 @@ fn cost(levels: &Levels<'_>, level: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::Budgets;
 
     fn table(id: u64, smallest: &str, largest: &str, bytes: u64) -> TableMeta {
         let (smallest, largest) = (smallest.as_bytes().into(), largest.as_bytes().into());
@@ -43,8 +45,7 @@ mod tests {
     fn chosen(levels: &[Vec<TableMeta>], allowance: u64) -> Option<(usize, Vec<u64>)> {
         let shape: Vec<Vec<&TableMeta>> =
             levels.iter().map(|level| level.iter().collect()).collect();
-        let levels = Levels { tables: &shape, budgets: &Budgets::default() };
-        let choice = merge_runs(&levels, allowance)?;
+        let choice = merge_runs(&shape, &Budgets::default(), allowance)?;
         Some((choice.level, [choice.upper, choice.lower].concat()))
     }
 

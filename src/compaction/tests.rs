@@ -136,7 +136,7 @@ impl Store {
     }
 
     fn compact(&mut self) {
-        while let Some(choice) = choose(&self.version.shape(), &budgets(), self.retained.stamp, 0) {
+        while let Some(choice) = choose(&self.version.shape(), &budgets(), self.retained.stamp) {
             if choice.is_move() {
                 let tables = self.version.levels()[choice.level].iter();
                 let moved = tables.filter(|table| choice.upper.contains(&table.meta().id));
@@ -254,7 +254,7 @@ fn full_store() -> Store {
 #[test]
 fn a_compaction_that_fails_names_its_files_and_leaves_its_inputs_readable() {
     let mut store = full_store();
-    let choice = choose(&store.version.shape(), &budgets(), store.retained.stamp, 0).unwrap();
+    let choice = choose(&store.version.shape(), &budgets(), store.retained.stamp).unwrap();
     let before = block_on(store.shared.storage.list()).unwrap();
     let (file, bytes) = {
         let meta = store.version.levels()[0][1].meta();
@@ -287,7 +287,7 @@ fn a_compaction_lets_requests_run_whenever_its_slice_is_used_up() {
     }
     store.env.set_slice_used_up(true);
     store.env.set_turn_polls(1);
-    let choice = choose(&store.version.shape(), &budgets(), store.retained.stamp, 0).unwrap();
+    let choice = choose(&store.version.shape(), &budgets(), store.retained.stamp).unwrap();
     let (budgets, retained, staff) = (budgets(), store.retained, store.staff());
     let blobs = Blobs::default();
     let job = run(&store.env, &budgets, &store.version, &choice, retained, &blobs, &staff);

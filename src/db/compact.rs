@@ -58,7 +58,12 @@ impl<E: Env> Db<E> {
 
     /// Whether there is something to flush or compact.
     fn is_table_work_due(&self) -> bool {
-        self.upkeep_due.get() || self.rest.due.get() && self.is_at_rest()
+        self.upkeep_due.get() || self.is_rest_due()
+    }
+
+    /// Whether there is something to do for a database at rest, and it is at rest.
+    fn is_rest_due(&self) -> bool {
+        self.rest.due.get() && self.is_at_rest()
     }
 
     /// Whether nobody has written for a while.
@@ -83,27 +88,46 @@ impl<E: Env> Db<E> {
                 if self.flush_frozen().await.is_err() {
                     return;
                 }
-                let mut compacted = self.compact().await;
-                // The last of the space is not for what can be done without.
-                while is_full(&compacted)
-                    && self.upkeep_due.get()
-                    && matches!(self.make_space().await, Ok(true))
-                {
-                    compacted = self.compact().await;
-                }
-                if compacted.is_err() {
-                    self.rest.due.set(false);
-                    self.rest.bytes.set(0);
-                    // What it has written takes no space that deletes could need.
-                    self.collect_garbage().await;
-                }
-                if self.upkeep_due.get() || !is_full(&compacted) {
-                    self.note(&compacted.map(|_| ()));
+                if self.upkeep_due.get() {
+                    self.compact_what_is_owed().await;
+                } else if self.is_rest_due() {
+                    self.compact_at_rest().await;
                 }
                 self.env.rest().await;
             }
             if self.reserve.is_due() && self.wants_work() {
                 self.keep_reserve_in_background().await;
+            }
+        }
+    }
+
+    /// Runs the compaction that is most wanted, with the last of the space if it takes that.
+    async fn compact_what_is_owed(&self) {
+        let mut compacted = self.compact().await;
+        while is_full(&compacted) && matches!(self.make_space().await, Ok(true)) {
+            compacted = self.compact().await;
+        }
+        if compacted.is_err() {
+            // What it has written takes no space that deletes could need.
+            self.collect_garbage().await;
+        }
+        self.note(&compacted.map(|_| ()));
+    }
+
+    /// Takes a step towards fewer runs. Where it fails it is let be until more was written: nothing
+    /// is lost by it, what is owed must go on, and the last of the space is not for what can be done
+    /// without. Who reads what is damaged is told then.
+    async fn compact_at_rest(&self) {
+        let _turn = self.compacting.enter().await;
+        let version = self.view().version.clone();
+        let choice = self.wanted_at_rest(&version.shape()).filter(|_| !self.closed.get());
+        let Some(choice) = choice else { return self.rest.due.set(false) };
+        match self.carry_out(version, choice, self.let_go()).await {
+            Ok(written) => self.rest.bytes.set(self.rest.bytes.get().saturating_sub(written)),
+            Err(_) => {
+                self.rest.due.set(false);
+                self.rest.bytes.set(0);
+                self.collect_garbage().await;
             }
         }
     }
@@ -126,10 +150,9 @@ impl<E: Env> Db<E> {
         let retained = self.retained();
         let flushing = view.frozen.is_some();
         self.held_up.set(retained < self.visible.get());
-        let is_due = |allowance| self.choose(&shape, retained, allowance).is_some();
-        let is_owed = is_due(0);
+        let is_owed = self.choose(&shape, retained).is_some();
         self.upkeep_due.set(flushing || is_owed);
-        self.rest.due.set(!is_owed && is_due(self.rest.bytes.get()));
+        self.rest.due.set(!is_owed && self.wanted_at_rest(&shape).is_some());
         self.appraise_deletes(&shape);
         self.appraise_ranges(&view);
         self.appraise_reserve();
@@ -137,9 +160,14 @@ impl<E: Env> Db<E> {
     }
 
     /// The compaction that is most wanted: for the tables' sake, or else for the blob files'.
-    fn choose(&self, shape: &[Vec<&TableMeta>], retained: Stamp, allowance: u64) -> Option<Choice> {
-        let choice = compaction::choose(shape, &self.options.budgets, retained, allowance);
+    fn choose(&self, shape: &[Vec<&TableMeta>], retained: Stamp) -> Option<Choice> {
+        let choice = compaction::choose(shape, &self.options.budgets, retained);
         choice.or_else(|| live::choose(shape, &self.tables.blobs.stale()))
+    }
+
+    /// What may be merged once nobody writes and nothing is owed.
+    fn wanted_at_rest(&self, shape: &[Vec<&TableMeta>]) -> Option<Choice> {
+        compaction::merge_runs(shape, &self.options.budgets, self.rest.bytes.get())
     }
 
     /// The oldest commit that somebody may still read as of.
@@ -215,14 +243,23 @@ impl<E: Env> Db<E> {
     pub(super) async fn compact(&self) -> Result<bool> {
         let _turn = self.compacting.enter().await;
         self.check_open()?;
-        let version = self.view().version.clone();
-        let (budgets, oldest) = (&self.options.budgets, self.let_go());
-        let blobs = &self.tables.blobs;
-        let allowance = if self.is_at_rest() { self.rest.bytes.get() } else { 0 };
-        let Some(choice) = self.choose(&version.shape(), oldest, allowance) else {
+        let (version, oldest) = (self.view().version.clone(), self.let_go());
+        let Some(choice) = self.choose(&version.shape(), oldest) else {
             self.upkeep_due.set(self.view().frozen.is_some());
             return Ok(false);
         };
+        self.carry_out(version, choice, oldest).await?;
+        Ok(true)
+    }
+
+    /// Runs a compaction; returns how many bytes of tables it has written.
+    async fn carry_out(
+        &self,
+        version: Rc<Version<E::Storage>>,
+        choice: Choice,
+        oldest: Stamp,
+    ) -> Result<u64> {
+        let mut written = 0;
         let outputs = if choice.is_move() {
             Output { tables: moved(&version, &choice), ..Output::default() }
         } else {
@@ -230,19 +267,17 @@ impl<E: Env> Db<E> {
             // which must find it to tell watchers, and leases see entries as of an earlier time.
             let stamp = if planted(Bug::SnapshotIgnored) { self.visible.get() } else { oldest };
             let retained = Snapshot { stamp, time_ms: 0 };
+            let (budgets, blobs) = (&self.options.budgets, &self.tables.blobs);
             let staff = Staff { db: self, flushes: true };
             let run =
                 compaction::run(&self.env, budgets, &version, &choice, retained, blobs, &staff);
             let outputs = run.await.map_err(|failure| self.give_up(failure))?;
-            if allowance > 0 {
-                let written: u64 = outputs.tables.iter().map(|meta| meta.bytes).sum();
-                self.rest.bytes.set(self.rest.bytes.get().saturating_sub(written));
-            }
+            written = outputs.tables.iter().map(|meta| meta.bytes).sum();
             outputs
         };
         drop(version);
         self.replace_tables(&choice, outputs).await?;
-        Ok(true)
+        Ok(written)
     }
 
     /// Makes the outputs of a compaction the database's, in place of its inputs.

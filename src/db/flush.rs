@@ -209,8 +209,9 @@ impl<E: Env> Db<E> {
             }
         })
         .await?;
-        let allowed = table.as_ref().map_or(0, |meta| meta.bytes * self.options.budgets.rest_share);
-        self.rest.bytes.set(self.rest.bytes.get() + allowed);
+        let flushed = table.as_ref().map_or(0, |meta| meta.bytes);
+        let allowed = flushed.saturating_mul(self.options.budgets.rest_share);
+        self.rest.bytes.set(self.rest.bytes.get().saturating_add(allowed));
         let added = table.map(|meta| (0, Table::new(self.tables.clone(), meta)));
         let view = self.view();
         self.replace_view(View {

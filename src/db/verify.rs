@@ -168,47 +168,56 @@ impl<E: Env> Db<E> {
 
     /// The logs that hold commits which no table does, and those that are history.
     async fn verify_logs(&self, found: &mut Verified) -> Result<()> {
-        // They are given up by flushes.
-        let _turn = self.flushing.enter().await;
         for (log, bytes) in self.logs() {
+            // They are given up by flushes.
+            let turn = self.flushing.enter().await;
             found.files += 1;
-            match self.check_log(&log, bytes, found).await {
-                // History may be let go of meanwhile.
-                Err(error) if error.is_damage() => {
-                    if self.logs().iter().any(|(named, _)| *named == log) {
-                        found.add(FileKind::Log, error);
-                    }
+            let checked = self.check_log(&log, bytes, found).await;
+            // It may have been let go of meanwhile, and its number given to another file.
+            if let Err(error) = checked
+                && self.logs().iter().any(|(named, _)| *named == log)
+            {
+                if !error.is_damage() {
+                    return Err(error);
                 }
-                checked => checked?,
+                found.add(FileKind::Log, error);
             }
+            drop(turn);
             self.breathe(0).await;
         }
         Ok(())
     }
 
-    /// All logs that the manifest names, and how long they are.
-    fn logs(&self) -> Vec<(LogRef, u64)> {
+    /// All logs that the manifest names, and how long they are; in salvage it does not say that of
+    /// those that hold commits which no table does.
+    fn logs(&self) -> Vec<(LogRef, Option<u64>)> {
         let (manifest, sealed) = (self.manifest.borrow(), self.sealed.borrow());
         let active = self.log_end();
         let bytes_of = |log: &LogRef| {
             let full = sealed.iter().map(|full| (full.log.file, full.bytes));
             let known = full.chain([active]).find(|(file, _)| *file == log.file);
             // The one that is kept ready holds nothing.
-            (log.clone(), known.map_or(0, |(_, bytes)| bytes))
+            let bytes = known.map_or(0, |(_, bytes)| bytes);
+            (log.clone(), Some(bytes).filter(|_| !self.options.salvage))
         };
-        let history = manifest.history.iter().map(|log| (log.log.clone(), log.bytes));
+        let history = manifest.history.iter().map(|log| (log.log.clone(), Some(log.bytes)));
         history.chain(manifest.logs.iter().map(bytes_of)).collect()
     }
 
-    /// Reads a log of so many bytes, in salvage to its end, to find damage. Other requests run in
-    /// between.
+    /// Reads a log of so many bytes, or to its end, to find damage. Other requests run in between.
     ///
     /// # Errors
     /// `Corruption`, the storage's errors; `Closed` where the database is closed meanwhile.
-    async fn check_log(&self, log: &LogRef, mut bytes: u64, found: &mut Verified) -> Result<()> {
-        if self.options.salvage {
-            bytes = self.env.storage().len(log.file).await?;
-        }
+    async fn check_log(
+        &self,
+        log: &LogRef,
+        bytes: Option<u64>,
+        found: &mut Verified,
+    ) -> Result<()> {
+        let bytes = match bytes {
+            Some(bytes) => bytes,
+            None => self.env.storage().len(log.file).await?,
+        };
         found.bytes += bytes;
         let (mut offset, mut stretch) = (HEADER_BYTES as u64, Stretch::new(CHECKED_BYTES));
         let mut file = self.whole_log(log, bytes).await?;

@@ -122,8 +122,7 @@ impl OpenFile {
 ///
 /// Those who wait for it ask again and again, because tests and tools run futures by polling them.
 async fn flush(file: Arc<File>) -> io::Result<()> {
-    #[expect(clippy::disallowed_methods, reason = "it only waits, and the engine is not on it")]
-    let mut thread = Some(thread::spawn(move || file.sync_data()));
+    let mut thread = Some(thread::Builder::new().spawn(move || file.sync_data())?);
     let flushed = poll_fn(|context| match thread.take_if(|thread| thread.is_finished()) {
         Some(thread) => Poll::Ready(thread.join()),
         None => {

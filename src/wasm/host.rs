@@ -201,12 +201,17 @@ impl Host {
 }
 
 impl Inner {
-    /// Sees to it that what is due later is done then, and upkeep now.
-    fn look_after(inner: &Rc<Inner>) {
+    /// Sees to it that what is due later is done then.
+    fn wait(inner: &Rc<Inner>) {
         let due_ms = inner.host.next_tick_ms();
         if due_ms < inner.timer.borrow().as_ref().map_or(u64::MAX, |timer| timer.due_ms) {
             inner.timer.replace(Some(Timer::new(inner, due_ms)));
         }
+    }
+
+    /// The same, and that upkeep is done now.
+    fn look_after(inner: &Rc<Inner>) {
+        Inner::wait(inner);
         if inner.host.wants_upkeep() && !inner.upkeep_runs.replace(true) {
             let inner = inner.clone();
             spawn_local(async move {
@@ -214,6 +219,8 @@ impl Inner {
                 crate::env::Env::turn(inner.host.db().env()).await;
                 inner.host.upkeep().await;
                 inner.upkeep_runs.set(false);
+                // It may have found out what is to be done once the database rests.
+                Inner::wait(&inner);
             });
         }
     }

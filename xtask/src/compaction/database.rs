@@ -211,10 +211,8 @@ impl<'a> Database<'a> {
                 Some((Job::Flush, _)) => self.flush(),
                 Some((Job::Compact(choice, is_owed), _)) => {
                     let written = self.compact(&choice);
-                    if self.rests {
-                        self.allowance = self.allowance.saturating_sub(written);
-                    }
                     if !is_owed {
+                        self.allowance = self.allowance.saturating_sub(written);
                         self.report.rested += written;
                     }
                 }
@@ -237,10 +235,10 @@ impl<'a> Database<'a> {
             return;
         }
         let allowance = if self.rests { self.allowance } else { 0 };
-        let choose = |allowance| compaction::choose(&shape, self.budgets, Stamp::MAX, allowance);
-        let owed = choose(0);
+        let owed = compaction::choose(&shape, self.budgets, Stamp::MAX);
         let is_owed = owed.is_some();
-        let Some(choice) = owed.or_else(|| choose(allowance)) else { return };
+        let at_rest = || compaction::merge_runs(&shape, self.budgets, allowance);
+        let Some(choice) = owed.or_else(at_rest) else { return };
         let inputs = if choice.is_move() { Vec::new() } else { self.inputs(&choice) };
         let versions = inputs.iter().flat_map(|table| &table.versions);
         let work = work_of(versions.map(|(_, version)| *version));
