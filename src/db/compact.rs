@@ -115,8 +115,8 @@ impl<E: Env> Db<E> {
     }
 
     /// Takes a step towards fewer runs. Where it fails it is let be until more was written: nothing
-    /// is lost by it, what is owed must go on, and the last of the space is not for what can be done
-    /// without. Who reads what is damaged is told then.
+    /// is lost by it, what is owed must go on, and the last of the space is not for what can be
+    /// done without. Who reads what is damaged is told then.
     async fn compact_at_rest(&self) {
         let _turn = self.compacting.enter().await;
         let version = self.view().version.clone();
