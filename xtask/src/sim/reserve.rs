@@ -8,6 +8,9 @@ use kvass::rng::Rng;
 
 /// How long the reserve is once it was given up.
 const SPENT_BYTES: u64 = 8;
+/// What an entry that expires takes of it, at the least: where many do, the tombstones use it up
+/// before a compaction fits.
+const TOMBSTONE_BYTES: u64 = 15;
 /// Enough for a small commit.
 const ROOM_BYTES_MIN: u64 = 250;
 
@@ -16,9 +19,10 @@ impl World {
     /// often it refused to take anything else.
     pub fn expire_on_a_full_disk(&mut self, rng: &Rng) -> Verdict {
         let db = self.db()?;
-        let in_memory = block_on(db.stats()).map_or(u64::MAX / 4, |stats| stats.memtable_bytes);
-        let memtable_bytes = in_memory.max(self.plan.config.budgets.memtable_bytes as u64);
-        if db.reserved_bytes() < 2 * memtable_bytes + 1_500 {
+        let Ok(stats) = block_on(db.stats()) else { return Ok(()) };
+        let budget = self.plan.config.budgets.memtable_bytes as u64;
+        let tombstones = stats.entries.saturating_mul(TOMBSTONE_BYTES);
+        if db.reserved_bytes() < 2 * stats.memtable_bytes.max(budget) + tombstones + 1_500 {
             return Ok(());
         }
         self.oracle.disturbed = true;
