@@ -6,12 +6,13 @@ import { hostLockOf, lobbyOf } from "../../tabs/messages.ts";
 import type { Channel, LockOptions, Locks, Platform } from "../../tabs/platform.ts";
 import { Candidate } from "../../worker/candidate.ts";
 import type { Engines } from "../../worker/engine.ts";
+import { ManualClock, settled } from "../client/support/manual-clock.ts";
 
 const NAME = "db";
 const LATE_MS = 10_000;
 
-/** A worker that waits for a lock which another one has, and a clock that is moved by hand. */
-class Waiting implements Platform {
+/** A worker that waits for a lock which another one has. */
+class Waiting extends ManualClock implements Platform {
   readonly locks: Locks;
   /** How often the lock of the host was stolen. */
   stolen = 0;
@@ -19,10 +20,9 @@ class Waiting implements Platform {
   asked = 0;
   readonly tab: Channel = channel();
   #lobby: Channel | undefined;
-  #now = 0;
-  #timers: { due: number; run: () => void }[] = [];
 
   constructor() {
+    super();
     const request = async (
       name: string,
       options: LockOptions,
@@ -44,20 +44,6 @@ class Waiting implements Platform {
     new Candidate(this, engines as unknown as Engines, this.tab, start);
   }
 
-  now(): number {
-    return this.#now;
-  }
-
-  setTimer(run: () => void, ms: number): unknown {
-    const timer = { due: this.#now + ms, run };
-    this.#timers.push(timer);
-    return timer;
-  }
-
-  clearTimer(timer: unknown): void {
-    this.#timers = this.#timers.filter((one) => one !== timer);
-  }
-
   turn(): void {
     assert.fail("only a host takes turns");
   }
@@ -73,15 +59,6 @@ class Waiting implements Platform {
     this.#lobby?.onmessage?.({ data });
   }
 
-  /** Time goes by, and what is due by then is run after it. */
-  async pass(ms: number): Promise<void> {
-    this.#now += ms;
-    const due = this.#timers.filter((timer) => timer.due <= this.#now);
-    this.#timers = this.#timers.filter((timer) => timer.due > this.#now);
-    for (const { run } of due) run();
-    await settled();
-  }
-
   /** It is told to take the place of a host that is silent. */
   async seize(): Promise<void> {
     await settled();
@@ -95,9 +72,6 @@ function channel(): Channel {
   return { onmessage: null, postMessage: () => undefined, close: () => undefined };
 }
 
-/** Everything that waits for no timer has happened. */
-const settled = () => new Promise((resolve) => setImmediate(resolve));
-
 test("a host that does not say that it is there is deposed", async () => {
   const waiting = new Waiting();
   await waiting.seize();
@@ -109,7 +83,7 @@ test("a host that says that it is there is not deposed", async () => {
   const waiting = new Waiting();
   await waiting.seize();
   waiting.hear({ host: 1 });
-  await waiting.pass(LATE_MS);
+  await waiting.standStill(LATE_MS);
   assert.equal(waiting.stolen, 0);
 });
 
@@ -117,10 +91,10 @@ test("a candidate that stood still while it asked hears what was answered meanwh
   const waiting = new Waiting();
   await waiting.seize();
   // Its timer is due before it takes the answer that has waited.
-  await waiting.pass(LATE_MS);
+  await waiting.standStill(LATE_MS);
   assert.equal(waiting.stolen, 0);
   assert.equal(waiting.asked, 2);
   waiting.hear({ host: 1 });
-  await waiting.pass(LATE_MS);
+  await waiting.standStill(LATE_MS);
   assert.equal(waiting.stolen, 0);
 });

@@ -7,11 +7,12 @@ import assert from "node:assert/strict";
 import type { FrameMessage } from "../../../client/wire/request.ts";
 import { fieldsOf, isFrame, lineOf, lobbyOf } from "../../../tabs/messages.ts";
 import type { Channel, Locks, TabPlatform, WorkerLike } from "../../../tabs/platform.ts";
+import { ManualClock } from "./manual-clock.ts";
 import { type RequestFrame, type ResponseWriter, readRequests, welcome } from "./wire.ts";
 
 export const EPOCH = 1;
 
-export class ManualTab implements TabPlatform {
+export class ManualTab extends ManualClock implements TabPlatform {
   readonly name = "db";
   readonly startWorker: TabPlatform["startWorker"];
   readonly locks: Locks | undefined;
@@ -29,11 +30,10 @@ export class ManualTab implements TabPlatform {
   readonly #lines = new Map<string, Channel>();
   /** Says something to the tab as its host does. */
   #say: (data: unknown) => void = () => assert.fail("there is no host");
-  #now = 0;
-  #timers: { due: number; run: () => void }[] = [];
 
   /** With the host in the tab's own worker, or in another tab: then it has no worker. */
   constructor(where: "here" | "elsewhere") {
+    super();
     this.startWorker = where === "here" ? () => this.#start() : undefined;
     this.#storage = where === "here" ? "memory" : "opfs";
     if (where === "here") return;
@@ -45,20 +45,6 @@ export class ManualTab implements TabPlatform {
     const { name } = this;
     const rest = { salvage: false, wasm: undefined, openTimeout: 30_000 };
     return { name, storage: this.#storage, history, ...rest } as const;
-  }
-
-  now(): number {
-    return this.#now;
-  }
-
-  setTimer(run: () => void, ms: number): unknown {
-    const timer = { due: this.#now + ms, run };
-    this.#timers.push(timer);
-    return timer;
-  }
-
-  clearTimer(timer: unknown): void {
-    this.#timers = this.#timers.filter((one) => one !== timer);
   }
 
   turn(): void {
@@ -144,21 +130,4 @@ export class ManualTab implements TabPlatform {
   overhear(data: unknown): void {
     this.#lobby?.onmessage?.({ data });
   }
-
-  /** Lets time pass, with all that is due. */
-  async pass(ms: number): Promise<void> {
-    const end = this.#now + ms;
-    for (;;) {
-      await settle();
-      const next = this.#timers.sort((a, b) => a.due - b.due)[0];
-      if (next === undefined || next.due > end) break;
-      this.#timers.shift();
-      this.#now = next.due;
-      next.run();
-    }
-    this.#now = end;
-  }
 }
-
-/** Over when what was said has come, and what follows from it. */
-const settle = () => new Promise((resolve) => setImmediate(resolve));
