@@ -8,9 +8,9 @@ use kvass::rng::Rng;
 
 /// How long the reserve is once it was given up.
 const SPENT_BYTES: u64 = 8;
-/// What an entry that expires takes of it, at the least: where many do, the tombstones use it up
+/// What an entry takes of it, as some of them expire: where many do, the tombstones use it up
 /// before a compaction fits.
-const TOMBSTONE_BYTES: u64 = 15;
+const TOMBSTONE_BYTES: u64 = 3;
 /// Enough for a small commit.
 const ROOM_BYTES_MIN: u64 = 250;
 
