@@ -17,8 +17,8 @@ pub fn merge_runs(levels: &[Vec<&TableMeta>], budgets: &Budgets, allowance: u64)
     let levels = &Levels { tables: levels, budgets };
     let upper = 0..levels.deepest().clamp(1, LEVELS_MAX - 1);
     let upper = upper.filter(|level| !levels.level(*level).is_empty());
-    let level = upper.min_by_key(|level| cost(levels, *level))?;
-    if cost(levels, level) <= allowance { give_away(levels, level) } else { None }
+    let (cost, level) = upper.map(|level| (cost(levels, level), level)).min()?;
+    if cost <= allowance { give_away(levels, level) } else { None }
 }
 
 /// The bytes that are rewritten to merge a level into the next one, at the most.
