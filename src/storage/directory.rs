@@ -13,7 +13,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Poll;
-use std::thread;
+use std::thread::{self, JoinHandle};
+
+/// A file that has so many bytes to flush is flushed while it goes on being written.
+const AHEAD_BYTES: usize = 1024 * 1024;
 
 /// A [`Storage`] in a directory. Every call but [`Storage::sync`] is done when it is first polled.
 #[derive(Debug)]
@@ -36,7 +39,13 @@ struct Files {
 struct OpenFile {
     file: Arc<File>,
     len: u64,
+    /// Bytes written since a flush was last begun.
+    unflushed: usize,
+    /// The flush that was begun ahead of [`Storage::sync`], which tells of its failure.
+    ahead: Option<Flush>,
 }
+
+type Flush = JoinHandle<io::Result<()>>;
 
 impl DirectoryStorage {
     /// The database in `directory`, which is made where it is missing.
@@ -107,7 +116,28 @@ impl OpenFile {
         options.read(true).write(true).create(true).truncate(false);
         let file = options.open(directory.join(number.to_string())).map_err(failed)?;
         let len = file.metadata().map_err(failed)?.len();
-        Ok(OpenFile { file: Arc::new(file), len })
+        Ok(OpenFile { file: Arc::new(file), len, unflushed: 0, ahead: None })
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        write_at(&self.file, offset, data)?;
+        self.len = self.len.max(offset + data.len() as u64);
+        self.unflushed += data.len();
+        let goes_on = self.ahead.as_ref().is_some_and(|ahead| !ahead.is_finished());
+        if self.unflushed >= AHEAD_BYTES && !goes_on {
+            self.ahead = Some(self.begin_flush()?);
+        }
+        Ok(())
+    }
+
+    /// Flushes the file on a thread. It fails where one that was begun ahead has.
+    fn begin_flush(&mut self) -> io::Result<Flush> {
+        self.unflushed = 0;
+        let (file, ahead) = (self.file.clone(), self.ahead.take());
+        thread::Builder::new().spawn(move || {
+            ahead.map_or(Ok(()), outcome)?;
+            file.sync_data()
+        })
     }
 
     fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -118,20 +148,25 @@ impl OpenFile {
     }
 }
 
-/// Flushes a file on a thread, so that a disk that takes its time keeps nothing else waiting.
+/// Waits for a flush, which is done on a thread so that a disk that takes its time keeps nothing
+/// else waiting.
 ///
 /// Those who wait for it ask again and again, because tests and tools run futures by polling them.
-async fn flush(file: Arc<File>) -> io::Result<()> {
-    let mut thread = Some(thread::Builder::new().spawn(move || file.sync_data())?);
-    let flushed = poll_fn(|context| match thread.take_if(|thread| thread.is_finished()) {
-        Some(thread) => Poll::Ready(thread.join()),
+async fn ended(flush: Flush) -> io::Result<()> {
+    let mut flush = Some(flush);
+    let ended = poll_fn(|context| match flush.take_if(|flush| flush.is_finished()) {
+        Some(flush) => Poll::Ready(outcome(flush)),
         None => {
             context.waker().wake_by_ref();
             thread::yield_now();
             Poll::Pending
         }
     });
-    flushed.await.unwrap_or_else(|_| Err(io::Error::other("the thread of a flush has ended")))
+    ended.await
+}
+
+fn outcome(flush: Flush) -> io::Result<()> {
+    flush.join().unwrap_or_else(|_| Err(io::Error::other("the thread of a flush has ended")))
 }
 
 #[cfg(unix)]
@@ -218,9 +253,7 @@ impl Storage for DirectoryStorage {
             if offset > open.len {
                 return Err(io::Error::other("a write past the end of the file"));
             }
-            write_at(&open.file, offset, data)?;
-            open.len = open.len.max(offset + data.len() as u64);
-            Ok(())
+            open.write(offset, data)
         })
         .map_err(|error| error.at(file, offset))?;
         match durability {
@@ -230,8 +263,12 @@ impl Storage for DirectoryStorage {
     }
 
     async fn sync(&self, file: FileNo) -> Result<()> {
-        let open = self.with_file(file, |open| Ok(open.file.clone()))?;
-        flush(open).await.and_then(|()| self.sync_names()).map_err(failed)
+        let flush = self.with_file(file, OpenFile::begin_flush)?;
+        ended(flush).await.and_then(|()| self.sync_names()).map_err(failed)
+    }
+
+    fn flushes_ahead(&self) -> bool {
+        true
     }
 
     async fn truncate(&self, file: FileNo, len: u64) -> Result<()> {
@@ -261,5 +298,26 @@ impl Storage for DirectoryStorage {
         self.with(|_| Ok(()))?;
         *self.open.borrow_mut() = None;
         Ok(())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_tells_of_one_begun_ahead_that_failed() {
+        // Nothing that is written there can be flushed.
+        let file = File::options().write(true).open("/dev/null").expect("it is always there");
+        let mut open = OpenFile { file: Arc::new(file), len: 0, unflushed: 0, ahead: None };
+        open.write(0, &vec![0; AHEAD_BYTES - 1]).expect("it takes all");
+        assert!(open.ahead.is_none());
+        open.write(0, &[0]).expect("it takes all");
+        assert!(open.ahead.is_some());
+        let fit = File::open(env!("CARGO_MANIFEST_DIR")).expect("the package is there");
+        open.file = Arc::new(fit);
+        outcome(open.begin_flush().expect("a thread"))
+            .expect_err("what went before was not flushed");
+        outcome(open.begin_flush().expect("a thread")).expect("the file itself can be flushed");
     }
 }

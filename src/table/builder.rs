@@ -229,7 +229,7 @@ impl<S: Storage> TableBuilder<S> {
         self.storage.write(self.meta.file, self.written, closed, Durability::Relaxed).await?;
         self.written = written;
         self.data.clear_closed();
-        if self.written - self.synced >= SYNC_BYTES {
+        if self.written - self.synced >= SYNC_BYTES && !self.storage.flushes_ahead() {
             self.storage.sync(self.meta.file).await?;
             self.synced = self.written;
         }
