@@ -27,17 +27,22 @@ const PATIENCE_BITS: u32 = 6;
 /// Each byte past three of a copy makes up for so many in which nothing was found. So the few bytes
 /// that are the same between random values don't have all of these searched.
 const SOLACE: usize = 96;
+/// What comes after an input that does not compress is searched as if up to so many bytes had been
+/// searched in vain before it.
+const DOUBT_MAX: usize = 512;
 /// No sequence of bytes says more than this many times its length.
 const EXPANSION_MAX: usize = 255;
 
 /// Compresses; it holds a table of where four bytes were seen last, of 8 KiB.
 pub struct Encoder {
     places: Vec<u32>,
+    /// How many bytes in which nothing was found the next search begins with.
+    doubt: usize,
 }
 
 impl Default for Encoder {
     fn default() -> Encoder {
-        Encoder { places: vec![0; 1 << HASH_BITS] }
+        Encoder { places: vec![0; 1 << HASH_BITS], doubt: 0 }
     }
 }
 
@@ -48,7 +53,8 @@ impl Encoder {
         self.places.fill(0);
         let most = out.len() + limit;
         // No place is free: the first bytes were seen at 0, as all other places say.
-        let (mut literals_at, mut at, mut vain) = (0, 1, 0usize);
+        let (mut literals_at, mut at, mut vain) = (0, 1, self.doubt);
+        self.doubt = 0;
         let matches_end = input.len().saturating_sub(TAIL);
         while at < input.len().saturating_sub(MARGIN) {
             let Some(before) = self.seen_before(input, at) else {
@@ -70,7 +76,12 @@ impl Encoder {
                 return false;
             }
         }
-        put_sequence(out, input.get(literals_at..).unwrap_or_default(), 0);
+        let rest = input.get(literals_at..).unwrap_or_default();
+        if out.len() + rest.len() > most {
+            self.doubt = vain.min(DOUBT_MAX);
+            return false;
+        }
+        put_sequence(out, rest, 0);
         out.len() <= most
     }
 

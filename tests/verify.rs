@@ -109,7 +109,7 @@ fn much_damage_is_counted_and_told_of_within_bounds() {
     for file in disk.file_numbers() {
         let bytes = disk.contents(file);
         if bytes.starts_with(b"kvasstbl") {
-            let end = bytes.len() as u64 - 400;
+            let end = (bytes.len() as u64).saturating_sub(400);
             (48..end).step_by(40).for_each(|offset| disk.flip_bit(file, offset, 0));
         }
     }
