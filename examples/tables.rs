@@ -61,7 +61,7 @@ impl Bench {
                 let value = kvass::bytes::Bytes::copy(&rng.bytes(100));
                 let stamp = Stamp { epoch: 1, counter: part * ENTRIES + index + 1 };
                 let op = OwnedOp::Set { value, expires_at: 0, in_blob: false };
-                memtable.insert(Rc::from(&key(index)[..]), stamp, op, stamp);
+                memtable.insert(&key(index), stamp, op, stamp);
             }
             let (env, budgets, ids) = (&self.env, &self.budgets, &self.ids);
             let below = Version::empty();

@@ -105,7 +105,7 @@ impl Staged<'_> {
 
     /// Writes it to a table of what the commit has done so far, as the mutation at `place`.
     fn write_to(&self, table: &Memtable, place: usize) {
-        let (key, stamp) = (Rc::from(&*self.key), Stamp { epoch: 0, counter: place as u64 + 1 });
+        let (key, stamp) = (&*self.key, Stamp { epoch: 0, counter: place as u64 + 1 });
         let op = match &self.op {
             StagedOp::Set { value, expires_at, .. } => {
                 let (value, expires_at) = (Bytes::copy(value.bytes()), *expires_at);
@@ -113,7 +113,7 @@ impl Staged<'_> {
             }
             StagedOp::Delete | StagedOp::Expire => OwnedOp::Delete,
             StagedOp::DeleteRange { end } => {
-                return table.delete_range(&key, &Rc::from(*end), stamp, stamp);
+                return table.delete_range(&Rc::from(key), &Rc::from(*end), stamp, stamp);
             }
         };
         table.insert(key, stamp, op, stamp);

@@ -16,6 +16,9 @@ use std::ops::Bound;
 use std::rc::Rc;
 
 mod index;
+mod page;
+
+pub use page::Page;
 
 /// What one version occupies beside its key and value, roughly: nodes, counters, stamp.
 const OVERHEAD_BYTES: usize = 96;
@@ -81,17 +84,6 @@ impl Drop for Link {
     }
 }
 
-/// One version as a cursor hands it out; cloning it copies no bytes.
-#[derive(Clone, Debug)]
-pub struct MemoryRecord {
-    /// The encoded key.
-    pub key: Rc<[u8]>,
-    /// The commit that wrote it.
-    pub stamp: Stamp,
-    /// What it says.
-    pub op: OwnedOp,
-}
-
 /// A sorted table in memory. All methods borrow for their own duration only, so a scan and a
 /// commit take turns freely.
 #[derive(Default)]
@@ -112,7 +104,7 @@ impl Memtable {
     /// it takes that one's place). Versions that neither `visible` nor any later snapshot can
     /// see are cut off. Values may share buffers with each other: such memory counts until the
     /// last of them is gone. What somebody else holds then counts on.
-    pub fn insert(&self, key: Rc<[u8]>, stamp: Stamp, op: OwnedOp, visible: Stamp) {
+    pub fn insert(&self, key: &[u8], stamp: Stamp, op: OwnedOp, visible: Stamp) {
         let mut entries = self.entries.borrow_mut();
         let mut added = key.len() + op.value().map_or(0, |value| value.len()) + OVERHEAD_BYTES;
         let mut freed = 0;
@@ -120,7 +112,7 @@ impl Memtable {
         if self.cut_at.replace(visible) != visible {
             self.cut_since.set(stamp);
         }
-        match entries.find(&key) {
+        match entries.find(key) {
             Err(place) => entries.insert(place, key, Link { stamp, op, older: None }),
             Ok(place) => {
                 added -= key.len();
@@ -204,6 +196,9 @@ impl Memtable {
     }
 
     fn version(&self, key: &[u8], hash: u64, at: Stamp) -> Option<Found> {
+        if self.entries.borrow().unhashed() > 0 {
+            self.entries.borrow_mut().hash_new();
+        }
         let entries = self.entries.borrow();
         let mut link = entries.get(key, hash)?;
         while link.stamp > at {
@@ -221,11 +216,11 @@ impl Memtable {
         at: Stamp,
         reverse: bool,
         count: usize,
-        out: &mut Vec<MemoryRecord>,
-    ) -> Option<Rc<[u8]>> {
+        out: &mut Page,
+    ) -> Option<Vec<u8>> {
         let entries = self.entries.borrow();
         let (mut low, mut high) = entries.between(bounds);
-        let mut last = None;
+        let mut last = &[][..];
         for _ in 0..count {
             if low >= high {
                 return None;
@@ -241,55 +236,49 @@ impl Memtable {
                 link = newer.older.as_deref();
             }
             if let Some(Link { stamp, op, .. }) = link {
-                out.push(MemoryRecord { key: key.clone(), stamp: *stamp, op: op.clone() });
+                out.push(key, *stamp, op.clone());
             }
-            last = Some(key.clone());
+            last = key;
         }
-        last
+        Some(last.to_vec())
     }
 
     /// Appends all versions of up to `count` keys after `after`, newest first for each key;
     /// returns the last key looked at, or None once there are no more.
-    pub fn versions(
-        &self,
-        after: Option<&[u8]>,
-        count: usize,
-        out: &mut Vec<MemoryRecord>,
-    ) -> Option<Rc<[u8]>> {
+    pub fn versions(&self, after: Option<&[u8]>, count: usize, out: &mut Page) -> Option<Vec<u8>> {
         let entries = self.entries.borrow();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let (mut place, _) = entries.between((from, Bound::Unbounded));
-        let mut last = None;
+        let mut last = &[][..];
         for _ in 0..count {
             let (key, head) = entries.at(place)?;
             place = entries.after(place);
-            let mut link = Some(head);
+            out.push(key, head.stamp, head.op.clone());
+            let mut link = head.older.as_deref();
             while let Some(Link { stamp, op, older }) = link {
-                out.push(MemoryRecord { key: key.clone(), stamp: *stamp, op: op.clone() });
+                out.push_older(*stamp, op.clone());
                 link = older.as_deref();
             }
-            last = Some(key.clone());
+            last = key;
         }
-        last
+        Some(last.to_vec())
     }
 
     /// Undoes every version above `published`: what a failed write left behind.
     pub fn roll_back(&self, published: Stamp) {
         let mut kept = Index::default();
         let mut freed = 0;
-        for chunk in self.entries.take().into_chunks() {
-            for (key, head) in chunk {
-                let mut link = Some(head);
-                while let Some(mut newer) = link.take_if(|link| link.stamp > published) {
-                    freed += self.forget(&newer);
-                    link = newer.older.take().map(|older| *older);
-                }
-                match (link, kept.find(&key)) {
-                    (Some(link), Err(place)) => kept.insert(place, key, link),
-                    _ => freed += key.len(),
-                }
+        self.entries.take().into_each(|key, head| {
+            let mut link = Some(head);
+            while let Some(mut newer) = link.take_if(|link| link.stamp > published) {
+                freed += self.forget(&newer);
+                link = newer.older.take().map(|older| *older);
             }
-        }
+            match (link, kept.find(key)) {
+                (Some(link), Err(place)) => kept.insert(place, key, link),
+                _ => freed += key.len(),
+            }
+        });
         *self.entries.borrow_mut() = kept;
         self.ranges.borrow_mut().roll_back(published);
         self.bytes.set(self.bytes.get().saturating_sub(freed));
@@ -327,7 +316,7 @@ mod tests {
             expires_at: 0,
             in_blob: false,
         };
-        table.insert(Rc::from(key.as_bytes()), at(counter), op, at(visible));
+        table.insert(key.as_bytes(), at(counter), op, at(visible));
     }
 
     fn stamp_at(table: &Memtable, key: &str, counter: u64) -> Option<u64> {
@@ -345,7 +334,7 @@ mod tests {
         assert_eq!(stamp_at(&table, "a", 0), None);
         assert_eq!(stamp_at(&table, "a", 2), Some(1));
         assert_eq!(stamp_at(&table, "a", 9), Some(5));
-        table.insert(Rc::from(&b"a"[..]), at(6), OwnedOp::Delete, at(0));
+        table.insert(b"a", at(6), OwnedOp::Delete, at(0));
         let deleted = Some(Found::Delete { stamp: at(6) });
         assert_eq!(table.get(b"a", xxh3_64(b"a"), at(6)), deleted);
     }
@@ -370,7 +359,7 @@ mod tests {
             let mut pack = Pack::new(&vec![7; 1000 * keys.len()]);
             for key in keys {
                 let op = OwnedOp::Set { value: pack.take(1000), expires_at: 0, in_blob: false };
-                table.insert(Rc::from(key.as_bytes()), at(counter), op, at(counter));
+                table.insert(key.as_bytes(), at(counter), op, at(counter));
             }
         };
         commit(1, &["a", "b"]);
@@ -422,11 +411,11 @@ mod tests {
             set(&table, key, index as u64 + 1, 0);
         }
         let bounds = (Bound::Included(&b"a"[..]), Bound::Excluded(&b"d"[..]));
-        let mut out = Vec::new();
+        let mut out = Page::default();
         let last = table.page(bounds, at(9), true, 2, &mut out);
         assert_eq!(last.as_deref(), Some(&b"b"[..]));
-        let keys: Vec<_> = out.iter().map(|record| record.key.to_vec()).collect();
-        assert_eq!(keys, [b"c", b"b"]);
+        let keys: Vec<_> = out.iter().map(|record| record.key).collect();
+        assert_eq!(keys, [&b"c"[..], b"b"]);
         out.clear();
         assert_eq!(table.page(bounds, at(2), false, 9, &mut out), None);
         assert_eq!(out.len(), 2, "c is newer than the snapshot");

@@ -119,7 +119,7 @@ pub fn memtable(model: &Model) -> Rc<Memtable> {
             }
             None => OwnedOp::Delete,
         };
-        memtable.insert(Rc::from(&*place.0), place.1.0, op, Stamp::ZERO);
+        memtable.insert(&place.0, place.1.0, op, Stamp::ZERO);
     }
     Rc::new(memtable)
 }

@@ -8,7 +8,7 @@ use crate::blob::{Blobs, Pointer};
 use crate::env::Env;
 use crate::error::Result;
 use crate::limits::Budgets;
-use crate::memtable::Memtable;
+use crate::memtable::{Memtable, Page};
 use crate::merge::{Merge, Step};
 use crate::planted::{Bug, planted};
 use crate::record::{Op, Record};
@@ -162,13 +162,12 @@ pub async fn flush<E: Env>(
         }
     }
     let written = async {
-        let (mut page, mut last) = (Vec::new(), None);
+        let (mut page, mut last) = (Page::default(), None);
         loop {
+            page.clear();
             last = memtable.versions(last.as_deref(), PAGE_KEYS, &mut page);
-            for version in page.drain(..) {
-                let (key, stamp) = (&*version.key, version.stamp);
-                let record = Record { key, stamp, op: version.op.borrow() };
-                let deleted = memtable.ranges().newest(key, Stamp::MAX);
+            for record in page.iter() {
+                let deleted = memtable.ranges().newest(record.key, Stamp::MAX);
                 while !writer.add(record, deleted)? {
                     writer.begin_table(None).await?;
                 }

@@ -282,7 +282,6 @@ impl Replay {
         let mut large_bytes = 0;
         for op in commit.ops {
             let (key, op) = op?;
-            let key = Rc::from(key);
             let op = match op {
                 LoggedOp::Set { value, expires_at, in_blob } => {
                     if in_blob && let Some(pointer) = Pointer::decode(value) {
@@ -297,7 +296,7 @@ impl Replay {
                 LoggedOp::Delete | LoggedOp::Expire => OwnedOp::Delete,
                 LoggedOp::DeleteRange { .. } if planted(Bug::RangeNotReplayed) => continue,
                 LoggedOp::DeleteRange { end } => {
-                    self.memtable.delete_range(&key, &Rc::from(end), stamp, oldest);
+                    self.memtable.delete_range(&Rc::from(key), &Rc::from(end), stamp, oldest);
                     continue;
                 }
             };

@@ -9,6 +9,7 @@ use crate::blob::{self, Large, Stretch};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::manifest;
+use crate::memtable::Page;
 use crate::merge::Merge;
 use crate::storage::{MANIFEST_SLOTS, Storage};
 use crate::table::{Table, Verifier};
@@ -109,12 +110,12 @@ impl<E: Env> Db<E> {
         // All that these versions point into stays for as long; later ones are none of them.
         let (view, through, _files) = (self.view(), self.visible.get(), self.tables.blobs.hold());
         for memtable in [Some(&view.active), view.frozen.as_ref()].into_iter().flatten() {
-            let (mut page, mut last) = (Vec::new(), None);
+            let (mut page, mut last) = (Page::default(), None);
             loop {
+                page.clear();
                 last = memtable.versions(last.as_deref(), PAGE_KEYS, &mut page);
-                page.retain(|version| version.stamp <= through);
-                for version in page.drain(..) {
-                    self.verify_value(self.locate(version.op.borrow()), found).await?;
+                for version in page.iter().filter(|version| version.stamp <= through) {
+                    self.verify_value(self.locate(version.op), found).await?;
                 }
                 self.pause()().await?;
                 if last.is_none() {

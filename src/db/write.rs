@@ -249,13 +249,12 @@ impl<E: Env> Db<E> {
         };
         let mut pack = Pack::default();
         for (place, one @ Staged { key, op }) in staged.iter().enumerate() {
-            let key: Rc<[u8]> = Rc::from(&**key);
             if pack.is_empty() {
                 pack = pack_of(staged.get(place..).unwrap_or_default());
             }
             let (owned, change) = match op {
                 StagedOp::Set { value, pointer, expires_at } => {
-                    self.expires_at(*expires_at, &key);
+                    self.expires_at(*expires_at, key);
                     let (expires_at, in_blob) = (*expires_at, pointer.is_some());
                     let stored = pack.take(one.stored().len());
                     // Where nobody observes, the change is not looked at.
@@ -269,16 +268,16 @@ impl<E: Env> Db<E> {
                 StagedOp::Delete => (Some(OwnedOp::Delete), ChangeKind::Delete),
                 StagedOp::Expire => (Some(OwnedOp::Delete), ChangeKind::Expire),
                 StagedOp::DeleteRange { end } => {
-                    let end: Rc<[u8]> = Rc::from(*end);
-                    let span = (&*key, &*end);
+                    let (start, end) = (Rc::from(&**key), Rc::from(*end));
+                    let span = (&*start, &*end);
                     let hidden = view.version.hidden_bytes(0, span, span);
                     self.hidden_bytes.set(self.hidden_bytes.get().saturating_add(hidden));
-                    view.active.delete_range(&key, &end, stamp, oldest);
+                    view.active.delete_range(&start, &end, stamp, oldest);
                     (None, ChangeKind::DeleteRange(end))
                 }
             };
             if observed && key.first().is_some_and(|first| *first >= expiry::USER_KEYS_START) {
-                changes.push(ChangeRecord { key: key.clone(), change });
+                changes.push(ChangeRecord { key: Rc::from(&**key), change });
             }
             if let Some(op) = owned {
                 insert(&view.active, key, stamp, op, oldest);
@@ -472,11 +471,11 @@ fn pack_of(staged: &[Staged<'_>]) -> Pack {
 }
 
 /// Puts a version into a memtable, and its row of the expiry index where it expires.
-pub(super) fn insert(table: &Memtable, key: Rc<[u8]>, stamp: Stamp, op: OwnedOp, visible: Stamp) {
+pub(super) fn insert(table: &Memtable, key: &[u8], stamp: Stamp, op: OwnedOp, visible: Stamp) {
     if let OwnedOp::Set { expires_at: expires_at @ 1.., .. } = op {
-        let row = Rc::from(expiry::row(expires_at, &key));
+        let row = expiry::row(expires_at, key);
         let value = Bytes::copy(&[]);
-        table.insert(row, stamp, OwnedOp::Set { value, expires_at: 0, in_blob: false }, visible);
+        table.insert(&row, stamp, OwnedOp::Set { value, expires_at: 0, in_blob: false }, visible);
     }
     table.insert(key, stamp, op, visible);
 }

@@ -1,12 +1,12 @@
-//! The keys of a memtable: in their order a B-tree of two levels over entries that never move, and
-//! by their hash a table that finds a single one.
+//! The keys of a memtable: in their order a B-tree of two levels over numbered entries, and by
+//! their hash a table that finds a single one.
 //!
 //! ```text
 //! directory   skip | slot | slot | slot | ...          a slot for the first key of each leaf
 //!                     v      v      v
 //! leaves      skip | slot | slot | ...                 a slot for each key, up to LEAF_MAX
 //!                     v
-//! entries     (key, value), in the order in which they came
+//! entries     keys and values, in the order in which they came
 //!                 ^
 //! hashes      bucket | bucket | ...                    half of the hash of a key, and its entry
 //! ```
@@ -22,7 +22,6 @@ use crate::hash::xxh3_64;
 use hashes::Hashes;
 use std::cmp::Ordering;
 use std::ops::Bound;
-use std::rc::Rc;
 
 mod hashes;
 
@@ -30,8 +29,10 @@ mod hashes;
 const LEAF_MAX: usize = 128;
 /// Slots are made anew once so many of their eight bytes are the same in all of them.
 const STALE_BYTES: usize = 4;
-/// Entries are allocated so many at a time, so that none of them is ever copied.
+/// Memory is allocated for so many entries at a time.
 const CHUNK: usize = 256;
+/// Of a new chunk, no more than this is set aside for keys before they are there.
+const KEY_BYTES_AHEAD: usize = 16 * CHUNK;
 
 /// A sorted map that can be added to.
 pub struct Index<V> {
@@ -49,7 +50,16 @@ pub struct Place {
     slot: usize,
 }
 
-struct Entries<V>(Vec<Vec<(Rc<[u8]>, V)>>);
+/// [`CHUNK`] of them in each but the last.
+struct Entries<V>(Vec<Chunk<V>>);
+
+struct Chunk<V> {
+    /// The keys, one behind the other.
+    keys: Vec<u8>,
+    /// Where each of them ends, and where the first one starts.
+    ends: Vec<u32>,
+    values: Vec<V>,
+}
 
 #[derive(Default)]
 struct Run {
@@ -89,29 +99,43 @@ impl<V> Index<V> {
         }
     }
 
-    /// The value of a key, whose hash is `hash`.
+    /// How many entries [`Index::get`] does not find before [`Index::hash_new`] is called.
+    pub fn unhashed(&self) -> usize {
+        self.entries.len() - self.hashes.len()
+    }
+
+    /// Has [`Index::get`] find all entries.
+    pub fn hash_new(&mut self) {
+        let new = self.hashes.len() as u32..self.entries.len() as u32;
+        let hash = |entry| xxh3_64(self.entries.key(entry));
+        self.hashes.fetch(new.clone().map(hash));
+        new.for_each(|entry| self.hashes.insert(hash(entry), entry));
+    }
+
+    /// The value of a key, whose hash is `hash`, if that is hashed.
     pub fn get(&self, key: &[u8], hash: u64) -> Option<&V> {
         let entry = self.hashes.find(hash, |entry| self.entries.key(entry) == key)?;
-        self.entries.get(entry).map(|(_, value)| value)
+        self.entries.value(entry)
     }
 
     /// The entry at a place.
-    pub fn at(&self, place: Place) -> Option<(&Rc<[u8]>, &V)> {
+    pub fn at(&self, place: Place) -> Option<(&[u8], &V)> {
         let slot = self.leaves.get(place.leaf)?.slots.get(place.slot)?;
-        self.entries.get(slot.entry).map(|(key, value)| (key, value))
+        Some((self.entries.key(slot.entry), self.entries.value(slot.entry)?))
     }
 
     /// The value at a place, to be changed.
     pub fn at_mut(&mut self, place: Place) -> Option<&mut V> {
         let slot = self.leaves.get(place.leaf)?.slots.get(place.slot)?;
-        self.entries.get_mut(slot.entry).map(|(_, value)| value)
+        self.entries.value_mut(slot.entry)
     }
 
     /// Adds an entry where [`Index::find`] has not found its key.
-    pub fn insert(&mut self, mut place: Place, key: Rc<[u8]>, value: V) {
-        let hash = xxh3_64(&key);
-        let entry = self.entries.push((key, value));
-        self.hashes.insert(hash, entry);
+    pub fn insert(&mut self, mut place: Place, key: &[u8], value: V) {
+        let entry = self.entries.push(key, value);
+        if self.unhashed() == CHUNK {
+            self.hash_new();
+        }
         if place.slot == 0 {
             // Before all others: the first leaf has another first key.
             if self.leaves.is_empty() {
@@ -192,9 +216,13 @@ impl<V> Index<V> {
         }
     }
 
-    /// All entries, some at a time, in the order in which they came.
-    pub fn into_chunks(self) -> Vec<Vec<(Rc<[u8]>, V)>> {
-        self.entries.0
+    /// Hands out all entries in the order in which they came.
+    pub fn into_each(self, mut visit: impl FnMut(&[u8], V)) {
+        for Chunk { keys, ends, values } in self.entries.0 {
+            for (place, value) in values.into_iter().enumerate() {
+                visit(key_at(&keys, &ends, place), value);
+            }
+        }
     }
 
     /// Whether there are no entries.
@@ -247,28 +275,49 @@ impl Run {
 }
 
 impl<V> Entries<V> {
-    fn get(&self, entry: u32) -> Option<&(Rc<[u8]>, V)> {
-        self.0.get(entry as usize / CHUNK)?.get(entry as usize % CHUNK)
+    fn value(&self, entry: u32) -> Option<&V> {
+        self.0.get(entry as usize / CHUNK)?.values.get(entry as usize % CHUNK)
     }
 
-    fn get_mut(&mut self, entry: u32) -> Option<&mut (Rc<[u8]>, V)> {
-        self.0.get_mut(entry as usize / CHUNK)?.get_mut(entry as usize % CHUNK)
+    fn value_mut(&mut self, entry: u32) -> Option<&mut V> {
+        self.0.get_mut(entry as usize / CHUNK)?.values.get_mut(entry as usize % CHUNK)
     }
 
     fn key(&self, entry: u32) -> &[u8] {
-        self.get(entry).map(|(key, _)| &**key).unwrap_or_default()
+        let Some(Chunk { keys, ends, .. }) = self.0.get(entry as usize / CHUNK) else { return &[] };
+        key_at(keys, ends, entry as usize % CHUNK)
+    }
+
+    fn len(&self) -> usize {
+        let last = self.0.last().map_or(0, |chunk| chunk.values.len());
+        self.0.len().saturating_sub(1) * CHUNK + last
     }
 
     /// Adds an entry; returns its number.
-    fn push(&mut self, entry: (Rc<[u8]>, V)) -> u32 {
-        if self.0.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            self.0.push(Vec::with_capacity(CHUNK));
+    fn push(&mut self, key: &[u8], value: V) -> u32 {
+        let entry = self.len();
+        if entry.is_multiple_of(CHUNK) {
+            // The keys of one chunk take about as much as those of another.
+            let key_bytes = self.0.last().map_or(0, |chunk| chunk.keys.len());
+            let keys = Vec::with_capacity(key_bytes.min(KEY_BYTES_AHEAD));
+            let mut ends = Vec::with_capacity(CHUNK + 1);
+            ends.push(0);
+            self.0.push(Chunk { keys, ends, values: Vec::with_capacity(CHUNK) });
         }
-        let before = (self.0.len() - 1) * CHUNK;
-        let Some(chunk) = self.0.last_mut() else { return 0 };
-        chunk.push(entry);
-        (before + chunk.len() - 1) as u32
+        if let Some(chunk) = self.0.last_mut() {
+            chunk.keys.extend_from_slice(key);
+            chunk.ends.push(chunk.keys.len() as u32);
+            chunk.values.push(value);
+        }
+        entry as u32
     }
+}
+
+fn key_at<'a>(keys: &'a [u8], ends: &[u32], place: usize) -> &'a [u8] {
+    let Some(&[start, end]) = ends.get(place..).and_then(|ends| ends.first_chunk()) else {
+        return &[];
+    };
+    keys.get(start as usize..end as usize).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -301,14 +350,14 @@ mod tests {
         let mut at = low;
         for (key, value) in &wanted {
             assert!(at < high);
-            assert_eq!(index.at(at).map(|(key, value)| (&**key, value)), Some((&***key, *value)));
+            assert_eq!(index.at(at), Some((&***key, *value)));
             at = index.after(at);
         }
         assert!(at >= high, "{at:?} {high:?}");
         let mut at = high;
         while let Some((key, value)) = wanted.pop() {
             at = index.before(at);
-            assert_eq!(index.at(at).map(|(key, value)| (&**key, value)), Some((&**key, value)));
+            assert_eq!(index.at(at), Some((&**key, value)));
         }
         assert_eq!(at, low);
     }
@@ -321,13 +370,15 @@ mod tests {
                 let key = key(&rng);
                 match index.find(&key) {
                     Ok(place) => *index.at_mut(place).unwrap() = value,
-                    Err(place) => index.insert(place, Rc::from(&*key), value),
+                    Err(place) => index.insert(place, &key, value),
                 }
                 model.insert(key, value);
+                assert!(index.unhashed() < CHUNK);
                 if value % 20 == 0 {
                     check(&index, &model, &rng);
                 }
             }
+            index.hash_new();
             for (key, value) in &model {
                 assert_eq!(index.get(key, xxh3_64(key)), Some(value));
                 let longer = [key, &[9][..]].concat();
@@ -342,7 +393,7 @@ mod tests {
         for number in 0..10 * LEAF_MAX as u32 {
             let key = number.to_be_bytes();
             let place = index.find(&key).unwrap_err();
-            index.insert(place, Rc::from(&key[..]), number);
+            index.insert(place, &key, number);
         }
         assert_eq!(index.leaves.len(), 10);
     }

@@ -5,7 +5,7 @@ use super::code::Code;
 use super::run::RunCursor;
 use crate::bytes::common_prefix;
 use crate::error::Result;
-use crate::memtable::{MemoryRecord, Memtable};
+use crate::memtable::{Memtable, Page};
 use crate::record::{Op, Record};
 use crate::stamp::Stamp;
 use crate::storage::Storage;
@@ -90,16 +90,16 @@ const PAGE_MAX: usize = 256;
 pub struct MemoryCursor {
     memtable: Rc<Memtable>,
     scan: Rc<Scan>,
-    page: Vec<MemoryRecord>,
+    page: Page,
     page_keys: usize,
     /// One past the place of the current entry in `page`.
     next: usize,
     /// What the current key and the one before it share.
     shared: usize,
-    /// The last entry of the page before.
-    before: Option<Rc<[u8]>>,
+    /// The key of the last entry of the page before.
+    before: Vec<u8>,
     /// The last key that a page has looked at.
-    last: Option<Rc<[u8]>>,
+    last: Option<Vec<u8>>,
     exhausted: bool,
 }
 
@@ -109,11 +109,11 @@ impl MemoryCursor {
         MemoryCursor {
             memtable,
             scan,
-            page: Vec::new(),
+            page: Page::default(),
             page_keys: PAGE_MIN,
             next: 0,
             shared: 0,
-            before: None,
+            before: Vec::new(),
             last: None,
             exhausted: false,
         }
@@ -130,12 +130,9 @@ impl MemoryCursor {
                 return Step::Load;
             }
         }
-        let before = match self.next.checked_sub(1).and_then(|index| self.page.get(index)) {
-            Some(record) => Some(&record.key),
-            None => self.before.as_ref(),
-        };
-        let key = self.page.get(self.next).map_or(&[][..], |record| &record.key);
-        self.shared = before.map_or(0, |before| common_prefix(before, key));
+        let key_at = |place| self.page.get(place).map(|record: Record<'_>| record.key);
+        let before = self.next.checked_sub(1).and_then(key_at).unwrap_or(&self.before);
+        self.shared = common_prefix(before, key_at(self.next).unwrap_or_default());
         self.next += 1;
         Step::Entry
     }
@@ -148,7 +145,10 @@ impl MemoryCursor {
             Some(last) => from = Bound::Excluded(last),
             None => {}
         }
-        self.before = self.page.pop().map(|record| record.key).or(self.before.take());
+        if let Some(before) = self.page.len().checked_sub(1).and_then(|last| self.page.get(last)) {
+            self.before.clear();
+            self.before.extend_from_slice(before.key);
+        }
         self.page.clear();
         self.next = 0;
         let page = &mut self.page;
@@ -159,9 +159,7 @@ impl MemoryCursor {
     }
 
     fn record(&self) -> Record<'_> {
-        match self.next.checked_sub(1).and_then(|index| self.page.get(index)) {
-            Some(MemoryRecord { key, stamp, op }) => Record { key, stamp: *stamp, op: op.borrow() },
-            None => Record { key: &[], stamp: Stamp::ZERO, op: Op::Delete },
-        }
+        let current = self.next.checked_sub(1).and_then(|place| self.page.get(place));
+        current.unwrap_or(Record { key: &[], stamp: Stamp::ZERO, op: Op::Delete })
     }
 }

@@ -152,9 +152,8 @@ fn a_commit_during_a_scan_does_not_change_what_it_sees() {
         while let Some(record) = block_on(merge.next()).unwrap() {
             assert_eq!(record.stamp, at(1));
             for index in [seen, seen + 1, 999 - seen, 500] {
-                let key = Rc::from(&index.to_be_bytes()[..]);
                 let op = crate::memtable::OwnedOp::Delete;
-                memtable.insert(key, at(2 + seen), op, at(1));
+                memtable.insert(&index.to_be_bytes(), at(2 + seen), op, at(1));
             }
             seen += 1;
         }

@@ -38,6 +38,20 @@ impl Hashes {
         }
     }
 
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.used
+    }
+
+    /// Reads the places where all these belong, each somewhere else in memory. A processor waits
+    /// for several of them at once here, and to add one it waits for that: whether a place is free,
+    /// which says what comes next, can't be foreseen.
+    pub fn fetch(&self, hashes: impl Iterator<Item = u64>) {
+        let place = |hash| self.buckets.get(self.wrapped(hash as u32 as usize));
+        let entries = hashes.filter_map(place).map(|bucket| bucket.entry);
+        std::hint::black_box(entries.fold(0, |all, entry| all ^ entry));
+    }
+
     /// Adds an entry.
     pub fn insert(&mut self, hash: u64, entry: u32) {
         if self.used >= self.buckets.len() / 4 * 3 {
