@@ -3,7 +3,7 @@
 import { Atomic } from "./atomic.ts";
 import { Changes } from "./changes.ts";
 import type { ByteWriter } from "./codec/bytes.ts";
-import type { KvKey } from "./codec/key.ts";
+import { copyKey, type KvKey } from "./codec/key.ts";
 import type { Connection, Subscription } from "./connection.ts";
 import { entryOf, unexpected } from "./entry.ts";
 import { codeOf, KvassError, tooLarge } from "./errors.ts";
@@ -85,7 +85,7 @@ export class Handle implements Kv {
       checkConsistency(options?.consistency);
       w.u8(REQUEST.get);
       writeReadKey(w, key, this.#limits);
-      copy = key.slice();
+      copy = copyKey(key);
     };
     return this.#call(write, (response) => {
       if (response.type !== "entry") throw unexpected(response);
@@ -100,9 +100,7 @@ export class Handle implements Kv {
     let copies: KvKey[] = [];
     const write = (w: ByteWriter) => {
       checkConsistency(options?.consistency);
-      copies = Array.from(keys as readonly KvKey[], (key) =>
-        Array.isArray(key) ? key.slice() : key,
-      );
+      copies = Array.from(keys as readonly KvKey[], copyKey);
       const { getManyKeys } = this.#limits;
       if (copies.length > getManyKeys) throw tooLarge(`Too many ranges (max ${getManyKeys})`);
       w.u8(REQUEST.getMany);

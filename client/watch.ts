@@ -1,7 +1,7 @@
 /** Watches: the latest state of some keys, for a reader at its own pace. */
 
 import type { ByteWriter } from "./codec/bytes.ts";
-import type { KvKey } from "./codec/key.ts";
+import { copyKey, type KvKey } from "./codec/key.ts";
 import type { Subscription } from "./connection.ts";
 import { entryOf } from "./entry.ts";
 import { tooLarge } from "./errors.ts";
@@ -35,7 +35,7 @@ export class Watch implements Subscription {
   constructor(keys: readonly KvKey[], limits: Limits, owner: Owner) {
     const { watchKeys } = limits;
     if (keys.length > watchKeys) throw tooLarge(`Too many keys (max ${watchKeys})`);
-    this.#keys = keys.map((key) => (Array.isArray(key) ? key.slice() : key));
+    this.#keys = keys.map(copyKey);
     this.#limits = limits;
     this.#owner = owner;
     const cancel = () => owner.cancelled();
@@ -91,6 +91,6 @@ export class Watch implements Subscription {
   #take(): KvEntryMaybe[] | undefined {
     if (!this.#isNew || this.#states === undefined) return undefined;
     this.#isNew = false;
-    return this.#states.map((state, i) => entryOf(this.#keys[i] as KvKey, state));
+    return this.#states.map((state, i) => entryOf(copyKey(this.#keys[i] as KvKey), state));
   }
 }

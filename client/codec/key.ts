@@ -84,8 +84,27 @@ function writePart(w: ByteWriter, part: unknown): void {
   }
 }
 
+/**
+ * A copy that stays what it is: the bytes in a key are its owner's, who may use them again. What is
+ * no key is left for `writeKey` to refuse.
+ */
+export function copyKey(key: KvKey): KvKey {
+  if (!Array.isArray(key)) return key;
+  const copy: KvKeyPart[] = key.slice();
+  for (let i = 0; i < copy.length; i++) {
+    const part = copy[i];
+    if (ArrayBuffer.isView(part)) copy[i] = viewed(part).slice();
+  }
+  return copy;
+}
+
+/** The bytes that a view of any kind is of. */
+function viewed(view: ArrayBufferView): Uint8Array {
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}
+
 function writeBytes(w: ByteWriter, part: ArrayBufferView): void {
-  const source = new Uint8Array(part.buffer, part.byteOffset, part.byteLength);
+  const source = viewed(part);
   w.ensure(source.length * 2 + 2);
   w.bytes[w.position++] = BYTES;
   for (const byte of source) {

@@ -136,6 +136,21 @@ test("keys and values are those of the moment of the call", async (t) => {
   assert.deepEqual((await kv.get(["b"])).value, { n: 1 });
 });
 
+test("bytes in a key are those of the moment of the call, in the entry too", async (t) => {
+  const { kv } = await openFake(t);
+  await kv.set([new Uint8Array([1])], 1);
+  const bytes = new Uint8Array([1]);
+  const key = [bytes];
+  const [got, many] = [kv.get(key), kv.getMany([key])];
+  const reader = kv.watch([key]).getReader();
+  bytes[0] = 2;
+  const entries = [await got, ...(await many), ...((await reader.read()).value ?? [])];
+  for (const entry of entries) {
+    assert.deepEqual([entry.key, entry.value], [[new Uint8Array([1])], 1]);
+  }
+  await reader.cancel();
+});
+
 describe("answers", () => {
   test("in any order reach their calls", () => {
     const calls = new Calls();

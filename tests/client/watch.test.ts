@@ -109,6 +109,22 @@ describe("a watch", () => {
     assert.deepEqual(values((await next).value), [1, 2]);
   });
 
+  test("asks the next worker for the keys it had, whatever became of their bytes", async (t) => {
+    const { kv, workers } = await openFake(t);
+    await kv.set(["a", new Uint8Array([1])], 1);
+    const bytes = new Uint8Array([1]);
+    const reader = kv.watch([["a", bytes]]).getReader();
+    const first = (await reader.read()).value;
+    bytes[0] = 2;
+    (first?.[0]?.key[1] as Uint8Array)[0] = 3;
+    workers.last.crash();
+    await settle();
+    const next = reader.read();
+    await kv.set(["a", new Uint8Array([1])], 2);
+    const [entry] = (await next).value ?? [];
+    assert.deepEqual([entry?.key, entry?.value], [["a", new Uint8Array([1])], 2]);
+  });
+
   test("reads everything again where the host left commits out", async (t) => {
     const { kv, workers } = await openFake(t);
     const reader = kv.watch([["a"], ["b"]]).getReader();
