@@ -3,6 +3,7 @@
  * prefix that all keys of the selector share.
  */
 
+import { LIMITS } from "../limits.ts";
 import { compareBytes } from "./bytes.ts";
 import { type KeyRange, withByte } from "./key.ts";
 
@@ -29,7 +30,7 @@ export function encodeCursor(common: Uint8Array, key: Uint8Array): string {
  * What is left of `range` behind the cursor; in front of it if `reverse`.
  * @param common the bytes that all keys of the selector begin with
  * @throws TypeError `invalid cursor` if it is no base64url, `cursor out of bounds` if it leaves
- * the range
+ * the range or is longer than keys are
  */
 export function resumeRange(
   range: KeyRange,
@@ -41,7 +42,10 @@ export function resumeRange(
   const key = new Uint8Array(common.length + rest.length);
   key.set(common);
   key.set(rest, common.length);
-  if (compareBytes(key, range.start) < 0 || compareBytes(key, range.end) > 0) throw outOfBounds();
+  const isLong = key.length > LIMITS.kvass.keyBytes;
+  if (isLong || compareBytes(key, range.start) < 0 || compareBytes(key, range.end) > 0) {
+    throw outOfBounds();
+  }
   return reverse ? { start: range.start, end: key } : { start: withByte(key, 0), end: range.end };
 }
 

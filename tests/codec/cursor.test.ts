@@ -70,6 +70,18 @@ test("what is no base64url is an invalid cursor", () => {
   }
 });
 
+test("a cursor that is longer than any key is out of bounds", () => {
+  const long = new Uint8Array(prefix.length + 8193);
+  long.set(prefix);
+  long.fill(1, prefix.length);
+  for (const reverse of [false, true]) {
+    assert.throws(() => resumeRange(range, prefix, encodeCursor(prefix, long), reverse), {
+      name: "TypeError",
+      message: "cursor out of bounds",
+    });
+  }
+});
+
 test("a cursor outside the range is out of bounds", () => {
   const inner = { start: encodeKey(["a", "f"]), end: encodeKey(["a", "k"]) };
   for (const part of ["a", "z"]) {
