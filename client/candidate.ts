@@ -5,7 +5,7 @@
 
 import type { OpenMessage, TabMessage, WorkerMessage } from "../tabs/messages.ts";
 import type { WorkerLike } from "../tabs/platform.ts";
-import { codeOf, KvassError } from "./errors.ts";
+import { codeOf, errorOf, KvassError } from "./errors.ts";
 import type { HistoryOptions, KvStorage } from "./types.ts";
 
 /** What a worker needs to be told. */
@@ -92,11 +92,10 @@ export class Candidate {
     this.#hasSpoken = true;
     const message = data as WorkerMessage;
     if ("fatal" in message) {
-      const { code, message: reason } = message.fatal;
-      this.#lose(new KvassError(codeOf(code), reason));
+      this.#lose(errorOf(message.fatal.code, message.fatal.message));
     } else if ("ended" in message) {
-      const error =
-        message.ended && new KvassError(codeOf(message.ended.code), message.ended.message);
+      const { ended: reason } = message;
+      const error = reason && new KvassError(codeOf(reason.code), reason.message);
       const ended = this.#ended;
       this.#ended = undefined;
       this.terminate();
@@ -107,12 +106,13 @@ export class Candidate {
     }
   }
 
-  #lose(error: KvassError): void {
+  #lose(error: Error): void {
     const ended = this.#ended;
     this.#ended = undefined;
     this.terminate();
+    const isCrash = error instanceof KvassError && error.code === "HostLost";
     if (ended !== undefined) ended(error);
-    else if (error.code === "HostLost") this.#listener.ended(error, true);
+    else if (isCrash) this.#listener.ended(error, true);
     else this.#listener.failed(error);
   }
 

@@ -344,7 +344,8 @@ export class Membership {
     try {
       worker = startWorker();
     } catch (error) {
-      this.#candidateFailed(error as Error);
+      const message = `the database's worker could not be started: ${String(error)}`;
+      this.#candidateFailed(new KvassError("Unsupported", message, { cause: error }));
       return;
     }
     const hello = encodeHello(this.#client);
@@ -397,10 +398,11 @@ export class Membership {
   }
 
   #crashError(): KvassError {
+    const cause = this.#lastCrash;
     return new KvassError(
       "HostLost",
-      `the database's worker crashed ${this.#crashes} times in a row`,
-      { cause: this.#lastCrash },
+      `the database's worker crashed ${this.#crashes} times in a row: ${cause?.message}`,
+      { cause },
     );
   }
 

@@ -143,13 +143,12 @@ function askToPersist(): void {
 
 function checkArguments(name: string, options: OpenOptions): void {
   checkName(name);
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`the options must be an object: received ${String(options)}`);
-  }
+  checkObject("the options", options);
   const { storage, durability, limits, openTimeout, history, worker, wasm } = options;
   checkChoice("storage", storage, STORAGES);
   checkChoice("durability", durability, DURABILITIES);
   checkChoice("limits", limits, Object.keys(LIMITS));
+  if (history !== undefined) checkObject("history", history);
   checkBound("history.bytes", history?.bytes);
   checkBound("history.ms", history?.ms);
   checkBoolean("salvage", options.salvage);
@@ -164,6 +163,11 @@ function checkArguments(name: string, options: OpenOptions): void {
   if (openTimeout !== undefined && !(typeof openTimeout === "number" && openTimeout > 0)) {
     throw new TypeError(`openTimeout must be a positive number: received ${String(openTimeout)}`);
   }
+}
+
+function checkObject(what: string, value: unknown): void {
+  if (typeof value === "object" && value !== null) return;
+  throw new TypeError(`${what} must be an object: received ${String(value)}`);
 }
 
 function checkBound(option: string, value: number | undefined): void {

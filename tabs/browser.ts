@@ -5,7 +5,8 @@ import type { Channel, Locks, Platform } from "./platform.ts";
 /** The browser's own; nothing of it is touched before it is used. */
 export const browser: Platform = {
   get locks() {
-    if (typeof BroadcastChannel === "undefined") return undefined;
+    // Node has locks and channels too, and nothing to store in.
+    if (typeof indexedDB === "undefined") return undefined;
     return (globalThis.navigator as { locks?: unknown } | undefined)?.locks as Locks | undefined;
   },
   openChannel: (name) => new BroadcastChannel(name) as Channel,

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { type Kv, KvassError, openKv } from "../../client/index.ts";
+import { deleteKv, type Kv, KvassError, openKv } from "../../client/index.ts";
 import { FakeWorkers, openFake, settle } from "./support/fake-worker.ts";
 import { bytesOf, welcome } from "./support/wire.ts";
 
@@ -22,7 +22,8 @@ describe("opening", () => {
   });
 
   test("refuses a history that can't be, and another one than is open", async (t) => {
-    for (const history of [{ bytes: -1 }, { ms: 0.5 }, { bytes: Number.NaN }, { ms: "1" }]) {
+    const bounds = [{ bytes: -1 }, { ms: 0.5 }, { bytes: Number.NaN }, { ms: "1" }];
+    for (const history of [...bounds, 8_000_000, "8 MiB", null]) {
       await assert.rejects(openKv("history", { history: history as never }), TypeError);
     }
     const { name, workers } = await openFake(t, { history: { bytes: 5 } });
@@ -103,8 +104,35 @@ describe("opening", () => {
     await assert.rejects(openKv("x", { wasm: 1 as never }), /wasm must be an address/);
   });
 
-  test("where there are no workers says so", async () => {
-    await assert.rejects(openKv("node"), { name: "KvassError", code: "Unsupported" });
+  test("where there are no workers says so, also where there are locks", async (t) => {
+    const unsupported = { name: "KvassError", code: "Unsupported" };
+    await assert.rejects(openKv("node"), unsupported);
+    const value = { locks: { request: () => new Promise(() => undefined) } };
+    const before = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+    Object.defineProperty(globalThis, "navigator", { configurable: true, value });
+    t.after(() => Object.defineProperty(globalThis, "navigator", before ?? { value: undefined }));
+    await assert.rejects(openKv("node"), unsupported);
+    await assert.rejects(deleteKv("node"), unsupported);
+  });
+
+  test("with a name that is too long for its storage is a TypeError", async () => {
+    const workers = new FakeWorkers();
+    workers.behaviour.open = (worker) => worker.say({ fatal: { code: 8, message: "too long" } });
+    const opening = openKv("long", { worker: workers.start });
+    await assert.rejects(opening, { name: "TypeError", code: "TooLarge", message: "too long" });
+  });
+
+  test("says so where the browser refuses to start the worker", async () => {
+    const refusal = new DOMException("the script is of another origin", "SecurityError");
+    const worker = () => {
+      throw refusal;
+    };
+    await assert.rejects(openKv("refused", { worker }), {
+      name: "KvassError",
+      code: "Unsupported",
+      message: /could not be started: SecurityError: the script is of another origin/,
+      cause: refusal,
+    });
   });
 });
 
@@ -315,6 +343,7 @@ describe("when the worker ends", () => {
     }
     await assert.rejects(kv.set(["a"], 1), (error: KvassError) => {
       assert.equal(error.code, "HostLost");
+      assert.match(error.message, /crashed 3 times in a row: again$/);
       assert.equal((error.cause as Error).message, "again");
       return true;
     });
