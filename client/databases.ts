@@ -70,7 +70,7 @@ export async function deleteFrom(
     if (signal.aborted) {
       throw new KvassError("Busy", `a tab that has "${name}" open does not let go of it`);
     }
-    throw new KvassError("Io", `deleting "${name}": ${String(error)}`, { cause: error });
+    throw failureOf(`deleting "${name}"`, error);
   } finally {
     platform.clearTimer(timer);
     lobby.close();
@@ -108,7 +108,7 @@ async function root(): Promise<FileSystemDirectoryHandle | undefined> {
   } catch (error) {
     // Private windows of some browsers have no OPFS.
     if (hasName(error, "NotFoundError", "SecurityError", "UnknownError")) return undefined;
-    throw new KvassError("Io", `looking into OPFS: ${String(error)}`, { cause: error });
+    throw failureOf("looking into OPFS", error);
   }
 }
 
@@ -127,8 +127,13 @@ async function directories(): Promise<string[]> {
 
 async function indexedDbs(): Promise<string[]> {
   if (typeof indexedDB === "undefined") return [];
-  const known = (await indexedDB.databases?.()) ?? [];
-  return known.flatMap(({ name }) => (name?.startsWith(PREFIX) ? [name.slice(PREFIX.length)] : []));
+  try {
+    const known = (await indexedDB.databases?.()) ?? [];
+    const names = known.map(({ name }) => name ?? "");
+    return names.filter((name) => name.startsWith(PREFIX)).map((name) => name.slice(PREFIX.length));
+  } catch (error) {
+    throw failureOf("looking into IndexedDB", error);
+  }
 }
 
 /** The database of a directory; undefined where it is none of ours. */
@@ -140,6 +145,10 @@ function nameOf(directory: string): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+function failureOf(what: string, cause: unknown): KvassError {
+  return new KvassError("Io", `${what}: ${String(cause)}`, { cause });
 }
 
 function hasName(exception: unknown, ...names: string[]): boolean {
