@@ -14,6 +14,10 @@ import { MUTATION, writeOption } from "./wire/request.ts";
 /** Bytes of the string part that a versionstamp becomes: a tag, 20 digits, an end. */
 const VERSIONSTAMP_PART_BYTES = 22;
 
+/** What the option `durability` may be. */
+export const DURABILITIES: readonly string[] = ["relaxed", "strict"];
+const CONSISTENCIES: readonly string[] = ["strong", "eventual"];
+
 /** What the mutations of a commit come to. */
 export interface Tally {
   keyBytes: number;
@@ -169,17 +173,21 @@ export function checkDurability(
   durability: KvDurability | undefined,
   otherwise: KvDurability,
 ): KvDurability {
-  if (durability !== undefined && durability !== "relaxed" && durability !== "strict") {
-    throw new TypeError(`durability must be "relaxed" or "strict": received ${String(durability)}`);
-  }
+  checkChoice("durability", durability, DURABILITIES);
   return durability ?? otherwise;
 }
 
 /** @throws TypeError if an option asks for a consistency that there is not */
 export function checkConsistency(consistency: KvConsistencyLevel | undefined): void {
-  if (consistency !== undefined && consistency !== "strong" && consistency !== "eventual") {
-    throw new TypeError(
-      `consistency must be "strong" or "eventual": received ${String(consistency)}`,
-    );
-  }
+  checkChoice("consistency", consistency, CONSISTENCIES);
+}
+
+/** @throws TypeError for what is none of the values that an option may have */
+export function checkChoice(
+  option: string,
+  value: string | undefined,
+  choices: readonly string[],
+): void {
+  if (value === undefined || choices.includes(value)) return;
+  throw new TypeError(`${option} must be one of ${choices.join(", ")}: received ${String(value)}`);
 }

@@ -7,6 +7,7 @@ import { tabPlatform } from "./browser.ts";
 import type { HostOptions } from "./candidate.ts";
 import { Connection } from "./connection.ts";
 import { KvassError } from "./errors.ts";
+import { checkChoice, DURABILITIES } from "./fields.ts";
 import { Handle } from "./kv.ts";
 import { LIMITS } from "./limits.ts";
 import { checkName } from "./name.ts";
@@ -16,7 +17,6 @@ import type { HistoryOptions, Kv, OpenOptions } from "./types.ts";
 const OPEN_TIMEOUT_MS = 30_000;
 const HISTORY_BYTES = 8 * 1024 * 1024;
 const STORAGES = ["auto", "opfs", "indexeddb", "memory"];
-const DURABILITIES = ["relaxed", "strict"];
 
 /** A database that is open in this page, or being opened or closed. */
 class Shared {
@@ -190,9 +190,4 @@ function isAddress(value: unknown): boolean {
 function checkBoolean(option: string, value: boolean | undefined): void {
   if (value === undefined || typeof value === "boolean") return;
   throw new TypeError(`${option} must be true or false: received ${String(value)}`);
-}
-
-function checkChoice(option: string, value: string | undefined, choices: string[]): void {
-  if (value === undefined || choices.includes(value)) return;
-  throw new TypeError(`${option} must be one of ${choices.join(", ")}: received ${String(value)}`);
 }
