@@ -198,7 +198,8 @@ export interface AtomicOperation {
   /** Keeps the larger of a `KvU64` and `n`; stores `n` where there is no entry. */
   max(key: KvKey, n: bigint): this;
   /**
-   * Applies it. May be called again, which is another commit.
+   * Applies it. May be called again, which is another commit, unless it has values of 32 KiB or
+   * more: those are handed over.
    * @throws TypeError past a limit, or where a sum, min or max meets a value of another kind;
    * KvassError otherwise. In each case nothing was changed, but for the code `OutcomeUnknown`
    */
@@ -349,7 +350,10 @@ export interface Kv extends Disposable, AsyncDisposable {
     options?: { consistency?: KvConsistencyLevel },
   ): Promise<KvEntries<T>>;
 
-  /** Writes a value: anything that structured clone takes for storage, or a `KvU64`. */
+  /**
+   * Writes a value: what structured clone takes for storage, but for objects of the platform such
+   * as `Blob`, or a `KvU64`. Rejects with a DataCloneError for any other.
+   */
   set(key: KvKey, value: unknown, options?: SetOptions): Promise<KvCommitResult>;
 
   /** Removes an entry, if there is one. */

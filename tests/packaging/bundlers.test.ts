@@ -1,8 +1,12 @@
-/** The installed package works in a page under Vite and webpack with no configuration at all. */
+/**
+ * The installed package works in a page under Vite and webpack with no configuration at all, and
+ * under esbuild with two files copied.
+ */
 import assert from "node:assert/strict";
 import { copyFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { build as esbuild } from "esbuild";
 import { createServer, build as viteBuild } from "vite";
 import webpack from "webpack";
 import { serve } from "../../scripts/serve.mjs";
@@ -55,6 +59,22 @@ test("a page built by webpack keeps its data", async () => {
     output: { path, filename: "main.js" },
   });
   copyFileSync(join(project.root, "index.html"), join(path, "index.html"));
+  await keepsItsDataFrom(path);
+});
+
+test("a page built by esbuild keeps its data, with two files copied beside it", async () => {
+  const path = join(project.root, "dist-esbuild");
+  await esbuild({
+    absWorkingDir: project.root,
+    entryPoints: ["main.js"],
+    bundle: true,
+    format: "esm",
+    outdir: path,
+  });
+  copyFileSync(join(project.root, "index.html"), join(path, "index.html"));
+  for (const name of ["worker.js", "kvass.wasm"]) {
+    copyFileSync(join(project.installed, "pkg", name), join(path, name));
+  }
   await keepsItsDataFrom(path);
 });
 
