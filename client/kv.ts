@@ -3,7 +3,7 @@
 import { Atomic } from "./atomic.ts";
 import { Changes } from "./changes.ts";
 import type { ByteWriter } from "./codec/bytes.ts";
-import { copyKey, type KvKey } from "./codec/key.ts";
+import { copyKey, copyKeys, type KvKey } from "./codec/key.ts";
 import type { Connection, Subscription } from "./connection.ts";
 import { entryOf, unexpected } from "./entry.ts";
 import { codeOf, KvassError, tooLarge } from "./errors.ts";
@@ -100,7 +100,7 @@ export class Handle implements Kv {
     let copies: KvKey[] = [];
     const write = (w: ByteWriter) => {
       checkConsistency(options?.consistency);
-      copies = Array.from(keys as readonly KvKey[], copyKey);
+      copies = copyKeys(keys);
       const { getManyKeys } = this.#limits;
       if (copies.length > getManyKeys) throw tooLarge(`Too many ranges (max ${getManyKeys})`);
       w.u8(REQUEST.getMany);

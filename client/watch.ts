@@ -1,7 +1,7 @@
 /** Watches: the latest state of some keys, for a reader at its own pace. */
 
 import type { ByteWriter } from "./codec/bytes.ts";
-import { copyKey, type KvKey } from "./codec/key.ts";
+import { copyKey, copyKeys, type KvKey } from "./codec/key.ts";
 import type { Subscription } from "./connection.ts";
 import { entryOf } from "./entry.ts";
 import { tooLarge } from "./errors.ts";
@@ -34,8 +34,8 @@ export class Watch implements Subscription {
 
   constructor(keys: readonly KvKey[], limits: Limits, owner: Owner) {
     const { watchKeys } = limits;
-    if (keys.length > watchKeys) throw tooLarge(`Too many keys (max ${watchKeys})`);
-    this.#keys = keys.map(copyKey);
+    this.#keys = copyKeys(keys);
+    if (this.#keys.length > watchKeys) throw tooLarge(`Too many keys (max ${watchKeys})`);
     this.#limits = limits;
     this.#owner = owner;
     const cancel = () => owner.cancelled();

@@ -98,6 +98,12 @@ export function copyKey(key: KvKey): KvKey {
   return copy;
 }
 
+/** The same of many keys. @throws TypeError if they are not in an array */
+export function copyKeys(keys: readonly KvKey[]): KvKey[] {
+  if (!Array.isArray(keys)) throw new TypeError("keys must be in an array");
+  return Array.from(keys, copyKey);
+}
+
 /** The bytes that a view of any kind is of. */
 function viewed(view: ArrayBufferView): Uint8Array {
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);

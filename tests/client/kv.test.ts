@@ -49,7 +49,11 @@ describe("get and getMany", () => {
       assert.throws(() => kv.watch([key as never]), noKey);
       assert.throws(() => kv.atomic().check({ key: key as never, versionstamp: null }), noKey);
     }
-    await assert.rejects(kv.getMany(undefined as never), TypeError);
+    const noKeys = { name: "TypeError", message: "keys must be in an array" };
+    for (const keys of [undefined, null, "a", 1, {}, new Set([["a"]])] as never[]) {
+      await assert.rejects(kv.getMany(keys), noKeys);
+      assert.throws(() => kv.watch(keys), noKeys);
+    }
     await assert.rejects(kv.get(["a"], { consistency: "weak" as never }), TypeError);
   });
 });
