@@ -183,11 +183,7 @@ export function checkConsistency(consistency: KvConsistencyLevel | undefined): v
 }
 
 /** @throws TypeError for what is none of the values that an option may have */
-export function checkChoice(
-  option: string,
-  value: string | undefined,
-  choices: readonly string[],
-): void {
+export function checkChoice(option: string, value: unknown, choices: readonly unknown[]): void {
   if (value === undefined || choices.includes(value)) return;
   throw new TypeError(`${option} must be one of ${choices.join(", ")}: received ${String(value)}`);
 }

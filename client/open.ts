@@ -17,6 +17,7 @@ import type { HistoryOptions, Kv, OpenOptions } from "./types.ts";
 const OPEN_TIMEOUT_MS = 30_000;
 const HISTORY_BYTES = 8 * 1024 * 1024;
 const STORAGES = ["auto", "opfs", "indexeddb", "memory"];
+const BOOLEANS = [true, false];
 
 /** A database that is open in this page, or being opened or closed. */
 class Shared {
@@ -151,8 +152,8 @@ function checkArguments(name: string, options: OpenOptions): void {
   if (history !== undefined) checkObject("history", history);
   checkBound("history.bytes", history?.bytes);
   checkBound("history.ms", history?.ms);
-  checkBoolean("salvage", options.salvage);
-  checkBoolean("persist", options.persist);
+  checkChoice("salvage", options.salvage, BOOLEANS);
+  checkChoice("persist", options.persist, BOOLEANS);
   if (options.salvage && storage === "memory") {
     throw new TypeError('salvage reads files: there are none with storage "memory"');
   }
@@ -185,9 +186,4 @@ function historyOf({ history }: OpenOptions): Required<HistoryOptions> {
 
 function isAddress(value: unknown): boolean {
   return value === undefined || typeof value === "string" || value instanceof URL;
-}
-
-function checkBoolean(option: string, value: boolean | undefined): void {
-  if (value === undefined || typeof value === "boolean") return;
-  throw new TypeError(`${option} must be true or false: received ${String(value)}`);
 }

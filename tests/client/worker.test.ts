@@ -97,8 +97,14 @@ describe("opening", () => {
     await assert.rejects(openKv("\ud800"), /the name of a database must be well-formed/);
     await assert.rejects(openKv("x", { openTimeout: -1 }), /openTimeout must be/);
     await assert.rejects(openKv("x", null as never), /the options must be an object/);
-    await assert.rejects(openKv("x", { salvage: 1 as never }), /salvage must be true or false/);
-    await assert.rejects(openKv("x", { persist: "no" as never }), /persist must be true or false/);
+    await assert.rejects(
+      openKv("x", { salvage: 1 as never }),
+      /salvage must be one of true, false/,
+    );
+    await assert.rejects(
+      openKv("x", { persist: "no" as never }),
+      /persist must be one of true, false/,
+    );
     await assert.rejects(openKv("x", { salvage: true, storage: "memory" }), /salvage reads files/);
     await assert.rejects(openKv("x", { worker: 1 as never }), /worker must be an address/);
     await assert.rejects(openKv("x", { wasm: 1 as never }), /wasm must be an address/);
