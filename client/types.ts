@@ -19,7 +19,10 @@ export type KvDurability = "relaxed" | "strict";
 /** Accepted as Deno KV does. There is one host, so that every read is strongly consistent. */
 export type KvConsistencyLevel = "strong" | "eventual";
 
-/** Options of `openKv`. */
+/**
+ * Options of `openKv`. Handles of one name in a page share a worker: what `worker`, `wasm` and
+ * `openTimeout` say counts for the first of them.
+ */
 export interface OpenOptions {
   /**
    * Where the files are kept. `auto`, the default, takes OPFS where it works and IndexedDB where
