@@ -57,7 +57,8 @@ export class Handle implements Kv {
   readonly #limits: Limits;
   readonly #durability: KvDurability;
   readonly #release: () => Promise<void>;
-  readonly #subscriptions = new Map<number, Subscription>();
+  /** Subscriptions and their numbers in the connection. */
+  readonly #subscriptions = new Map<Subscription, number>();
   #isClosed = false;
 
   /**
@@ -213,7 +214,7 @@ export class Handle implements Kv {
   }
 
   #subscribe(subscription: Subscription): void {
-    this.#subscriptions.set(this.#connection.subscribe(subscription), subscription);
+    this.#subscriptions.set(subscription, this.#connection.subscribe(subscription));
   }
 
   #restart(subscription: Subscription): void {
@@ -222,11 +223,10 @@ export class Handle implements Kv {
   }
 
   #unsubscribe(subscription: Subscription): void {
-    for (const [id, one] of this.#subscriptions) {
-      if (one !== subscription) continue;
-      this.#subscriptions.delete(id);
-      this.#connection.unsubscribe(id);
-    }
+    const id = this.#subscriptions.get(subscription);
+    if (id === undefined) return;
+    this.#subscriptions.delete(subscription);
+    this.#connection.unsubscribe(id);
   }
 
   commitVersionstamp(): symbol {
@@ -284,7 +284,7 @@ export class Handle implements Kv {
   close(): Promise<void> {
     this.#checkOpen();
     this.#isClosed = true;
-    for (const [id, subscription] of this.#subscriptions) {
+    for (const [subscription, id] of this.#subscriptions) {
       this.#connection.unsubscribe(id);
       subscription.end();
     }
