@@ -20,6 +20,27 @@ test("nothing is listed where nothing was stored", async () => {
   await page.close();
 });
 
+test("a database that can't be opened says why", async () => {
+  const page = await visitor.visit();
+  const refusals = await page.evaluate(async () => {
+    const refusal = (name: string, options: object) =>
+      kvass.openKv(name, { storage: "opfs", ...options }).then(
+        () => undefined,
+        ({ name, code, message }) => ({ name, code, message }),
+      );
+    return [
+      await refusal("x".repeat(300), {}),
+      // As a server does that answers with its index page whatever it is asked for.
+      await refusal("no engine", { wasm: "/index.html" }),
+    ];
+  });
+  const [long, wasm] = refusals;
+  assert.deepEqual([long?.name, long?.code], ["TypeError", "TooLarge"]);
+  assert.deepEqual([wasm?.name, wasm?.code], ["KvassError", "HostLost"]);
+  assert.match(wasm?.message, /expected magic word/);
+  await page.close();
+});
+
 for (const storage of DURABLE) {
   test(`${storage}: databases are listed by their names, whatever these are`, async () => {
     const page = await visitor.visit();
