@@ -88,8 +88,8 @@ pub trait Storage: 'static {
     /// Makes all writes to `file` that have returned durable.
     fn sync(&self, file: FileNo) -> impl Future<Output = Result<()>>;
 
-    /// Whether a file is flushed along the way while it grows, so that a [`Storage::sync`] at its end
-    /// is a short one. Where not, it is for the writer of a long file to see to that.
+    /// Whether a file is flushed along the way while it grows, so that a [`Storage::sync`] at its
+    /// end is a short one. Where not, it is for the writer of a long file to see to that.
     fn flushes_ahead(&self) -> bool {
         false
     }
