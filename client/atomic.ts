@@ -4,7 +4,7 @@ import { ByteWriter } from "./codec/bytes.ts";
 import type { KvKey } from "./codec/key.ts";
 import { tooLarge } from "./errors.ts";
 import {
-  checkDurability,
+  durabilityOf,
   type Tally,
   writeArithmetic,
   writeDelete,
@@ -82,7 +82,7 @@ export class Atomic implements AtomicOperation {
 
   set(key: KvKey, value: unknown, options?: ExpireOptions): this {
     this.#mutations.add((w) => {
-      writeSet(w, key, value, options?.expireIn, this.#limits, this.#tally);
+      writeSet(w, key, value, options, this.#limits, this.#tally);
     });
     return this;
   }
@@ -118,7 +118,7 @@ export class Atomic implements AtomicOperation {
   commit(options?: CommitOptions): Promise<KvCommitResult | KvCommitError> {
     return this.#send((w) => {
       this.#checkTotals();
-      const durability = checkDurability(options?.durability, this.#durability);
+      const durability = durabilityOf(options, this.#durability);
       w.u8(REQUEST.commit);
       this.#checks.appendTo(w);
       this.#mutations.appendTo(w);

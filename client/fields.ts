@@ -7,12 +7,21 @@ import { KIND_BYTES, KIND_CBOR } from "./codec/value/tags.ts";
 import { tooLarge } from "./errors.ts";
 import { LARGE_VALUE_BYTES, type Limits } from "./limits.ts";
 import { rangeOf } from "./selector.ts";
-import type { KvConsistencyLevel, KvDurability, KvListSelector } from "./types.ts";
+import type {
+  CommitOptions,
+  ExpireOptions,
+  KvConsistencyLevel,
+  KvDurability,
+  KvListSelector,
+} from "./types.ts";
 import { endsInVersionstamp } from "./versionstamp.ts";
 import { MUTATION, writeOption } from "./wire/request.ts";
 
 /** Bytes of the string part that a versionstamp becomes: a tag, 20 digits, an end. */
 const VERSIONSTAMP_PART_BYTES = 22;
+
+/** The options of a read. */
+export type ReadOptions = { consistency?: KvConsistencyLevel };
 
 /** What the option `durability` may be. */
 export const DURABILITIES: readonly string[] = ["relaxed", "strict"];
@@ -52,16 +61,17 @@ export function writeSet(
   w: ByteWriter,
   key: KvKey,
   value: unknown,
-  expireIn: number | undefined,
+  options: ExpireOptions | undefined,
   limits: Limits,
   tally: Tally,
 ): void {
+  checkOptions(options);
   const hasStamp = Array.isArray(key) && endsInVersionstamp(key);
   const tagAt = w.position;
   w.u8(MUTATION.set);
   const keyBytes = writeMutationKey(w, key, hasStamp, limits);
   const valueBytes = writeSetValue(w, tagAt, value, limits);
-  writeOption(w, checkExpireIn(expireIn));
+  writeOption(w, checkExpireIn(options?.expireIn));
   w.u8(hasStamp ? 1 : 0);
   tally.keyBytes += keyBytes;
   tally.valueBytes += valueBytes;
@@ -168,18 +178,32 @@ function checkExpireIn(expireIn: number | undefined): number | undefined {
   return expireIn;
 }
 
-/** The durability that an option of a commit asks for. @throws TypeError if it is none */
-export function checkDurability(
-  durability: KvDurability | undefined,
+/** The durability that the options of a commit ask for. @throws TypeError if there is none such */
+export function durabilityOf(
+  options: CommitOptions | undefined,
   otherwise: KvDurability,
 ): KvDurability {
+  checkOptions(options);
+  const durability = options?.durability;
   checkChoice("durability", durability, DURABILITIES);
   return durability ?? otherwise;
 }
 
-/** @throws TypeError if an option asks for a consistency that there is not */
-export function checkConsistency(consistency: KvConsistencyLevel | undefined): void {
-  checkChoice("consistency", consistency, CONSISTENCIES);
+/** @throws TypeError if the options of a read ask for a consistency that there is not */
+export function checkConsistency(options: ReadOptions | undefined): void {
+  checkOptions(options);
+  checkChoice("consistency", options?.consistency, CONSISTENCIES);
+}
+
+/** @throws TypeError for what has no options in it, and would be passed over */
+function checkOptions(options: unknown): void {
+  if (options !== undefined && options !== null) checkObject("the options", options);
+}
+
+/** @throws TypeError if it is none */
+export function checkObject(what: string, value: unknown): void {
+  if (typeof value === "object" && value !== null) return;
+  throw new TypeError(`${what} must be an object: received ${String(value)}`);
 }
 
 /** @throws TypeError for what is none of the values that an option may have */

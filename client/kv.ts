@@ -9,7 +9,8 @@ import { entryOf, unexpected } from "./entry.ts";
 import { codeOf, KvassError, tooLarge } from "./errors.ts";
 import {
   checkConsistency,
-  checkDurability,
+  durabilityOf,
+  type ReadOptions,
   type Tally,
   writeDelete,
   writeDeleteRange,
@@ -27,7 +28,6 @@ import type {
   KvChangesOptions,
   KvCommitError,
   KvCommitResult,
-  KvConsistencyLevel,
   KvDurability,
   KvEntries,
   KvEntryMaybe,
@@ -48,8 +48,6 @@ import { commitVersionstamp } from "./versionstamp.ts";
 import { Watch } from "./watch.ts";
 import { REQUEST, writeDurability } from "./wire/request.ts";
 import type { Response } from "./wire/response.ts";
-
-type ReadOptions = { consistency?: KvConsistencyLevel };
 
 /** One handle of an open database. */
 export class Handle implements Kv {
@@ -83,7 +81,7 @@ export class Handle implements Kv {
     }
     let copy: KvKey = key;
     const write = (w: ByteWriter) => {
-      checkConsistency(options?.consistency);
+      checkConsistency(options);
       w.u8(REQUEST.get);
       writeReadKey(w, key, this.#limits);
       copy = copyKey(key);
@@ -100,7 +98,7 @@ export class Handle implements Kv {
   ): Promise<KvEntries<T>> {
     let copies: KvKey[] = [];
     const write = (w: ByteWriter) => {
-      checkConsistency(options?.consistency);
+      checkConsistency(options);
       copies = copyKeys(keys);
       const { getManyKeys } = this.#limits;
       if (copies.length > getManyKeys) throw tooLarge(`Too many ranges (max ${getManyKeys})`);
@@ -121,7 +119,7 @@ export class Handle implements Kv {
 
   set(key: KvKey, value: unknown, options?: SetOptions): Promise<KvCommitResult> {
     return this.#commitOne(options, (w, tally) => {
-      writeSet(w, key, value, options?.expireIn, this.#limits, tally);
+      writeSet(w, key, value, options, this.#limits, tally);
     });
   }
 
@@ -154,7 +152,7 @@ export class Handle implements Kv {
     mutate: (w: ByteWriter, tally: Tally) => void,
   ): Promise<KvCommitResult> {
     const write = (w: ByteWriter) => {
-      const durability = checkDurability(options?.durability, this.#durability);
+      const durability = durabilityOf(options, this.#durability);
       w.u8(REQUEST.commit);
       w.u8(0);
       w.u8(1);

@@ -100,12 +100,10 @@ export class ListIterator<T> implements KvListIterator<T> {
     }
   }
 
-  #prepare(
-    selector: KvListSelector,
-    { consistency, batchSize, cursor }: KvListOptions | KvKeyListOptions,
-  ): void {
+  #prepare(selector: KvListSelector, options: KvListOptions | KvKeyListOptions): void {
+    const { batchSize, cursor } = options;
     const { limits } = this.#context;
-    checkConsistency(consistency);
+    checkConsistency(options);
     if (batchSize !== undefined && batchSize > limits.pageEntries) {
       throw tooLarge(`Too many entries (max ${limits.pageEntries})`);
     }

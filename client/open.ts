@@ -7,7 +7,7 @@ import { tabPlatform } from "./browser.ts";
 import type { HostOptions } from "./candidate.ts";
 import { Connection } from "./connection.ts";
 import { KvassError } from "./errors.ts";
-import { checkChoice, DURABILITIES } from "./fields.ts";
+import { checkChoice, checkObject, DURABILITIES } from "./fields.ts";
 import { Handle } from "./kv.ts";
 import { LIMITS } from "./limits.ts";
 import { checkName } from "./name.ts";
@@ -164,11 +164,6 @@ function checkArguments(name: string, options: OpenOptions): void {
   if (openTimeout !== undefined && !(typeof openTimeout === "number" && openTimeout > 0)) {
     throw new TypeError(`openTimeout must be a positive number: received ${String(openTimeout)}`);
   }
-}
-
-function checkObject(what: string, value: unknown): void {
-  if (typeof value === "object" && value !== null) return;
-  throw new TypeError(`${what} must be an object: received ${String(value)}`);
 }
 
 function checkBound(option: string, value: number | undefined): void {

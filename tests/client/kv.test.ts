@@ -56,6 +56,21 @@ describe("get and getMany", () => {
     }
     await assert.rejects(kv.get(["a"], { consistency: "weak" as never }), TypeError);
   });
+
+  test("refuse options that would be passed over", async (t) => {
+    const { kv } = await openFake(t);
+    const message = "the options must be an object: received 60000";
+    const none = { name: "TypeError", message };
+    const options = 60_000 as never;
+    await assert.rejects(kv.set(["a"], 1, options), none);
+    await assert.rejects(kv.delete(["a"], options), none);
+    await assert.rejects(kv.deleteRange({ prefix: ["a"] }, options), none);
+    await assert.rejects(kv.get(["a"], options), none);
+    await assert.rejects(kv.getMany([["a"]], options), none);
+    await assert.rejects(kv.list({ prefix: ["a"] }, options).next(), none);
+    assert.throws(() => kv.atomic().set(["a"], 1, options), none);
+    await assert.rejects(kv.atomic().set(["a"], 1).commit(options), none);
+  });
 });
 
 describe("expireIn", () => {
