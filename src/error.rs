@@ -1,5 +1,6 @@
 //! Errors: a stable code that callers branch on, and a message that says what to do.
 
+use crate::manifest::FORMAT;
 use core::fmt;
 use std::borrow::Cow;
 
@@ -71,6 +72,12 @@ impl Error {
     /// A failure of the storage itself.
     pub fn io(message: impl Into<Cow<'static, str>>) -> Error {
         Error::new(Code::Io, message)
+    }
+
+    /// What is in `file` has a `format` that is newer than all that are known here.
+    pub fn newer_format(what: &str, format: u16, file: u32) -> Error {
+        let message = format!("{what} of format {format}, newer than {FORMAT}: update the page");
+        Error::new(Code::NewerFormat, message).at(file, 0)
     }
 
     /// The same error, naming the file (its physical number) and the byte offset it is about.

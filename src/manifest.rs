@@ -255,10 +255,7 @@ fn decode(bytes: &[u8], slot: FileNo) -> Result<Manifest> {
     let damaged = |what: &'static str| Error::corruption(slot, 0, what);
     let (checked, body) = verified(bytes).ok_or_else(|| damaged("the manifest is damaged"))?;
     if checked.format > FORMAT {
-        let format = checked.format;
-        let message =
-            format!("the database has format {format}, newer than {FORMAT}: update the page");
-        return Err(Error::new(Code::NewerFormat, message).at(slot, 0));
+        return Err(Error::newer_format("a database", checked.format, slot));
     }
     if slot_of(checked.generation) != slot {
         return Err(damaged("the manifest stands in the wrong slot"));

@@ -122,11 +122,7 @@ impl BlobMeta {
         };
         match parse() {
             Some(..=FORMAT) => Ok(()),
-            Some(format) => {
-                let message =
-                    format!("a blob file of format {format}, newer than {FORMAT}: update the page");
-                Err(Error::new(Code::NewerFormat, message).at(self.file, 0))
-            }
+            Some(format) => Err(Error::newer_format("a blob file", format, self.file)),
             None => Err(Error::corruption(self.file, 0, "the header of a blob file is damaged")),
         }
     }

@@ -31,7 +31,7 @@
 //! The header is written with the first group of records, so a log that was made and never used
 //! holds no bytes. A log is written by one open only: the next one starts another.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
 use crate::hash::{self, xxh3_64, xxh3_64_with_seed};
 use crate::manifest::FORMAT;
 use crate::reader::Reader;
@@ -137,9 +137,7 @@ impl LogRef {
         };
         match parse() {
             Some((format, ..)) if format > FORMAT => {
-                let message =
-                    format!("a log of format {format}, newer than {FORMAT}: update the page");
-                Err(Error::new(Code::NewerFormat, message).at(self.file, 0))
+                Err(Error::newer_format("a log", format, self.file))
             }
             Some((_, false, _)) => {
                 Err(Error::corruption(self.file, 0, "the file holds another log"))
