@@ -74,7 +74,17 @@ impl<E: Env> Db<E> {
         &self,
         range: Range<'_>,
         snapshot: Snapshot,
-        sink: impl FnMut(Record<'_>) -> bool,
+        mut sink: impl FnMut(Record<'_>) -> bool,
+    ) -> Result<bool> {
+        self.list_to(range, snapshot, &mut sink).await
+    }
+
+    /// The same, compiled once: nearly all entries are handed out by one call each as it is.
+    async fn list_to(
+        &self,
+        range: Range<'_>,
+        snapshot: Snapshot,
+        sink: &mut dyn FnMut(Record<'_>) -> bool,
     ) -> Result<bool> {
         self.check_open()?;
         let _turn = self.turn_of_scanned().await;
