@@ -18,6 +18,8 @@ use crate::{key, value};
 use std::borrow::Cow;
 use std::rc::Rc;
 
+const KEY_OF_READ: &str = "Key too large for read";
+
 /// What came of a commit that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -128,6 +130,12 @@ pub trait Present {
 
     /// The stamp alone, without copying the value.
     fn latest_stamp(&self, key: &[u8]) -> impl Future<Output = Result<Option<Stamp>>>;
+
+    /// So many mutations are looked at in a row.
+    fn in_a_row(&self) -> usize;
+
+    /// Lets others run after that. No other commit is decided meanwhile.
+    fn give_way(&self) -> impl Future<Output = ()>;
 }
 
 /// Looks at a client's commit before anything is read or written for it.
@@ -135,13 +143,8 @@ pub trait Present {
 /// # Errors
 /// `TooLarge` past a limit, `MalformedFrame` for bytes that are no key or value.
 pub fn validate(commit: &Commit<'_>) -> Result<()> {
-    let too_large = |message: String| Err(Error::new(Code::TooLarge, message));
-    if commit.checks.len() > limits::CHECKS_MAX {
-        return too_large(format!("Too many checks (max {})", limits::CHECKS_MAX));
-    }
-    if commit.mutations.len() > limits::MUTATIONS_MAX {
-        return too_large(format!("Too many mutations (max {})", limits::MUTATIONS_MAX));
-    }
+    limits::within(commit.checks.len(), limits::CHECKS_MAX, "Too many checks", "")?;
+    limits::within(commit.mutations.len(), limits::MUTATIONS_MAX, "Too many mutations", "")?;
     for check in &commit.checks {
         validate_read_key(&check.key)?;
     }
@@ -153,18 +156,9 @@ pub fn validate(commit: &Commit<'_>) -> Result<()> {
             (ranges, range_bytes) = (ranges + 1, range_bytes + own);
         }
     }
-    if ranges > limits::RANGES_MAX {
-        return too_large(format!("Too many ranges (max {})", limits::RANGES_MAX));
-    }
-    if range_bytes > limits::RANGE_BYTES_MAX {
-        let max = limits::RANGE_BYTES_MAX;
-        return too_large(format!("Keys of ranges too large (max {max} bytes)"));
-    }
-    if bytes > limits::COMMIT_BYTES_MAX {
-        let max = limits::COMMIT_BYTES_MAX;
-        return too_large(format!("Total mutation size too large (max {max} bytes)"));
-    }
-    Ok(())
+    limits::within(ranges, limits::RANGES_MAX, "Too many ranges", "")?;
+    limits::within(range_bytes, limits::RANGE_BYTES_MAX, "Keys of ranges too large", " bytes")?;
+    limits::within(bytes, limits::COMMIT_BYTES_MAX, "Total mutation size too large", " bytes")
 }
 
 /// Whether a commit writes nothing.
@@ -179,11 +173,7 @@ pub fn only_deletes(commit: &Commit<'_>) -> bool {
 /// # Errors
 /// `TooLarge` or `MalformedFrame`.
 pub fn validate_read_key(bytes: &[u8]) -> Result<()> {
-    if bytes.len() > limits::READ_KEY_BYTES_MAX {
-        let max = limits::READ_KEY_BYTES_MAX;
-        let message = format!("Key too large for read (max {max} bytes)");
-        return Err(Error::new(Code::TooLarge, message));
-    }
+    limits::within(bytes.len(), limits::READ_KEY_BYTES_MAX, KEY_OF_READ, " bytes")?;
     validate_key(bytes)
 }
 
@@ -192,11 +182,9 @@ pub fn validate_read_key(bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// `TooLarge`, and `MalformedFrame` where it ends before it starts.
 pub fn validate_range(start: &[u8], end: &[u8]) -> Result<()> {
-    let max = limits::READ_KEY_BYTES_MAX + 1;
-    if start.len() > max || end.len() > max {
-        let message = format!("Key too large for read (max {} bytes)", max - 1);
-        return Err(Error::new(Code::TooLarge, message));
-    }
+    // Past a key of that size there is room for an end that excludes nothing of it.
+    let longest = start.len().max(end.len()).saturating_sub(1);
+    limits::within(longest, limits::READ_KEY_BYTES_MAX, KEY_OF_READ, " bytes")?;
     match start <= end {
         true => Ok(()),
         false => Err(Error::new(Code::MalformedFrame, "a range that ends before it starts")),
@@ -228,10 +216,7 @@ fn validate_mutation(mutation: &Mutation<'_>) -> Result<usize> {
         | Mutation::Max { key, value } => (key, Some(value), 0),
     };
     let key_bytes = bytes.len() + stamp_bytes;
-    if key_bytes > limits::KEY_BYTES_MAX {
-        let message = format!("Key too large for write (max {} bytes)", limits::KEY_BYTES_MAX);
-        return Err(Error::new(Code::TooLarge, message));
-    }
+    limits::within(key_bytes, limits::KEY_BYTES_MAX, "Key too large for write", " bytes")?;
     if stamp_bytes == 0 || !bytes.is_empty() {
         validate_key(bytes)?;
     }
@@ -242,10 +227,12 @@ fn validate_mutation(mutation: &Mutation<'_>) -> Result<usize> {
         }
         (None, _) => return Ok(key_bytes),
     };
-    if value_bytes > 1 + limits::VALUE_BYTES_MAX {
-        let message = format!("Value too large (max {} bytes)", limits::VALUE_BYTES_MAX);
-        return Err(Error::new(Code::TooLarge, message));
-    }
+    limits::within(
+        value_bytes.saturating_sub(1),
+        limits::VALUE_BYTES_MAX,
+        "Value too large",
+        " bytes",
+    )?;
     if !is_value {
         return Err(Error::new(Code::MalformedFrame, "bytes that are no value"));
     }
@@ -276,39 +263,43 @@ pub async fn stage<'a>(
     now_ms: u64,
     present: &impl Present,
 ) -> Result<Vec<Staged<'a>>> {
-    let mut staging =
-        Staging { now_ms, staged: Vec::with_capacity(commit.mutations.len()), written: None };
-    for mutation in &commit.mutations {
-        match mutation {
+    let computes = commit.mutations.iter().any(is_computed);
+    let (staged, written) =
+        (Vec::with_capacity(commit.mutations.len()), computes.then(Memtable::default));
+    let mut staging = Staging { now_ms, staged, written };
+    for (place, mutation) in commit.mutations.iter().enumerate() {
+        if place > 0 && place.is_multiple_of(present.in_a_row()) {
+            present.give_way().await;
+        }
+        let (arithmetic, key, operand) = match mutation {
             Mutation::Set { key, value, expire_in_ms, stamp_key } => {
                 let value = StagedValue::Bytes(Cow::Borrowed(value.0));
                 let key = stamped(key.0, stamp_key.then_some(stamp));
                 staging.push(staged_set(key, value, expires_at(*expire_in_ms, now_ms)));
+                continue;
             }
             Mutation::SetLarge { key, kind, value, expire_in_ms, stamp_key } => {
                 let value = StagedValue::External { kind: *kind, payload: value.clone() };
                 let key = stamped(key.0, stamp_key.then_some(stamp));
                 staging.push(staged_set(key, value, expires_at(*expire_in_ms, now_ms)));
+                continue;
             }
             Mutation::Delete { key } => {
                 staging.push(Staged { key: Cow::Borrowed(key.0), op: StagedOp::Delete });
+                continue;
             }
             Mutation::DeleteRange { start, end } => {
                 let key = Cow::Borrowed(start.0.max(&[expiry::USER_KEYS_START]));
                 if *key < *end.0 {
                     staging.push(Staged { key, op: StagedOp::DeleteRange { end: end.0 } });
                 }
+                continue;
             }
-            Mutation::Sum { key, value } => {
-                staging.compute(value::Arithmetic::Sum, key.0, value.0, present).await?;
-            }
-            Mutation::Min { key, value } => {
-                staging.compute(value::Arithmetic::Min, key.0, value.0, present).await?;
-            }
-            Mutation::Max { key, value } => {
-                staging.compute(value::Arithmetic::Max, key.0, value.0, present).await?;
-            }
-        }
+            Mutation::Sum { key, value } => (value::Arithmetic::Sum, key.0, value.0),
+            Mutation::Min { key, value } => (value::Arithmetic::Min, key.0, value.0),
+            Mutation::Max { key, value } => (value::Arithmetic::Max, key.0, value.0),
+        };
+        staging.compute(arithmetic, key, operand, present).await?;
     }
     let mut staged = staging.staged;
     if !planted(Bug::RangeSparesOwnCommit) {
@@ -335,6 +326,11 @@ fn drop_deleted(staged: &mut Vec<Staged<'_>>) {
     staged.reverse();
 }
 
+/// Whether what a mutation writes depends on what is there.
+fn is_computed(mutation: &Mutation<'_>) -> bool {
+    matches!(mutation, Mutation::Sum { .. } | Mutation::Min { .. } | Mutation::Max { .. })
+}
+
 fn stamped(key: &[u8], stamp: Option<Stamp>) -> Cow<'_, [u8]> {
     match stamp {
         Some(stamp) => Cow::Owned(key::with_versionstamp(key, stamp)),
@@ -351,8 +347,8 @@ fn staged_set<'a>(key: Cow<'a, [u8]>, value: StagedValue<'a>, expires_at: u64) -
     Staged { key, op: StagedOp::Set { value, pointer: None, expires_at } }
 }
 
-/// The mutations staged so far. `written` has what they leave behind, key by key; it is only
-/// made once a mutation needs to read what an earlier one of the same commit wrote.
+/// The mutations staged so far. `written` has what they leave behind, key by key, where a mutation
+/// of the same commit has to read it.
 struct Staging<'a> {
     now_ms: u64,
     staged: Vec<Staged<'a>>,
@@ -374,13 +370,9 @@ impl<'a> Staging<'a> {
         operand: &'a [u8],
         present: &impl Present,
     ) -> Result<()> {
-        let staged = &self.staged;
-        let written = self.written.get_or_insert_with(|| {
-            let written = Memtable::default();
-            staged.iter().enumerate().for_each(|(place, one)| one.write_to(&written, place));
-            written
-        });
-        let current = match written.get(key, crate::table::hash(key), Stamp::MAX) {
+        let hash = crate::table::hash(key);
+        let written = self.written.as_ref();
+        let current = match written.and_then(|written| written.get(key, hash, Stamp::MAX)) {
             Some(Found::Set { value, expires_at, .. }) if alive(expires_at, self.now_ms) => {
                 Some(value.to_vec())
             }

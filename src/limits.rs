@@ -1,7 +1,6 @@
 //! Every limit and budget of the engine, in one place. client/limits.ts has those that the page
 //! checks before it sends anything.
 
-#[cfg(not(target_arch = "wasm32"))]
 use crate::error::{Code, Error, Result};
 
 /// The largest encoded key of a write, in bytes.
@@ -82,6 +81,17 @@ const BLOCK_BYTES_MAX: usize = 1024 * 1024;
 /// The most bits of Bloom filter that a key may be given.
 const FILTER_BITS_MAX: usize = 64;
 
+/// Sees to it that what a caller sends is within a limit, which is counted in `units`.
+///
+/// # Errors
+/// `TooLarge`: `message`, and the limit.
+pub fn within(size: usize, max: usize, message: &str, units: &str) -> Result<()> {
+    match size > max {
+        true => Err(Error::new(Code::TooLarge, format!("{message} (max {max}{units})"))),
+        false => Ok(()),
+    }
+}
+
 /// Budgets of one open database; tests make them small.
 #[derive(Clone, Debug)]
 pub struct Budgets {
@@ -118,6 +128,9 @@ pub struct Budgets {
     /// So many bytes of a large value are written or read in a row. Then what was written is
     /// flushed, since nothing can interrupt a flush, and requests run.
     pub stretch_bytes: u64,
+    /// So many mutations are taken in in a row, of one commit or several. Then requests run, if
+    /// they have waited for long enough.
+    pub mutations_in_a_row: usize,
     /// The space in reserve for deletes on a full disk, at the most: with it a full memtable can
     /// be written to a table. 0 for none.
     pub reserve_bytes: u64,
@@ -139,6 +152,7 @@ impl Budgets {
             ("level0_tables", self.level0_tables >= 1),
             ("level1_bytes", self.level1_bytes >= 1),
             ("level_growth", self.level_growth >= 2),
+            ("mutations_in_a_row", self.mutations_in_a_row >= 1),
             ("filter_bits", (1..=FILTER_BITS_MAX).contains(&self.filter_bits)),
         ];
         match in_range.iter().find(|(_, is_in_range)| !is_in_range) {
@@ -175,6 +189,7 @@ impl Default for Budgets {
             large_value_bytes: LARGE_VALUE_BYTES,
             blob_bytes: 8 * 1024 * 1024,
             stretch_bytes: 1024 * 1024,
+            mutations_in_a_row: 256,
             reserve_bytes: 5 * 1024 * 1024,
         }
     }

@@ -116,10 +116,14 @@ pub enum Bug {
     BlobFileNotFlushed,
     /// A table does not say which blob files it points into.
     BlobUseNotCounted,
+    /// A commit has its stamp while others run and only a part of it is there.
+    HalfAssigned,
+    /// What was there of a commit that goes no further stays.
+    HalfKept,
 }
 
 /// All of them.
-pub const BUGS: [Bug; 55] = [
+pub const BUGS: [Bug; 57] = [
     Bug::DroppedFlush,
     Bug::FlushNotAwaited,
     Bug::PublishedBeforeAppend,
@@ -175,6 +179,8 @@ pub const BUGS: [Bug; 55] = [
     Bug::LargeNotFlushed,
     Bug::BlobFileNotFlushed,
     Bug::BlobUseNotCounted,
+    Bug::HalfAssigned,
+    Bug::HalfKept,
 ];
 
 #[cfg(all(feature = "planted", target_arch = "wasm32"))]

@@ -11,7 +11,7 @@
 //! The engine looks into a value only where a commit sums, so CBOR stays unread here.
 
 use crate::error::{Code, Error, Result};
-use crate::limits::VALUE_BYTES_MAX;
+use crate::limits::{self, VALUE_BYTES_MAX};
 use core::cmp::Ordering;
 
 const CBOR: u8 = 0x01;
@@ -158,10 +158,7 @@ fn sum_bigints(a: (bool, &[u8]), b: (bool, &[u8])) -> Result<Vec<u8>> {
     let negative = larger.0 && !digits.is_empty();
     digits.extend_from_slice(&[u8::from(negative), BIGINT]);
     digits.reverse();
-    if digits.len() > VALUE_BYTES_MAX {
-        let message = format!("Value too large (max {VALUE_BYTES_MAX} bytes)");
-        return Err(Error::new(Code::TooLarge, message));
-    }
+    limits::within(digits.len(), VALUE_BYTES_MAX, "Value too large", " bytes")?;
     Ok(digits)
 }
 

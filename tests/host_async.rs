@@ -436,6 +436,28 @@ fn a_frame_of_many_reads_and_a_read_of_many_keys_give_way_to_others() {
 }
 
 #[test]
+fn a_frame_of_many_commits_gives_way_to_others() {
+    let mut harness = Harness::new(1);
+    harness.connect(2);
+    harness.disk.set_polls_max(0);
+    harness.host.db().env().set_slice_used_up(true);
+    let keys: Vec<_> = (0..1_000).map(|index| key(&[&index.to_string()])).collect();
+    let one = number(1.0);
+    let mut answer = harness.begin(keys.iter().map(|key| put(key, &one)).collect());
+    let (mut turns, mut context) = (1, Context::from_waker(Waker::noop()));
+    while answer.as_mut().poll(&mut context).is_pending() {
+        turns += 1;
+        drop(harness.begin_as(2, vec![Request::Get(Blob(&keys[0]))]));
+        assert!(harness.host.take_outbox(2).is_some(), "it is answered at once");
+    }
+    assert!(turns >= 4, "{turns} turns");
+    let answers = harness.host.take_outbox(1).expect("it is answered").bytes;
+    let mut replies = decode(&answers).replies.into_iter();
+    assert!(replies.all(|reply| matches!(reply.response, Response::Committed(_))));
+    assert_eq!(harness.host.db().visible().counter, keys.len() as u64);
+}
+
+#[test]
 fn reads_that_give_way_see_nothing_of_what_their_client_writes_later() {
     let mut harness = Harness::new(1);
     harness.disk.set_polls_max(0);

@@ -6,12 +6,12 @@
 mod common;
 
 use common::meter::{Meter, Store, Upkeep, Work, open, reopen};
-use common::{commit, delete_range, key, set};
+use common::{commit, delete_range, key, number, set};
 use kvass::commit::Outcome;
 use kvass::db::{Options, Range};
 use kvass::env::Env;
 use kvass::error::Result;
-use kvass::limits::{Budgets, RANGE_BYTES_MAX, REST_MS};
+use kvass::limits::{Budgets, RANGE_BYTES_MAX, RANGES_MAX, REST_MS};
 use kvass::rng::Rng;
 use kvass::snapshot::Snapshot;
 use kvass::wire::{Blob, Mutation};
@@ -288,6 +288,53 @@ fn a_read_gives_way_where_it_finds_nothing() {
                 assert!(list_turns.min(count_turns) >= KEYS / 400, "{what}");
             }
         }
+    }
+}
+
+#[test]
+fn a_long_commit_and_a_batch_of_many_are_taken_in_in_steps() {
+    const KEYS: u64 = 20_000;
+    let keys: Vec<_> = (0..KEYS).map(place).collect();
+    let one = number(1.0);
+    let sum = |key| Mutation::Sum { key: Blob(key), value: Blob(&one) };
+    let sets = || keys.iter().map(|key| set(key, &one));
+    let short = sets().map(|set| vec![set]).collect();
+    let cases: [(&str, Vec<Vec<Mutation<'_>>>); 4] = [
+        ("one that sets", vec![sets().collect()]),
+        ("one that adds", vec![keys.iter().map(|key| sum(key)).collect()]),
+        ("one that sets and then adds", vec![sets().chain([sum(&keys[0])]).collect()]),
+        ("many that set", short),
+    ];
+    for (what, mutations) in cases {
+        let (db, meter) = open(Options::default());
+        let commits: Vec<_> = mutations.into_iter().map(|some| commit(vec![], some)).collect();
+        let batch: Vec<_> = commits.iter().collect();
+        meter.take();
+        let (outcomes, turns) = turns(&meter, db.commit(&batch));
+        let work = meter.take();
+        println!("{what}: {turns} turns, {work:?}");
+        assert!(outcomes.iter().all(Result::is_ok), "{what}: {outcomes:?}");
+        let rows = KEYS / Budgets::default().mutations_in_a_row as u64;
+        assert!(turns >= rows, "{what}: {turns} turns");
+        assert!(work.allocated <= 4_000, "{what}: {work:?}");
+    }
+}
+
+#[test]
+fn a_commit_that_deletes_many_ranges_is_taken_in_in_steps() {
+    let (db, meter) = open(Options::default());
+    let places: Vec<_> = (0..8_000).map(place).collect();
+    let ranges: Vec<_> = places.chunks(2).map(|two| delete_range(&two[0], &two[1])).collect();
+    let mut ranges = ranges.into_iter();
+    for _ in 0..4 {
+        let commit = commit(vec![], ranges.by_ref().take(RANGES_MAX).collect());
+        meter.take();
+        let (outcomes, turns) = turns(&meter, db.commit(&[&commit]));
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        let rows = RANGES_MAX / Budgets::default().mutations_in_a_row;
+        let work = meter.take();
+        println!("{turns} turns, {work:?}");
+        assert!(turns >= rows as u64 && work.allocated <= 6_000, "{turns} turns, {work:?}");
     }
 }
 

@@ -56,7 +56,9 @@ impl<E: Env> Db<E> {
         }
         if let Some(last) = last {
             let (stamp, verdict) = (self.next_stamp()?, Verdict::Applied);
-            self.apply(Head { stamp, time_ms: now_ms, sender: None, verdict }, &staged)?;
+            let mut half = self.begin(stamp);
+            half.insert(&staged);
+            half.finish(Head { stamp, time_ms: now_ms, sender: None, verdict }, &staged)?;
             self.expiry_floor.replace([last, &[0][..]].concat());
         }
         self.next_expiry_ms.set(next_ms);

@@ -4,7 +4,8 @@
 //! - `assigned` is the stamp of the last commit evaluated, `visible` of the last one readers see,
 //!   `durable` of the last one known to be flushed: durable <= visible <= assigned.
 //! - The memtables hold every commit that no table holds; those above `visible` are in the group
-//!   buffer of the log or on their way to it, and are rolled back if they don't get there.
+//!   buffer of the log or on their way to it, and are rolled back if they don't get there. Above
+//!   `assigned` there is at most a part of one, of a task inside the entrance.
 //! - A [`View`] is never changed, only replaced: a reader keeps the one it began with.
 //! - A task that needs several turnstiles takes them in the order entrance, appending, compacting,
 //!   flushing, editing, changing (the reserve).
@@ -13,6 +14,7 @@ mod compact;
 mod currency;
 mod expire;
 mod flush;
+mod half;
 mod history;
 mod large;
 mod open;

@@ -4,9 +4,9 @@
 use super::compact::Rest;
 use super::currency::is_current;
 use super::flush::new_log;
+use super::half::insert;
 use super::pace::Pace;
 use super::reserve::Reserve;
-use super::write::insert;
 use super::{Counters, Db, Options, View};
 use crate::blob::{Blobs, Pointer, live};
 use crate::bytes::Bytes;

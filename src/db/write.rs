@@ -5,16 +5,13 @@
 //! buffer. Then whoever gets there first appends the whole buffer for everybody (`appending`),
 //! and flushes it once if any commit of it is strict. Only then are the commits visible.
 
+use super::Db;
 use super::reserve::is_full;
-use super::{ChangeKind, ChangeRecord, CommitEvent, Db};
-use crate::blob::{Pointer, Value};
-use crate::bytes::{Bytes, Pack};
-use crate::commit::{self, Outcome, Present, Staged, StagedOp};
+use crate::blob::Pointer;
+use crate::commit::{self, Outcome, Present};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
-use crate::expiry;
 use crate::limits::REST_MS;
-use crate::memtable::{Memtable, OwnedOp};
 use crate::planted::{Bug, planted};
 use crate::record::{Found, alive};
 use crate::sessions::{Origin, Verdict};
@@ -22,12 +19,9 @@ use crate::stamp::Stamp;
 use crate::storage::{Durability, FileNo, Storage};
 use crate::value;
 use crate::wal::Group;
-use crate::wal::payload::{self, Client, Head, LoggedOp, Sender};
+use crate::wal::payload::{Head, Sender};
 use crate::wire::Commit;
-use std::rc::Rc;
 
-/// So many bytes of values share a buffer in the memtable, or one value has its own.
-const PACK_BYTES: usize = 4 * 1024;
 const UNFLUSHED: &str = "the commit was applied, but flushing it failed: it may not be durable";
 
 impl<E: Env> Db<E> {
@@ -62,7 +56,13 @@ impl<E: Env> Db<E> {
         let generation = self.generation();
         let (mut refusal, mut strict) = (unfit.clone(), false);
         let full = self.refusal_of_writes(commits).await;
+        let mut in_a_row = 0;
         for (place, commit) in (0..).zip(commits) {
+            if in_a_row >= self.options.budgets.mutations_in_a_row {
+                in_a_row = 0;
+                Db::give_way(self).await;
+            }
+            in_a_row += 1 + commit.mutations.len();
             let sequence = origin.map_or(0, |origin| origin.first.saturating_add(place));
             let known = origin.and_then(|origin| self.sessions.answer(origin, sequence));
             let outcome = match known {
@@ -205,10 +205,22 @@ impl<E: Env> Db<E> {
         }
         let answer = verdict.answer(stamp);
         if verdict == Verdict::Applied || sender.is_some() {
-            if let Some(error) = self.undone_since(generation) {
-                return Err(error);
+            let in_a_row = self.options.budgets.mutations_in_a_row;
+            let (mut half, mut rows) = (self.begin(stamp), staged.chunks(in_a_row));
+            loop {
+                if let Some(error) = self.undone_since(generation) {
+                    return Err(error);
+                }
+                let Some(row) = rows.next() else { break };
+                half.insert(row);
+                if rows.len() > 0 {
+                    Db::give_way(self).await;
+                    if half.has_new_listener() {
+                        rows = staged.chunks(in_a_row);
+                    }
+                }
             }
-            self.apply(Head { stamp, time_ms, sender, verdict }, &staged)?;
+            half.finish(Head { stamp, time_ms, sender, verdict }, &staged)?;
         }
         answer
     }
@@ -221,90 +233,6 @@ impl<E: Env> Db<E> {
                 Err(Error::new(Code::TooLarge, "this open has used up its versionstamps: reopen"))
             }
         }
-    }
-
-    /// Logs what was decided and puts a staged commit into the active memtable, not yet visible.
-    pub(super) fn apply(&self, head: Head, staged: &[Staged<'_>]) -> Result<()> {
-        let Head { stamp, time_ms: now_ms, sender, .. } = head;
-        let verdict = head.verdict.clone();
-        self.log_staged(head, staged)?;
-        self.assigned.set(stamp);
-        let is_applied = verdict == Verdict::Applied;
-        if let Some(sender @ Sender { client: Client::New(client), .. }) = &sender {
-            self.sessions.record(client, sender, stamp, verdict, now_ms);
-        }
-        if !is_applied {
-            return Ok(());
-        }
-        self.unpublished.set(self.unpublished.get() + 1);
-        if staged.iter().any(|one| matches!(one.op, StagedOp::Set { .. })) {
-            self.group_writes.set(true);
-        }
-        let view = self.view();
-        let observed = self.observer.borrow().is_some();
-        let mut changes = Vec::with_capacity(if observed { staged.len() } else { 0 });
-        let oldest = match planted(Bug::SnapshotIgnoredInMemory) {
-            true => self.visible.get(),
-            false => self.let_go(),
-        };
-        let mut pack = Pack::default();
-        for (place, one @ Staged { key, op }) in staged.iter().enumerate() {
-            if pack.is_empty() {
-                pack = pack_of(staged.get(place..).unwrap_or_default());
-            }
-            let (owned, change) = match op {
-                StagedOp::Set { value, pointer, expires_at } => {
-                    self.expires_at(*expires_at, key);
-                    let (expires_at, in_blob) = (*expires_at, pointer.is_some());
-                    let stored = pack.take(one.stored().len());
-                    // Where nobody observes, the change is not looked at.
-                    let change = match in_blob && observed {
-                        true => value.to_value(),
-                        false => Value::Inline(stored.clone()),
-                    };
-                    let op = OwnedOp::Set { value: stored, expires_at, in_blob };
-                    (Some(op), ChangeKind::Set(change))
-                }
-                StagedOp::Delete => (Some(OwnedOp::Delete), ChangeKind::Delete),
-                StagedOp::Expire => (Some(OwnedOp::Delete), ChangeKind::Expire),
-                StagedOp::DeleteRange { end } => {
-                    let (start, end) = (Rc::from(&**key), Rc::from(*end));
-                    let span = (&*start, &*end);
-                    let hidden = view.version.hidden_bytes(0, span, span);
-                    self.hidden_bytes.set(self.hidden_bytes.get().saturating_add(hidden));
-                    view.active.delete_range(&start, &end, stamp, oldest);
-                    (None, ChangeKind::DeleteRange(end))
-                }
-            };
-            if observed && key.first().is_some_and(|first| *first >= expiry::USER_KEYS_START) {
-                changes.push(ChangeRecord { key: Rc::from(&**key), change });
-            }
-            if let Some(op) = owned {
-                insert(&view.active, key, stamp, op, oldest);
-            }
-        }
-        if observed {
-            self.unpublished_events.borrow_mut().push(CommitEvent { stamp, changes });
-        }
-        Ok(())
-    }
-
-    fn log_staged(&self, head: Head, staged: &[Staged<'_>]) -> Result<()> {
-        self.log.borrow_mut().commit(head, |out| {
-            for one @ Staged { key, op } in staged {
-                let logged = match op {
-                    StagedOp::Set { pointer, expires_at, .. } => LoggedOp::Set {
-                        value: one.stored(),
-                        expires_at: *expires_at,
-                        in_blob: pointer.is_some(),
-                    },
-                    StagedOp::Delete => LoggedOp::Delete,
-                    StagedOp::Expire => LoggedOp::Expire,
-                    StagedOp::DeleteRange { end } => LoggedOp::DeleteRange { end },
-                };
-                payload::op(out, key, logged);
-            }
-        })
     }
 
     /// Waits until everything through `through` is published, and flushed if `strict`; appends
@@ -454,33 +382,15 @@ fn acknowledged_all_the_same(error: Error) -> Result<()> {
     if planted(Bug::FailedGroupAcknowledged) { Ok(()) } else { Err(error) }
 }
 
-/// What the first of these mutations store, enough to fill a buffer.
-fn pack_of(staged: &[Staged<'_>]) -> Pack {
-    if let [one] = staged {
-        return Pack::new(one.stored());
-    }
-    let first_bytes = staged.first().map_or(0, |one| one.stored().len());
-    let mut values = Vec::with_capacity(PACK_BYTES.min(staged.len() * first_bytes));
-    for one in staged {
-        values.extend_from_slice(one.stored());
-        if values.len() >= PACK_BYTES {
-            break;
-        }
-    }
-    Pack::new(&values)
-}
-
-/// Puts a version into a memtable, and its row of the expiry index where it expires.
-pub(super) fn insert(table: &Memtable, key: &[u8], stamp: Stamp, op: OwnedOp, visible: Stamp) {
-    if let OwnedOp::Set { expires_at: expires_at @ 1.., .. } = op {
-        let row = expiry::row(expires_at, key);
-        let value = Bytes::copy(&[]);
-        table.insert(&row, stamp, OwnedOp::Set { value, expires_at: 0, in_blob: false }, visible);
-    }
-    table.insert(key, stamp, op, visible);
-}
-
 impl<E: Env> Present for Db<E> {
+    fn in_a_row(&self) -> usize {
+        self.options.budgets.mutations_in_a_row
+    }
+
+    async fn give_way(&self) {
+        Db::give_way(self).await;
+    }
+
     async fn latest(&self, key: &[u8]) -> Result<Option<(Stamp, Vec<u8>)>> {
         Ok(match self.find(key, Stamp::MAX).await? {
             Some(Found::Set { stamp, value, expires_at, in_blob })

@@ -189,9 +189,7 @@ impl<E: Env> Requests<'_, E> {
         max: usize,
         snapshot: Snapshot,
     ) -> Result<Vec<Found>> {
-        if keys.len() > max {
-            return Err(Error::new(Code::TooLarge, format!("Too many keys (max {max})")));
-        }
+        limits::within(keys.len(), max, "Too many keys", "")?;
         for key in keys {
             commit::validate_read_key(key)?;
         }
@@ -322,9 +320,10 @@ impl<E: Env> Requests<'_, E> {
     /// that to be sent. Commits on their way at that moment tell nobody, so they are waited for
     /// and belong to the first state.
     async fn watch(&self, sequence: u64, watch: &Watch<'_>) {
-        if watch.keys.len() > limits::WATCH_KEYS_MAX {
-            let message = format!("Too many keys (max {})", limits::WATCH_KEYS_MAX);
-            return self.reply(sequence, Err(Error::new(Code::TooLarge, message)));
+        if let Err(error) =
+            limits::within(watch.keys.len(), limits::WATCH_KEYS_MAX, "Too many keys", "")
+        {
+            return self.reply(sequence, Err(error));
         }
         let subscription = Rc::new(Subscription::watch(watch.id, &watch.keys));
         if let Err(error) = self.subscribe(&subscription) {
@@ -350,9 +349,10 @@ impl<E: Env> Requests<'_, E> {
     }
 
     async fn changes(&self, sequence: u64, changes: &Changes<'_>) {
-        if changes.ranges.len() > limits::RANGES_MAX {
-            let message = format!("Too many ranges (max {})", limits::RANGES_MAX);
-            return self.reply(sequence, Err(Error::new(Code::TooLarge, message)));
+        if let Err(error) =
+            limits::within(changes.ranges.len(), limits::RANGES_MAX, "Too many ranges", "")
+        {
+            return self.reply(sequence, Err(error));
         }
         // Commits that are on their way are not told of, also where another subscriber hears.
         let last = self.host.db.assigned();
@@ -423,10 +423,12 @@ impl<E: Env> Requests<'_, E> {
         if subscriptions.iter().any(|other| other.id == subscription.id) {
             return Err(Error::new(Code::MalformedFrame, "a subscription's number is in use"));
         }
-        if subscriptions.len() >= limits::SUBSCRIPTIONS_MAX {
-            let message = format!("Too many subscriptions (max {})", limits::SUBSCRIPTIONS_MAX);
-            return Err(Error::new(Code::TooLarge, message));
-        }
+        limits::within(
+            subscriptions.len() + 1,
+            limits::SUBSCRIPTIONS_MAX,
+            "Too many subscriptions",
+            "",
+        )?;
         subscriptions.push(subscription.clone());
         drop(subscriptions);
         self.host.observe_if_needed(Some(Rc::downgrade(self.host)));

@@ -37,6 +37,7 @@ pub fn tiny() -> Budgets {
         large_value_bytes: 40,
         blob_bytes: 2 * 1024,
         stretch_bytes: 512,
+        mutations_in_a_row: 4,
         reserve_bytes: 0,
     }
 }

@@ -87,6 +87,11 @@ pub fn range_bytes(plan: &mut Plan, rng: &Rng) {
     plan.config.budgets.range_bytes = [40, 200, 1_000, 256 * 1024][rng.below(4) as usize];
 }
 
+/// Has commits and batches of them give way after few mutations.
+pub fn rows(plan: &mut Plan, rng: &Rng) {
+    plan.config.budgets.mutations_in_a_row = [1, 2, 256][rng.below(3) as usize];
+}
+
 /// Has lists go on with the next host: some begin before an open ends, and soon after it more is
 /// written and they are read on.
 pub fn handover(plan: &mut Plan, rng: &Rng) {

@@ -31,6 +31,7 @@ fn configurations() -> Vec<(&'static str, Budgets)> {
         large_value_bytes: 32_768,
         blob_bytes: 1_000,
         stretch_bytes: 500,
+        mutations_in_a_row: 1,
         reserve_bytes: 2_000,
         compression: true,
     };

@@ -192,12 +192,14 @@ pub enum Drawn {
     Reserve,
     /// Tables hold few deleted ranges each.
     RangeBytes,
+    /// Commits give way in their middle.
+    Rows,
 }
 
 impl Plan {
     /// The run of a seed.
     pub fn of(seed: u64) -> Plan {
-        Plan::drawn(seed, Drawn::RangeBytes)
+        Plan::drawn(seed, Drawn::Rows)
     }
 
     /// The run of a seed as it was before later additions.
@@ -220,6 +222,9 @@ impl Plan {
         }
         if through >= Drawn::RangeBytes {
             additions::range_bytes(&mut plan, &Rng::new(seed ^ 0x7a46_b17e));
+        }
+        if through >= Drawn::Rows {
+            additions::rows(&mut plan, &Rng::new(seed ^ 0x4053_0f11));
         }
         plan
     }
