@@ -6,7 +6,7 @@ use crate::commit::{Staged, StagedOp};
 use crate::env::Env;
 use crate::error::Result;
 use crate::expiry;
-use crate::record::Found;
+use crate::record::{Found, Record};
 use crate::sessions::Verdict;
 use crate::snapshot::Snapshot;
 use crate::stamp::Stamp;
@@ -85,7 +85,7 @@ impl<E: Env> Db<E> {
         let start = self.expiry_floor.borrow().clone();
         let (mut rows, mut next_ms) = (Vec::new(), u64::MAX);
         let range = Range { start: &start, end: &expiry::all().1, reverse: false };
-        self.list(range, self.newest(now_ms), |entry| {
+        let mut take = |entry: Record<'_>| {
             let time_ms = expiry::parse(entry.key).map_or(u64::MAX, |(time_ms, _)| time_ms);
             let takes = time_ms <= now_ms && rows.len() < ROWS_MAX;
             if takes {
@@ -94,8 +94,8 @@ impl<E: Env> Db<E> {
                 next_ms = time_ms
             }
             takes
-        })
-        .await?;
+        };
+        self.list_to(range, self.newest(now_ms), &mut take).await?;
         Ok((rows, next_ms))
     }
 

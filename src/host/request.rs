@@ -290,7 +290,7 @@ impl<E: Env> Requests<'_, E> {
         'page: loop {
             *out = Entries::default();
             let mut misled = Ok(());
-            let sink = |record: Record<'_>| {
+            let mut sink = |record: Record<'_>| {
                 match if list.keys_only { Ok(None) } else { db.locate(record.op) } {
                     _ if list.keys_only => out.push_key(&record),
                     Ok(Some(large)) if lost.contains(&large.pointer()) => {}
@@ -299,7 +299,7 @@ impl<E: Env> Requests<'_, E> {
                 }
                 misled.is_ok() && out.count < list.limit && out.size < limits::PAGE_BYTES
             };
-            let exhausted = db.list(range, snapshot, sink).await?;
+            let exhausted = db.list_to(range, snapshot, &mut sink).await?;
             misled?;
             for large in std::mem::take(&mut out.large) {
                 match db.read_large(&large).await {
