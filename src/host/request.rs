@@ -13,7 +13,7 @@ use crate::limits;
 use crate::planted::{Bug, planted};
 use crate::record::{Op, Record};
 use crate::sessions::Origin;
-use crate::signal::join_all;
+use crate::signal::{Crowd, join_all};
 use crate::snapshot::{Lease, Snapshot};
 use crate::stamp::Stamp;
 use crate::varint;
@@ -67,17 +67,19 @@ impl<E: Env> Requests<'_, E> {
         let snapshot = db.snapshot();
         let _pin = db.snapshots().pin(snapshot.stamp);
         let at_once = if reads.iter().all(only_reads) { SIDE_BY_SIDE } else { reads.len() };
-        let (mut sequences, mut running) = (first.., Vec::new());
+        let (mut sequences, mut running) = (first.., Crowd::<_, SIDE_BY_SIDE>::default());
         for (place, some) in reads.chunks(at_once).enumerate() {
             if place > 0 {
                 db.give_way().await;
             }
-            let begun = some.iter().zip(&mut sequences);
-            running.extend(begun.map(|(read, number)| Box::pin(self.read(number, read, snapshot))));
+            let mut begun = some.iter().zip(&mut sequences);
             let more = (place + 1) * at_once < reads.len();
             poll_fn(|context| {
-                running.retain_mut(|read| read.as_mut().poll(context).is_pending());
-                if more || running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+                for (read, number) in begun.by_ref() {
+                    running.begin(self.read(number, read, snapshot), context);
+                }
+                let all = running.poll(context);
+                if more { Poll::Ready(()) } else { all }
             })
             .await;
         }
