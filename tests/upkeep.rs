@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Store, commit, delete, delete_range, key, number, set, tiny_options};
+use kvass::db::Options;
 use kvass::env::manual::block_on;
 use kvass::limits::{LEASE_GRACE_MS, REPLAYED_FLUSH_MS};
 use kvass::wire::{Blob, Mutation};
@@ -170,4 +171,20 @@ fn what_an_open_has_replayed_is_written_out_so_that_the_next_need_not() {
     assert_eq!((memtable(&store), store.count()), (0, count));
     store.advance(REPLAYED_FLUSH_MS);
     assert!(!store.db.wants_upkeep(), "there is nothing to write out");
+}
+
+#[test]
+fn no_commit_waits_until_what_many_opens_have_logged_is_written_out() {
+    let mut store = Store::open_in_memory(Options::default(), 7);
+    let key = key(&["counter"]);
+    for open in 0..30 {
+        let tables = bytes_by_level(&store);
+        for _ in 0..3 {
+            store.commit_one(commit(vec![], vec![set(&key, &number(1.0))])).expect("it commits");
+        }
+        assert_eq!(bytes_by_level(&store), tables, "commits of open {open} wrote a table");
+        store.advance(REPLAYED_FLUSH_MS);
+        block_on(store.db.upkeep());
+        store.reopen();
+    }
 }

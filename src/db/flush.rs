@@ -21,7 +21,7 @@ use crate::wal::{LogRef, LogWriter};
 use std::rc::Rc;
 
 /// Logs that hold commits of the active memtable, the one that is written and the next.
-const LOGS_MAX: usize = 8;
+pub(super) const LOGS_MAX: usize = 8;
 /// The log may grow to this many times the budget of the memtable.
 const LOG_FACTOR: u64 = 4;
 /// Where nobody else sees to compaction, writers do it themselves from this burden on.

@@ -3,7 +3,7 @@
 
 use super::compact::Rest;
 use super::currency::is_current;
-use super::flush::new_log;
+use super::flush::{LOGS_MAX, new_log};
 use super::half::insert;
 use super::pace::Pace;
 use super::reserve::Reserve;
@@ -33,6 +33,9 @@ use std::rc::Rc;
 
 /// What takes less than this part of a memtable's budget is replayed again by the next open.
 const REPLAYED_SHARE: usize = 8;
+/// Unless it lies in so many logs that soon a commit would have to wait until it is written out:
+/// that would be one of the first of a new host.
+const REPLAYED_LOGS: usize = LOGS_MAX - 2;
 
 /// What the logs held.
 #[derive(Default)]
@@ -157,7 +160,8 @@ impl<E: Env> Db<E> {
             u64::MAX => u64::MAX,
             until_ms => until_ms.min(snapshots.awaited_until_ms()),
         };
-        let is_much = view.active.bytes() >= options.budgets.memtable_bytes / REPLAYED_SHARE;
+        let much = options.budgets.memtable_bytes / REPLAYED_SHARE;
+        let is_much = view.active.bytes() >= much || manifest.logs.len() > REPLAYED_LOGS;
         let replayed_due_ms = if is_much { env.now_ms() + REPLAYED_FLUSH_MS } else { u64::MAX };
         let db = Db {
             tables,
