@@ -8,6 +8,7 @@
  * A step that fails does not stop the ones that don't build on it; the last lines name what failed.
  */
 import { existsSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { basename } from "node:path";
 import { build, bundleForTests } from "./build.mjs";
 import { filesIn } from "./lib/fresh.mjs";
@@ -16,6 +17,9 @@ import { ask, Explained, entry, run, since } from "./lib/run.mjs";
 import { findWasmToolchain, wasmCargo } from "./lib/toolchain.mjs";
 import { setup } from "./setup.mjs";
 import { size } from "./size.mjs";
+
+/** Test files that run at a time, at least: most of them wait for browsers most of the time. */
+const FILES_AT_ONCE = 2;
 
 /** Stops a test that hangs; no promise depends on it. */
 const TEST_TIMEOUT_MS = 600_000;
@@ -97,6 +101,7 @@ async function node(chosen) {
   await run(process.execPath, [
     ...["--import", "tsx", "--test", "--test-reporter=spec"],
     `--test-timeout=${TEST_TIMEOUT_MS}`,
+    `--test-concurrency=${Math.max(FILES_AT_ONCE, availableParallelism() - 1)}`,
     ...(chosen.length > 0 ? chosen : all),
   ]);
 }

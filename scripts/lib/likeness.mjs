@@ -15,6 +15,9 @@ const WINDOW_BYTES = 32_000;
 /** What two functions have in common are pieces of a length: which one is best depends. */
 export const PIECE_BYTES = [5, 6, 7];
 
+/** So many pieces more count as not in common, so that of two alike functions the longer one comes. */
+const UNLIKE_PIECES = 4;
+
 /** A hash of a piece has so many values. */
 const HASHES = 1 << 18;
 
@@ -54,7 +57,7 @@ function orderByLikeness(codes, pieceBytes) {
   const likeness = (/** @type {Uint32Array} */ pieces) => {
     let known = 0;
     for (const piece of pieces) if ((inWindow[piece] ?? 0) > 0) known++;
-    return known / (pieces.length + 1);
+    return known / (pieces.length + UNLIKE_PIECES);
   };
   const count = (/** @type {Uint32Array} */ pieces, /** @type {1 | -1} */ change) => {
     for (const piece of pieces) inWindow[piece] = (inWindow[piece] ?? 0) + change;
