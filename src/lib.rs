@@ -13,6 +13,7 @@ pub mod bytes;
 pub mod cache;
 pub mod commit;
 pub mod compaction;
+pub mod crowd;
 pub mod db;
 pub mod env;
 pub mod error;

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 
 /// Wakes every task that waits for a condition to become true.
 #[derive(Default)]
@@ -51,42 +51,6 @@ pub async fn all<'a, E>(mut tasks: Vec<Task<'a, E>>) -> Result<(), E> {
     })
     .await;
     outcome
-}
-
-/// Tasks that run side by side. All are asked once when they begin, then so many of them at a time
-/// until those are over: to ask all of many whenever one of them can go on would take ever longer.
-pub struct Crowd<F, const AT_ONCE: usize> {
-    running: Vec<Pin<Box<F>>>,
-}
-
-impl<F, const AT_ONCE: usize> Default for Crowd<F, AT_ONCE> {
-    fn default() -> Self {
-        Crowd { running: Vec::new() }
-    }
-}
-
-impl<F: Future<Output = ()>, const AT_ONCE: usize> Crowd<F, AT_ONCE> {
-    /// Begins another.
-    pub fn begin(&mut self, task: F, context: &mut Context<'_>) {
-        let mut task = Box::pin(task);
-        if task.as_mut().poll(context).is_pending() {
-            self.running.push(task);
-        }
-    }
-
-    /// Ready once all are over.
-    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let mut asked = 0;
-        while asked < AT_ONCE
-            && let Some(task) = self.running.get_mut(asked)
-        {
-            match task.as_mut().poll(context) {
-                Poll::Ready(()) => drop(self.running.remove(asked)),
-                Poll::Pending => asked += 1,
-            }
-        }
-        if self.running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-    }
 }
 
 /// One of the tasks of [`all`].
@@ -170,39 +134,7 @@ mod tests {
     use std::pin::pin;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
-    use std::task::Wake;
-
-    #[test]
-    fn of_many_tasks_few_are_asked_whenever_one_can_go_on() {
-        const TASKS: usize = 2_000;
-        let (turnstile, asked, ended) = (Turnstile::default(), Cell::new(0), Cell::new(0));
-        let task = async || {
-            let mut task = pin!(async {
-                let _turn = turnstile.enter().await;
-                let mut has_waited = false;
-                // One at a time, and each is over with another call.
-                poll_fn(|_| match std::mem::replace(&mut has_waited, true) {
-                    true => Poll::Ready(()),
-                    false => Poll::Pending,
-                })
-                .await;
-                ended.set(ended.get() + 1);
-            });
-            poll_fn(|context| {
-                asked.set(asked.get() + 1);
-                task.as_mut().poll(context)
-            })
-            .await;
-        };
-        let mut crowd = Crowd::<_, 8>::default();
-        let mut context = Context::from_waker(Waker::noop());
-        (0..TASKS).for_each(|_| crowd.begin(task(), &mut context));
-        assert_eq!((asked.get(), ended.get()), (TASKS, 0), "all have begun");
-        let calls = (0..10 * TASKS).find(|_| crowd.poll(&mut context).is_ready());
-        assert!(calls.is_some_and(|calls| calls >= TASKS / 8));
-        assert_eq!(ended.get(), TASKS);
-        assert!(asked.get() <= 10 * TASKS, "asked {} times", asked.get());
-    }
+    use std::task::{Context, Wake};
 
     #[test]
     fn tasks_side_by_side_are_all_run_to_their_end_also_where_one_fails() {

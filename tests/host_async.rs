@@ -184,6 +184,17 @@ fn strict_commits_that_wait_together_share_a_flush() {
 }
 
 #[test]
+fn however_many_flushes_a_frame_asks_for_all_of_them_end() {
+    let mut harness = Harness::new(1);
+    let (k, one) = (key(&["k"]), number(1.0));
+    let flushes = std::iter::repeat_with(|| Request::Flush).take(200);
+    let answer = harness.begin([put(&k, &one)].into_iter().chain(flushes).collect());
+    harness.finish(vec![answer]);
+    assert_eq!(harness.frames.borrow().iter().flat_map(|frame| decode(frame).replies).count(), 201);
+    assert!(!harness.host.db().unflushed());
+}
+
+#[test]
 fn the_commits_of_many_frames_share_appends() {
     let mut harness = Harness::new(1);
     let keys: Vec<_> = (0..100).map(|index| key(&[&index.to_string()])).collect();

@@ -3,6 +3,7 @@
 use super::{Connection, Host, is_commit, only_reads};
 use crate::blob::{Large, Pointer, Value};
 use crate::commit::{self, Outcome};
+use crate::crowd::Crowd;
 use crate::db::{self, CommitEvent, Range};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
@@ -13,7 +14,7 @@ use crate::limits;
 use crate::planted::{Bug, planted};
 use crate::record::{Op, Record};
 use crate::sessions::Origin;
-use crate::signal::{Crowd, join_all};
+use crate::signal::join_all;
 use crate::snapshot::{Lease, Snapshot};
 use crate::stamp::Stamp;
 use crate::varint;
@@ -67,7 +68,7 @@ impl<E: Env> Requests<'_, E> {
         let snapshot = db.snapshot();
         let _pin = db.snapshots().pin(snapshot.stamp);
         let at_once = if reads.iter().all(only_reads) { SIDE_BY_SIDE } else { reads.len() };
-        let (mut sequences, mut running) = (first.., Crowd::<_, SIDE_BY_SIDE>::default());
+        let (mut sequences, mut running) = (first.., Crowd::default());
         for (place, some) in reads.chunks(at_once).enumerate() {
             if place > 0 {
                 db.give_way().await;
@@ -76,7 +77,7 @@ impl<E: Env> Requests<'_, E> {
             let more = (place + 1) * at_once < reads.len();
             poll_fn(|context| {
                 for (read, number) in begun.by_ref() {
-                    running.begin(self.read(number, read, snapshot), context);
+                    running.begin(self.read(number, read, snapshot));
                 }
                 let all = running.poll(context);
                 if more { Poll::Ready(()) } else { all }
