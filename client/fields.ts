@@ -196,7 +196,7 @@ export function checkConsistency(options: ReadOptions | undefined): void {
 }
 
 /** @throws TypeError for what has no options in it, and would be passed over */
-function checkOptions(options: unknown): void {
+export function checkOptions(options: unknown): void {
   if (options !== undefined && options !== null) checkObject("the options", options);
 }
 

@@ -9,6 +9,7 @@ import { entryOf, unexpected } from "./entry.ts";
 import { codeOf, KvassError, tooLarge } from "./errors.ts";
 import {
   checkConsistency,
+  checkOptions,
   durabilityOf,
   type ReadOptions,
   type Tally,
@@ -202,6 +203,7 @@ export class Handle implements Kv {
     options?: KvChangesOptions,
   ): KvStream<KvChangeEvent<T>> {
     this.#checkOpen();
+    checkOptions(options);
     const changes: Changes = new Changes(selector, options?.since, this.#limits, {
       cancelled: () => this.#unsubscribe(changes),
       restart: () => this.#restart(changes),

@@ -15,8 +15,8 @@ const WINDOW_BYTES = 32_000;
 /** What two functions have in common are pieces of a length: which one is best depends. */
 export const PIECE_BYTES = [5, 6, 7];
 
-/** So many pieces more count as not in common, so that of two alike functions the longer one comes. */
-const UNLIKE_PIECES = 4;
+/** So many pieces more count as not in common: of two functions as like the longer one comes. */
+const UNLIKE_PIECES = 8;
 
 /** A hash of a piece has so many values. */
 const HASHES = 1 << 18;

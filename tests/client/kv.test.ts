@@ -68,6 +68,7 @@ describe("get and getMany", () => {
     await assert.rejects(kv.get(["a"], options), none);
     await assert.rejects(kv.getMany([["a"]], options), none);
     await assert.rejects(kv.list({ prefix: ["a"] }, options).next(), none);
+    assert.throws(() => kv.changes({ prefix: [] }, options), none);
     assert.throws(() => kv.atomic().set(["a"], 1, options), none);
     await assert.rejects(kv.atomic().set(["a"], 1).commit(options), none);
   });
