@@ -142,6 +142,59 @@ fn a_commit_that_is_abandoned_while_it_is_taken_in_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_commit_that_is_taken_in_while_the_database_is_closed_is_durable_or_refused() {
+    let mut acknowledged = 0;
+    for polls in 0..14 {
+        let disk = SimulatedStorage::new(polls);
+        let db = with_entries(&disk);
+        let (keys, ends) = keys();
+        let long = long(&keys, &ends);
+        let late_key = place(AFTER + 1);
+        let late = commit(vec![], vec![set(&late_key, &[3, 3])]);
+        let (longs, lates) = ([&long], [&late]);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut taken_in = pin!(db.commit(&longs));
+        for _ in 0..polls {
+            assert!(taken_in.as_mut().poll(&mut context).is_pending());
+        }
+        let (mut closing, mut last) = (pin!(db.close()), pin!(db.commit(&lates)));
+        let (mut closed, mut outcome, mut refused) = (None, None, None);
+        while closed.is_none() || outcome.is_none() || refused.is_none() {
+            if closed.is_none()
+                && let Poll::Ready(result) = closing.as_mut().poll(&mut context)
+            {
+                closed = Some(result);
+            }
+            if outcome.is_none()
+                && let Poll::Ready(outcomes) = taken_in.as_mut().poll(&mut context)
+            {
+                outcome = Some(outcomes[0].clone());
+            }
+            if refused.is_none()
+                && let Poll::Ready(outcomes) = last.as_mut().poll(&mut context)
+            {
+                refused = Some(outcomes[0].clone());
+            }
+        }
+        assert_eq!(closed, Some(Ok(())), "after {polls} polls");
+        let refused = refused.and_then(|refused| Some(refused.err()?.code()));
+        assert_eq!(refused, Some(Code::Closed), "after {polls} polls");
+        let reopened = open(&disk.crash_keeping(0), 2);
+        let kept = match outcome {
+            Some(Ok(_)) => AFTER,
+            outcome => {
+                let code = outcome.and_then(|outcome| Some(outcome.err()?.code()));
+                assert_eq!(code, Some(Code::Closed), "after {polls} polls");
+                BEFORE
+            }
+        };
+        acknowledged += u32::from(kept == AFTER);
+        assert_eq!(count(&reopened, reopened.snapshot()), kept, "after {polls} polls");
+    }
+    assert!(acknowledged > 8, "{acknowledged} were under way");
+}
+
+#[test]
 fn a_write_that_fails_while_a_commit_is_taken_in_undoes_it_too() {
     for polls in 2..20 {
         let disk = SimulatedStorage::new(polls);

@@ -351,14 +351,20 @@ impl<E: Env> Db<E> {
         }
     }
 
-    /// Flushes what was committed and lets go of the storage. Calls under way get `Closed`.
+    /// Flushes what was committed, by then or by a call under way, and lets go of the storage.
+    /// Whoever comes later gets `Closed`.
     ///
     /// # Errors
     /// Those of the flush; the storage is let go of all the same.
     pub async fn close(&self) -> Result<()> {
-        let flushed = self.flush().await;
-        self.closed.set(true);
+        // From here on nothing is decided that the flush would not find.
         let _entrance = self.entrance.enter().await;
+        self.check_open()?;
+        let flushed = match self.poisoned.get() {
+            true => self.repair_and_tell().await,
+            false => self.flush_decided().await,
+        };
+        self.closed.set(true);
         let _compacting = self.compacting.enter().await;
         let _flushing = self.flushing.enter().await;
         let closed = self.env.storage().close().await;

@@ -117,11 +117,21 @@ impl<E: Env> Db<E> {
         self.check_open()?;
         if self.poisoned.get() {
             let _turn = self.entrance.enter().await;
-            self.repair_if_needed().await?;
-            // The caller hears that all is durable by now: nothing is left to be told.
-            self.unreported();
-            return Ok(());
+            return self.repair_and_tell().await;
         }
+        self.flush_decided().await
+    }
+
+    /// Makes all that is published durable after a failed write, for a task inside the entrance.
+    pub(super) async fn repair_and_tell(&self) -> Result<()> {
+        self.repair_if_needed().await?;
+        // The caller hears that all is durable by now: nothing is left to be told.
+        self.unreported();
+        Ok(())
+    }
+
+    /// Makes every commit that has been decided durable.
+    pub(super) async fn flush_decided(&self) -> Result<()> {
         self.settle(self.generation(), self.assigned.get(), true).await?;
         self.mark_flushed().await;
         Ok(())
