@@ -11,7 +11,7 @@ use std::fs::{self, File, TryLockError};
 use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
 
@@ -132,12 +132,22 @@ impl OpenFile {
 
     /// Flushes the file on a thread. It fails where one that was begun ahead has.
     fn begin_flush(&mut self) -> io::Result<Flush> {
-        self.unflushed = 0;
-        let (file, ahead) = (self.file.clone(), self.ahead.take());
-        thread::Builder::new().spawn(move || {
-            ahead.map_or(Ok(()), outcome)?;
+        self.begin_flush_on(thread::Builder::new())
+    }
+
+    fn begin_flush_on(&mut self, thread: thread::Builder) -> io::Result<Flush> {
+        let file = self.file.clone();
+        let (hand_over, handed_over) = mpsc::channel::<Flush>();
+        let flush = thread.spawn(move || {
+            handed_over.recv().map_or(Ok(()), outcome)?;
             file.sync_data()
-        })
+        })?;
+        // Only now: where there was no thread for it, the next flush has to tell of the one before.
+        if let Some(ahead) = self.ahead.take() {
+            hand_over.send(ahead).map_err(io::Error::other)?;
+        }
+        self.unflushed = 0;
+        Ok(flush)
     }
 
     fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -316,6 +326,9 @@ mod tests {
         assert!(open.ahead.is_some());
         let fit = File::open(env!("CARGO_MANIFEST_DIR")).expect("the package is there");
         open.file = Arc::new(fit);
+        // No machine has memory for such a stack.
+        let unfit = thread::Builder::new().stack_size(1 << 60);
+        open.begin_flush_on(unfit).expect_err("there is no thread");
         outcome(open.begin_flush().expect("a thread"))
             .expect_err("what went before was not flushed");
         outcome(open.begin_flush().expect("a thread")).expect("the file itself can be flushed");
