@@ -196,10 +196,14 @@ impl<E: Env> Db<E> {
         self.hidden_due.set(hidden);
     }
 
-    /// Finds out how much the deleted ranges of the active memtable hide.
-    fn appraise_ranges(&self, view: &View<E>) {
+    /// Finds out how much the deleted ranges of the active memtable hide. Those of a commit on its
+    /// way into memory are counted once it is there.
+    pub(super) fn appraise_ranges(&self, view: &View<E>) {
         let ranges = view.active.ranges();
-        let hidden = ranges.fragments().iter().fold(0u64, |sum, one| {
+        let decided = ranges.fragments().iter().filter(|one| {
+            one.stamps.first().is_some_and(|oldest| *oldest <= self.assigned.get())
+        });
+        let hidden = decided.fold(0u64, |sum, one| {
             let span = (&*one.start, &*one.end);
             sum.saturating_add(view.version.hidden_bytes(0, span, span))
         });

@@ -28,6 +28,8 @@ pub(super) struct Half<'a, E: Env> {
     stamp: Stamp,
     /// For those who watch, if anybody does.
     changes: Option<Vec<ChangeRecord>>,
+    /// About how many bytes of tables its deleted ranges hide.
+    hidden_bytes: u64,
 }
 
 impl<E: Env> Half<'_, E> {
@@ -37,6 +39,7 @@ impl<E: Env> Half<'_, E> {
         let is_new = self.changes.is_none() && self.db.observer.borrow().is_some();
         if is_new {
             self.changes = Some(Vec::new());
+            self.hidden_bytes = 0;
         }
         is_new
     }
@@ -73,7 +76,7 @@ impl<E: Env> Half<'_, E> {
                     let (start, end) = (Rc::from(&**key), Rc::from(*end));
                     let span = (&*start, &*end);
                     let hidden = view.version.hidden_bytes(0, span, span);
-                    db.hidden_bytes.set(db.hidden_bytes.get().saturating_add(hidden));
+                    self.hidden_bytes = self.hidden_bytes.saturating_add(hidden);
                     view.active.delete_range(&start, &end, stamp, oldest);
                     (None, ChangeKind::DeleteRange(end))
                 }
@@ -98,6 +101,7 @@ impl<E: Env> Half<'_, E> {
         let (db, verdict) = (self.db, head.verdict.clone());
         db.log_staged(head, staged)?;
         let changes = self.changes.take();
+        db.hidden_bytes.set(db.hidden_bytes.get().saturating_add(self.hidden_bytes));
         std::mem::forget(self);
         db.assigned.set(stamp);
         let is_applied = verdict == Verdict::Applied;
@@ -135,7 +139,7 @@ impl<E: Env> Db<E> {
             self.assigned.set(stamp);
         }
         let changes = self.observer.borrow().is_some().then(Vec::new);
-        Half { db: self, stamp, changes }
+        Half { db: self, stamp, changes, hidden_bytes: 0 }
     }
 
     fn log_staged(&self, head: Head, staged: &[Staged<'_>]) -> Result<()> {
@@ -181,4 +185,66 @@ pub(super) fn insert(table: &Memtable, key: &[u8], stamp: Stamp, op: OwnedOp, vi
         table.insert(&row, stamp, OwnedOp::Set { value, expires_at: 0, in_blob: false }, visible);
     }
     table.insert(key, stamp, op, visible);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::Options;
+    use crate::env::manual::{ManualEnv, block_on};
+    use crate::storage::simulated::{Call, Fault, SimulatedStorage};
+    use crate::wire::{Blob, Commit, Mutation};
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    const ENTRIES: usize = 1_000;
+
+    fn commit(mutations: Vec<Mutation<'_>>) -> Commit<'_> {
+        Commit { checks: vec![], mutations, durability: None }
+    }
+
+    fn set(key: &[u8]) -> Mutation<'_> {
+        let (key, value) = (Blob(key), Blob(&[3, 1]));
+        Mutation::Set { key, value, expire_in_ms: None, stamp_key: false }
+    }
+
+    #[test]
+    fn what_deleted_ranges_hide_is_counted_once_and_only_while_they_are_there() {
+        let disk = SimulatedStorage::new(1);
+        let env = ManualEnv::new(Rc::new(disk.clone()), 1_000, 1);
+        env.set_turn_polls(1);
+        env.set_slice_used_up(true);
+        let db = block_on(Db::open(env, Options::default())).unwrap();
+        let keys: Vec<_> =
+            (0..ENTRIES).map(|n| [b"\x02", format!("{n:06}").as_bytes(), b"\0"].concat()).collect();
+        let sets = || keys.iter().map(|key| set(key));
+        assert!(block_on(db.commit(&[&commit(sets().collect())]))[0].is_ok());
+        block_on(db.freeze(db.generation())).unwrap();
+        block_on(db.flush_frozen()).unwrap();
+        let range = Mutation::DeleteRange { start: Blob(&[2]), end: Blob(&[3]) };
+        let long = commit([range].into_iter().chain(sets()).collect());
+        let longs = [&long];
+        let mut context = Context::from_waker(Waker::noop());
+        {
+            let mut taken_in = pin!(db.commit(&longs));
+            while !db.view().active.has_ranges() {
+                assert!(taken_in.as_mut().poll(&mut context).is_pending());
+            }
+        }
+        assert_eq!(db.hidden_bytes.get(), 0, "it was abandoned");
+        disk.inject(Some(Call::Write), 0, Fault::Fail(crate::error::Code::Io));
+        assert!(block_on(db.commit(&longs))[0].is_err());
+        assert_eq!(db.hidden_bytes.get(), 0, "it was undone");
+        let mut taken_in = pin!(db.commit(&longs));
+        while !db.view().active.has_ranges() {
+            assert!(taken_in.as_mut().poll(&mut context).is_pending());
+        }
+        db.appraise();
+        db.observe(Some(Rc::new(|_| {})));
+        while taken_in.as_mut().poll(&mut context).is_pending() {}
+        let counted = db.hidden_bytes.get();
+        db.appraise();
+        assert!(counted > 0);
+        assert_eq!(counted, db.hidden_bytes.get(), "once for whoever began to listen");
+    }
 }

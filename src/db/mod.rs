@@ -366,7 +366,9 @@ impl<E: Env> Db<E> {
         let published = self.visible.get();
         // Events share memory with what is undone, which is to be counted as gone.
         self.unpublished_events.borrow_mut().clear();
-        self.view.borrow().active.roll_back(published);
+        let view = self.view();
+        view.active.roll_back(published);
+        self.appraise_ranges(&view);
         self.sessions.roll_back(published);
         self.forget_expiry_floor();
         // The group goes with the commits; the repair starts on another log.
