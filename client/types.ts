@@ -47,7 +47,7 @@ export interface OpenOptions {
    * Opens a damaged database to read what is left of it, and changes nothing in its files: writes
    * are `Unsupported`. Lists pass over what is damaged, and `Kv.status` tells of it; a read of a
    * key that the damage may hide is `Corruption`. What was damaged may have held newer values than
-   * are found, and deletions.
+   * are found, and deletions. A database that is not there is not made: opening it is `Io`.
    */
   salvage?: boolean;
   /** How long opening may take, in milliseconds, before it fails with `Timeout`; 30,000. */

@@ -31,6 +31,11 @@ export function withCode(code: number, what: string, exception: unknown): Failur
   );
 }
 
+/** The failure where there is no database, and none is to be made. */
+export function notThere(): Failure {
+  return failure(IO, "the database is not there, or not any more");
+}
+
 /**
  * The failure for an exception that nothing more is known about than what was being done:
  * `QuotaExceeded` for a full storage, `Io` for the rest.

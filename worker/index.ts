@@ -62,9 +62,9 @@ const engines: Engines = {
     directory = connection = undefined;
     const callbacks = {
       send,
-      openDirectory: async (database: string) => (await known) ?? openDirectory(database),
+      openDirectory: async (database: string) => (await known) ?? openDirectory(database, !salvage),
       openIndexedDb: async (database: string) => {
-        const files = await openIndexedDb(database, deposed, prepared);
+        const files = await openIndexedDb(database, deposed, prepared, !salvage);
         taken();
         return files;
       },

@@ -243,6 +243,23 @@ for (const storage of DURABLE) {
     assert.deepEqual(await filesOf(place), before);
   });
 
+  test(`${storage}: salvage of a database that is not there is Io and makes nothing`, async () => {
+    const found = await page.evaluate(async (storage) => {
+      const open = (options: object) =>
+        kvass.openKv("no such database", options).then(
+          () => "opened",
+          ({ code, message }) => `${code}: ${message}`,
+        );
+      const chosen = await open({ storage, salvage: true });
+      const auto = await open({ salvage: true });
+      const names = (await kvass.listKv()).map(({ name }) => name);
+      return { chosen, auto, isListed: names.includes("no such database") };
+    }, storage);
+    assert.match(found.chosen, /^Io: the database is not there/);
+    assert.match(found.auto, /^Io: the database is not there/);
+    assert.equal(found.isListed, false);
+  });
+
   test(`${storage}: files of a newer format are NewerFormat and stay as they are`, async () => {
     const place = { storage, name: "newer" };
     await fill(place);

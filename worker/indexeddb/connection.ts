@@ -16,6 +16,7 @@ import {
   hasName,
   IO,
   NEWER_FORMAT,
+  notThere,
   UNSUPPORTED,
   whileDoing,
   withCode,
@@ -64,10 +65,11 @@ export class Connection {
   }
 
   /**
-   * Takes the database over from any earlier owner, making it if it is not there, and makes
-   * `requests` in the same transaction. `deposed` is called once when a later owner is met.
+   * Takes the database over from any earlier owner, and makes `requests` in the same transaction.
+   * One that is not there is made, or else refused. `deposed` is called once when a later owner is
+   * met.
    */
-  async take(deposed: () => void, requests: Change): Promise<void> {
+  async take(deposed: () => void, requests: Change, create: boolean): Promise<void> {
     this.#deposed = deposed;
     const take: Change = (chunks, meta) => {
       meta.put(this.#owner, OWNER);
@@ -76,7 +78,7 @@ export class Connection {
     await this.#prepared;
     for (;;) {
       const prepared = this.#database;
-      const database = prepared ?? (await this.#connect(true));
+      const database = prepared ?? (await this.#connect(create));
       try {
         await this.#writeOn(beginWrite(database, "relaxed"), take, false);
         this.#database = database;
@@ -270,7 +272,7 @@ function openRequest(name: string): IDBOpenDBRequest {
 
 function openFailure(exception: unknown, create: boolean): Failure {
   if (!create && hasName(exception, "AbortError")) {
-    return failure(IO, "the browser has deleted the data of this database");
+    return notThere();
   }
   // Calling what is not there is a ReferenceError or a TypeError.
   if (hasName(exception, "SecurityError", "ReferenceError", "TypeError")) {

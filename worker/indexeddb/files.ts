@@ -88,21 +88,24 @@ export const connectionTo = (name: string) => new Connection(`kvass:${name}`);
 
 /**
  * Opens the files of the database `name` and takes them over: whoever had them open before can't
- * write any more. `deposed` is called when that has become of these.
+ * write any more. `deposed` is called when that has become of these. A database that is not there
+ * is made, or else refused.
  *
  * @throws Failure, as all methods do: `Unsupported` where there is no IndexedDB, `NewerFormat`
  *   where a newer kvass has made the database, `Io` when the browser does not open it within ten
- *   seconds
+ *   seconds, or it is not there
  */
 export async function openIndexedDb(
   name: string,
   deposed = () => {},
   connection = connectionTo(name),
+  create = true,
 ): Promise<Files> {
   let slots: IDBRequest<unknown[]>[] = [];
-  await connection.take(deposed, (chunks) => {
+  const read: Change = (chunks) => {
     slots = MANIFEST_SLOTS.map((slot) => chunks.getAll(filesIn(slot, slot + 1)));
-  });
+  };
+  await connection.take(deposed, read, create);
   return new Files(
     connection,
     slots.map(({ result }) => result),
