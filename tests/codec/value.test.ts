@@ -267,6 +267,8 @@ describe("what cannot be stored is refused by its type and place", () => {
     [new Set([new WeakRef({})]), /^WeakRef cannot be stored \(at \[0\]\)$/],
     [[new SharedArrayBuffer(1)], /^SharedArrayBuffer cannot be stored \(at \[0\]\)$/],
     [[new Uint8Array(new SharedArrayBuffer(1))], /^SharedArrayBuffer cannot be stored/],
+    [new Uint8Array(new SharedArrayBuffer(1)), /^SharedArrayBuffer cannot be stored$/],
+    [new Uint16Array(new SharedArrayBuffer(2)), /^SharedArrayBuffer cannot be stored$/],
     [new WebAssembly.Module(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0])), /^WebAssembly.Module/],
     [new Blob([]), /^Blob cannot be stored$/],
     [new (class extends Promise<void> {})(() => {}), /^Promise cannot be stored$/],

@@ -58,9 +58,10 @@ function writeKind(w: ByteWriter, value: unknown): void {
   }
 }
 
-/** Whether it is a value of kind 03. */
+/** Whether it is a value of kind 03. Shared memory is no value, whatever looks at it. */
 export function isBytes(value: unknown): value is Uint8Array {
-  return ArrayBuffer.isView(value) && typeName(value) === "Uint8Array";
+  if (!ArrayBuffer.isView(value) || typeName(value) !== "Uint8Array") return false;
+  return typeName(value.buffer) === "ArrayBuffer";
 }
 
 /** The bytes of a value; `writeValue` says what it throws. */
