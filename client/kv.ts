@@ -78,7 +78,10 @@ export class Handle implements Kv {
 
   get<T = unknown>(key: KvKey, options?: ReadOptions): Promise<KvEntryMaybe<T>> {
     if (isEmpty(key) && !this.#isClosed) {
-      return Promise.resolve(entryOf(key, null));
+      return new Promise((resolve) => {
+        checkConsistency(options);
+        resolve(entryOf([], null));
+      });
     }
     let copy: KvKey = key;
     const write = (w: ByteWriter) => {
@@ -170,14 +173,14 @@ export class Handle implements Kv {
   ): KvListIterator<T, KvKeyEntry>;
   list<T = unknown>(
     selector: KvListSelector,
-    options: KvListOptions | KvKeyListOptions = {},
+    options?: KvListOptions | KvKeyListOptions,
   ): KvListIterator<T> | KvListIterator<T, KvKeyEntry> {
     const context = {
       connection: this.#connection,
       limits: this.#limits,
       checkOpen: () => this.#checkOpen(),
     };
-    return new ListIterator<T>(context, selector, options);
+    return new ListIterator<T>(context, selector, options ?? {});
   }
 
   atomic(): AtomicOperation {
@@ -187,9 +190,10 @@ export class Handle implements Kv {
 
   watch<T extends readonly unknown[]>(
     keys: KvKeys<T>,
-    _options?: { raw?: boolean },
+    options?: { raw?: boolean },
   ): KvStream<KvEntries<T>> {
     this.#checkOpen();
+    checkOptions(options);
     const watch: Watch = new Watch(keys, this.#limits, {
       cancelled: () => this.#unsubscribe(watch),
       restart: () => this.#restart(watch),

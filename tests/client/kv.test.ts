@@ -66,11 +66,29 @@ describe("get and getMany", () => {
     await assert.rejects(kv.delete(["a"], options), none);
     await assert.rejects(kv.deleteRange({ prefix: ["a"] }, options), none);
     await assert.rejects(kv.get(["a"], options), none);
+    await assert.rejects(kv.get([], options), none);
     await assert.rejects(kv.getMany([["a"]], options), none);
     await assert.rejects(kv.list({ prefix: ["a"] }, options).next(), none);
     assert.throws(() => kv.changes({ prefix: [] }, options), none);
+    assert.throws(() => kv.watch([["a"]], options), none);
     assert.throws(() => kv.atomic().set(["a"], 1, options), none);
     await assert.rejects(kv.atomic().set(["a"], 1).commit(options), none);
+    await assert.rejects(kv.get([], { consistency: "weak" as never }), /consistency must be/);
+  });
+
+  test("take null for no options", async (t) => {
+    const { kv } = await openFake(t);
+    const none = null as never;
+    await kv.set(["a"], 1, none);
+    await kv.atomic().set(["b"], 1, none).commit(none);
+    assert.equal((await kv.get([], none)).value, null);
+    assert.equal((await kv.get(["a"], none)).value, 1);
+    assert.equal((await kv.getMany([["a"]], none))[0].value, 1);
+    assert.deepEqual((await kv.list({ prefix: [] }, none).next()).value?.key, ["a"]);
+    await kv.changes({ prefix: [] }, none).cancel();
+    await kv.watch([["a"]], none).cancel();
+    await kv.delete(["a"], none);
+    await kv.deleteRange({ prefix: ["a"] }, none);
   });
 });
 
