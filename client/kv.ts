@@ -87,8 +87,9 @@ export class Handle implements Kv {
     const write = (w: ByteWriter) => {
       checkConsistency(options);
       w.u8(REQUEST.get);
-      writeReadKey(w, key, this.#limits);
+      // What was read once is asked for and told: others may write to the memory of its bytes.
       copy = copyKey(key);
+      writeReadKey(w, copy, this.#limits);
     };
     return this.#call(write, (response) => {
       if (response.type !== "entry") throw unexpected(response);

@@ -76,6 +76,27 @@ describe("get and getMany", () => {
     await assert.rejects(kv.get([], { consistency: "weak" as never }), /consistency must be/);
   });
 
+  test("tell of the key that was asked for, though its memory is another thread's", async (t) => {
+    const { kv } = await openFake(t);
+    await kv.set([1], "right");
+    // As bytes that others write to may be different each time that they are read.
+    let reads = 0;
+    const key = Object.defineProperty([0], 0, { get: () => ++reads });
+    assert.deepEqual(
+      { ...(await kv.get(key)), versionstamp: "" },
+      {
+        key: [1],
+        value: "right",
+        versionstamp: "",
+      },
+    );
+    const shared = new Uint8Array(new SharedArrayBuffer(1));
+    const written = kv.set([shared], "shared");
+    shared[0] = 1;
+    await written;
+    assert.equal((await kv.get([new Uint8Array(1)])).value, "shared");
+  });
+
   test("take null for no options", async (t) => {
     const { kv } = await openFake(t);
     const none = null as never;
