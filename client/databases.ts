@@ -94,7 +94,10 @@ async function remove(name: string, signal: AbortSignal): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     const request = indexedDB.deleteDatabase(PREFIX + name);
     const message = `a tab that has "${name}" open does not let go of it: it is deleted then`;
-    signal.addEventListener("abort", () => reject(new KvassError("Busy", message)));
+    const late = () => reject(new KvassError("Busy", message));
+    signal.addEventListener("abort", late);
+    // A signal that has aborted by now does not tell of it again.
+    if (signal.aborted) late();
     request.onsuccess = () => resolve();
     request.onerror = () => reject(request.error);
   });

@@ -1,8 +1,28 @@
 /** What there is besides databases that are open: without a browser, what it says is made up. */
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { listKv } from "../../client/index.ts";
+import { type TestContext, test } from "node:test";
+import { deleteKv, listKv } from "../../client/index.ts";
+
+function pretend(t: TestContext, name: "indexedDB" | "navigator", value: object) {
+  const own = Object.getOwnPropertyDescriptor(globalThis, name);
+  Object.defineProperty(globalThis, name, { configurable: true, value });
+  t.after(() => {
+    Reflect.deleteProperty(globalThis, name);
+    if (own !== undefined) Object.defineProperty(globalThis, name, own);
+  });
+}
+
+test("a deletion that has used up its time in OPFS does not wait for IndexedDB", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const directory = { removeEntry: async () => t.mock.timers.tick(5_000) };
+  const root = { getDirectoryHandle: async () => directory };
+  const request = async (_name: string, _options: object, granted: () => unknown) => granted();
+  pretend(t, "navigator", { locks: { request }, storage: { getDirectory: async () => root } });
+  // Another tab has it open, and never closes it.
+  pretend(t, "indexedDB", { deleteDatabase: () => ({}) });
+  await assert.rejects(deleteKv("held"), { name: "KvassError", code: "Busy" });
+});
 
 test("a list of databases that the browser refuses is an error of ours", async (t) => {
   const refusal = new DOMException("access is denied in this context", "SecurityError");
@@ -12,8 +32,7 @@ test("a list of databases that the browser refuses is an error of ours", async (
       throw refusal;
     },
   ]) {
-    Object.defineProperty(globalThis, "indexedDB", { configurable: true, value: { databases } });
-    t.after(() => Reflect.deleteProperty(globalThis, "indexedDB"));
+    pretend(t, "indexedDB", { databases });
     await assert.rejects(listKv(), {
       name: "KvassError",
       code: "Io",
