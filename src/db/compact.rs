@@ -200,10 +200,11 @@ impl<E: Env> Db<E> {
     /// way into memory are counted once it is there.
     pub(super) fn appraise_ranges(&self, view: &View<E>) {
         let ranges = view.active.ranges();
-        let decided = ranges.fragments().iter().filter(|one| {
-            one.stamps.first().is_some_and(|oldest| *oldest <= self.assigned.get())
-        });
-        let hidden = decided.fold(0u64, |sum, one| {
+        let assigned = self.assigned.get();
+        let hidden = ranges.fragments().iter().fold(0u64, |sum, one| {
+            if one.stamps.first().is_none_or(|oldest| *oldest > assigned) {
+                return sum;
+            }
             let span = (&*one.start, &*one.end);
             sum.saturating_add(view.version.hidden_bytes(0, span, span))
         });
@@ -364,10 +365,7 @@ impl<E: Env> Db<E> {
         // From here on nothing is decided that the flush would not find.
         let _entrance = self.entrance.enter().await;
         self.check_open()?;
-        let flushed = match self.poisoned.get() {
-            true => self.repair_and_tell().await,
-            false => self.flush_decided().await,
-        };
+        let flushed = self.flush_decided().await;
         self.closed.set(true);
         let _compacting = self.compacting.enter().await;
         let _flushing = self.flushing.enter().await;

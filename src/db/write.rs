@@ -115,23 +115,22 @@ impl<E: Env> Db<E> {
     /// the repair that the next write begins with.
     pub async fn flush(&self) -> Result<()> {
         self.check_open()?;
-        if self.poisoned.get() {
-            let _turn = self.entrance.enter().await;
-            return self.repair_and_tell().await;
-        }
+        let _turn = match self.poisoned.get() {
+            true => Some(self.entrance.enter().await),
+            false => None,
+        };
         self.flush_decided().await
     }
 
-    /// Makes all that is published durable after a failed write, for a task inside the entrance.
-    pub(super) async fn repair_and_tell(&self) -> Result<()> {
-        self.repair_if_needed().await?;
-        // The caller hears that all is durable by now: nothing is left to be told.
-        self.unreported();
-        Ok(())
-    }
-
-    /// Makes every commit that has been decided durable.
+    /// Makes every commit that has been decided durable. After a failed write it is for tasks
+    /// inside the entrance.
     pub(super) async fn flush_decided(&self) -> Result<()> {
+        if self.poisoned.get() {
+            self.repair_if_needed().await?;
+            // The caller hears that all is durable by now: nothing is left to be told.
+            self.unreported();
+            return Ok(());
+        }
         self.settle(self.generation(), self.assigned.get(), true).await?;
         self.mark_flushed().await;
         Ok(())
