@@ -76,9 +76,9 @@ impl BlobFile {
         self.logs_before.get() != u64::MAX
     }
 
-    /// Ends it: logs from the number `next_id` on don't point into it.
-    fn seal(&self, next_id: u64) {
-        self.logs_before.set(self.logs_before.get().min(next_id));
+    /// Ends it: logs from the number `next_log` on don't point into it.
+    fn seal(&self, next_log: u64) {
+        self.logs_before.set(self.logs_before.get().min(next_log));
     }
 
     /// Looks at the header, the first time.
@@ -200,14 +200,15 @@ pub struct Blobs {
 
 impl Blobs {
     /// Takes in the files that the manifest of an open names, and goes on with the one that was
-    /// written last where it has room: less than `bytes_max`. `next_id` is unused so far.
+    /// written last where it has room: less than `bytes_max`. The logs of this open have numbers
+    /// from `next_log` on: into a file that is not gone on with they don't point.
     ///
     /// # Errors
     /// Those of asking the storage.
     pub async fn open<S: Storage>(
         storage: &S,
         metas: &[BlobMeta],
-        next_id: u64,
+        next_log: u64,
         bytes_max: u64,
     ) -> Result<Blobs> {
         let blobs = Blobs::default();
@@ -225,11 +226,11 @@ impl Blobs {
                 match whole {
                     Ok(()) if file.size() < bytes_max => {
                         if let Some(before) = blobs.active.replace(Some(file.clone())) {
-                            before.seal(next_id);
+                            before.seal(next_log);
                         }
                     }
                     Err(error) if !error.is_damage() => return Err(error),
-                    _ => file.seal(next_id),
+                    _ => file.seal(next_log),
                 }
             }
             if meta.logs_before == 0 {
@@ -279,11 +280,11 @@ impl Blobs {
         self.active.borrow().clone()
     }
 
-    /// Has another file written to, or none; logs from `next_id` on don't point into the one
+    /// Has another file written to, or none; logs from `next_log` on don't point into the one
     /// before.
-    pub fn switch(&self, to: Option<Rc<BlobFile>>, next_id: u64) {
+    pub fn switch(&self, to: Option<Rc<BlobFile>>, next_log: u64) {
         if let Some(before) = self.active.replace(to) {
-            before.seal(next_id);
+            before.seal(next_log);
         }
     }
 

@@ -121,8 +121,8 @@ impl<E: Env> Db<E> {
         let mut unused = gone.iter().map(|gone| gone.log.file).collect();
         let log = renew_logs(&env, &mut manifest, &recovered, &mut unused).await?;
         // Before anything is written, while what was read ahead is still what is there.
-        let (budgets, next_id) = (&options.budgets, manifest.next_id);
-        let blobs = Blobs::open(&*storage, &manifest.blobs, next_id, budgets.blob_bytes).await?;
+        let (budgets, next_log) = (&options.budgets, log.log().id);
+        let blobs = Blobs::open(&*storage, &manifest.blobs, next_log, budgets.blob_bytes).await?;
         let epoch = manifest.epoch;
         if planted(Bug::EpochNotStored) {
             manifest.epoch = replay.last.epoch;
