@@ -66,7 +66,7 @@ impl Bench {
             let (env, budgets, ids) = (&self.env, &self.budgets, &self.ids);
             let below = Version::empty();
             let written = measure("flush, an entry", ENTRIES / parts, || {
-                block_on(compaction::flush(env, budgets, &memtable, &below, ids))
+                block_on(compaction::flush(env, budgets, (&memtable, 0), &below, ids))
             });
             tables.push((0, Table::new(shared.clone(), written.ok().flatten().unwrap())));
         }

@@ -3,6 +3,7 @@
 //! Versions are ordered by key ascending, then by stamp descending: a forward scan meets the
 //! newest version of a key first.
 
+use crate::blob::Pointer;
 use crate::bytes::Bytes;
 use crate::stamp::Stamp;
 use core::cmp::Ordering;
@@ -21,6 +22,18 @@ pub enum Op<'a> {
     },
     /// The key is gone: a tombstone that hides older versions.
     Delete,
+}
+
+impl Op<'_> {
+    /// The bytes of the large value that it points at; 0 where it does not.
+    pub fn large_bytes(self) -> u64 {
+        match self {
+            Op::Set { value, in_blob: true, .. } => {
+                Pointer::decode(value).map_or(0, |pointer| pointer.len)
+            }
+            _ => 0,
+        }
+    }
 }
 
 /// A borrowed version: what a cursor stands on.

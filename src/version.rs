@@ -1,11 +1,12 @@
 //! A version: which tables make up the database at one moment. Immutable; a flush or a
 //! compaction makes the next one, and readers of this one are not disturbed.
 
+use crate::error::Result;
 use crate::planted::{Bug, planted};
 use crate::record::Found;
 use crate::stamp::Stamp;
 use crate::storage::Storage;
-use crate::table::{Loaded, Stop, Table, TableMeta, Wanted};
+use crate::table::{self, Loaded, Stop, Table, TableMeta, Wanted};
 use std::rc::Rc;
 
 /// The tables of a database, by level. Level 0 is ordered by age, newest first, and its tables
@@ -92,7 +93,15 @@ impl<S: Storage> Version<S> {
         sum
     }
 
-    /// The newest version of a key, as far as what is in memory or was `loaded` tells.
+    /// The newest version of a key.
+    ///
+    /// # Errors
+    /// Those of [`Table::get`].
+    pub async fn find(&self, wanted: Wanted<'_>) -> Result<Option<Found>> {
+        table::resolve(|loaded| self.look_up(loaded, wanted)).await
+    }
+
+    /// The same, as far as what is in memory or was `loaded` tells.
     #[inline]
     pub fn look_up(
         &self,

@@ -4,13 +4,14 @@
 
 mod common;
 
-use common::{START_MS, Store, commit, delete, delete_range, key, number, set, sum, tiny};
+use common::large::{name, put, settle, usage, value};
+use common::{START_MS, Store, commit, delete, key, number, set, sum, tiny};
 use kvass::commit::Outcome;
 use kvass::db::{ChangeKind, Db, Options, Range};
 use kvass::env::manual::{ManualEnv, block_on};
 use kvass::error::Code;
 use kvass::history::Retention;
-use kvass::limits::{Budgets, HISTORY_RECENT_MS, LEASE_GRACE_MS};
+use kvass::limits::{Budgets, LEASE_GRACE_MS};
 use kvass::rng::Rng;
 use kvass::stamp::Stamp;
 use kvass::storage::simulated::{Call, Fault, SimulatedStorage};
@@ -33,30 +34,6 @@ fn options() -> Options {
 
 fn store() -> Store<MemoryStorage> {
     Store::open_in_memory(options(), 1)
-}
-
-/// A value of kind bytes.
-fn value(seed: u64, len: usize) -> Vec<u8> {
-    [&[3][..], &Rng::new(seed).bytes(len)].concat()
-}
-
-fn name(n: u64) -> Vec<u8> {
-    key(&["k", &format!("{n:04}")])
-}
-
-fn put<S: Storage>(store: &mut Store<S>, n: u64, value: &[u8]) {
-    store.commit_one(commit(vec![], vec![set(&name(n), value)])).expect("it commits");
-}
-
-fn usage<S: Storage>(store: &Store<S>) -> u64 {
-    block_on(store.storage.usage()).expect("it is known")
-}
-
-/// Has everything that was committed end up in tables, and compacted.
-fn settle<S: Storage>(store: &mut Store<S>) {
-    block_on(store.db.flush()).expect("it flushes");
-    block_on(store.db.upkeep());
-    assert_eq!(store.db.failure(), None);
 }
 
 /// The blob files there are, by their magic.
@@ -120,89 +97,6 @@ fn what_the_engine_computes_with_stays_at_hand_and_a_large_value_is_no_number() 
     let refused = store.commit_one(commit(vec![], vec![set(&k, &large), sum(&k, &one)]));
     assert_eq!(refused.expect_err("no number").code(), Code::TypeMismatch);
     assert_eq!(store.get(&k), None);
-}
-
-#[test]
-fn space_of_large_values_comes_back_once_they_are_overwritten_and_deleted() {
-    let mut store = store();
-    for round in 0..20 {
-        for n in 0..20 {
-            put(&mut store, n, &value(round * 100 + n, 3_000));
-        }
-    }
-    settle(&mut store);
-    let live = 20 * 3_000;
-    assert!(usage(&store) < 6 * live, "{} bytes for {live}", usage(&store));
-    for n in 0..20 {
-        let k = name(n);
-        store.commit_one(commit(vec![], vec![delete(&k)])).expect("it commits");
-    }
-    // The tombstones get to tables with what comes after them.
-    for n in 100..110 {
-        put(&mut store, n, &value(n, 3_000));
-    }
-    settle(&mut store);
-    store.reopen();
-    put(&mut store, 100, &value(100, 3_000));
-    settle(&mut store);
-    assert!(usage(&store) < 4 * live, "{} bytes after the deletes", usage(&store));
-    for n in 100..110 {
-        assert_eq!(store.get(&name(n)), Some(value(n, 3_000)));
-    }
-}
-
-#[test]
-fn a_large_value_that_is_deleted_gives_its_space_back_with_no_other_write() {
-    // In some it is killed before upkeep has got to what was written last, and in some the log of
-    // the delete is kept for those who listen.
-    let cases = [(true, false), (true, true), (false, true)];
-    for ((works, reopens), is_heard) in cases.into_iter().flat_map(|it| [(it, false), (it, true)]) {
-        let options = Options { history: FORGETFUL, ..Options::default() };
-        let mut store = Store::open_in_memory(options, 1);
-        put(&mut store, 1, &value(1, 100));
-        for seed in [2, 3] {
-            put(&mut store, 2, &value(seed, 9 << 20));
-            if works {
-                block_on(store.db.upkeep());
-            }
-        }
-        store.advance(HISTORY_RECENT_MS);
-        if reopens {
-            store.reopen();
-        }
-        if is_heard {
-            store.db.observe(Some(Rc::new(|_| ())));
-        }
-        store.commit_one(commit(vec![], vec![delete(&name(2))])).expect("it commits");
-        block_on(store.db.upkeep());
-        store.advance(LEASE_GRACE_MS);
-        block_on(store.db.upkeep());
-        let case = format!("works: {works}, reopens: {reopens}, is heard: {is_heard}");
-        assert!(usage(&store) < 10_000, "{} bytes, {case}", usage(&store));
-        assert_eq!(store.get(&name(1)), Some(value(1, 100)));
-    }
-}
-
-#[test]
-fn large_values_in_a_deleted_range_go_with_the_compaction_that_drops_them() {
-    let budgets = Budgets { large_value_bytes: 1_000, blob_bytes: 10_000, ..tiny() };
-    let options = Options { budgets, history: FORGETFUL, ..Options::default() };
-    let mut store = Store::open_in_memory(options, 1);
-    for n in 0..40 {
-        put(&mut store, n, &value(n, 3_000));
-    }
-    settle(&mut store);
-    let full = usage(&store);
-    let (start, end) = (name(0), name(39));
-    store.commit_one(commit(vec![], vec![delete_range(&start, &end)])).expect("it commits");
-    // Small ones over the same keys, until compaction has met all of them.
-    for n in (0..39).cycle().take(400) {
-        put(&mut store, n, &value(n, 50));
-    }
-    settle(&mut store);
-    assert!(full > 120_000 && usage(&store) < 40_000, "{} of {full} bytes", usage(&store));
-    assert_eq!(store.get(&name(39)), Some(value(39, 3_000)));
-    assert_eq!(store.get(&name(0)), Some(value(0, 50)));
 }
 
 #[test]

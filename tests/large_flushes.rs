@@ -5,6 +5,7 @@
 
 mod common;
 
+use common::large::value;
 use common::{START_MS, commit, key, set};
 use kvass::db::{Db, Options};
 use kvass::env::manual::{ManualEnv, block_on};
@@ -18,11 +19,6 @@ use std::task::{Context, Poll, Waker};
 fn options() -> Options {
     let budgets = Budgets { large_value_bytes: 1_000, blob_bytes: 10_000, ..Budgets::default() };
     Options { budgets, ..Options::default() }
-}
-
-/// A value of kind bytes.
-fn value(seed: u64, len: usize) -> Vec<u8> {
-    [&[3][..], &Rng::new(seed).bytes(len)].concat()
 }
 
 fn name(n: u64) -> Vec<u8> {

@@ -270,6 +270,11 @@ impl Blobs {
         files.iter().filter(|file| !file.retired.get()).map(|file| file.size()).collect()
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.files.borrow().is_empty()
+    }
+
     /// Adds a file.
     pub fn add(&self, file: Rc<BlobFile>) {
         self.files.borrow_mut().push(file);

@@ -33,7 +33,8 @@ pub fn choose(levels: &[Vec<&TableMeta>], budgets: &Budgets, retained: Stamp) ->
 /// The tables that a level gives to the next one first.
 pub(super) fn give_away(levels: &Levels<'_>, level: usize) -> Option<Choice> {
     if level == 0 {
-        return move_down(levels, 0, &oldest_and_overlapping(levels.level(0)));
+        let oldest = levels.level(0).last();
+        return move_down(levels, 0, &oldest.map_or(Vec::new(), |table| group_of(table, levels)));
     }
     let tables = levels.level(level);
     let cost = |place: &usize| {
@@ -83,14 +84,14 @@ fn cost_permille(levels: &Levels<'_>, level: usize, table: &TableMeta) -> u64 {
     bytes_of(overlapping).saturating_mul(1000) / table.bytes.max(1)
 }
 
-/// The oldest table of level 0 with every one that overlaps with it, or with one that does: what
-/// stays behind has no older version of a key that goes down.
-fn oldest_and_overlapping<'a>(tables: &[&'a TableMeta]) -> Vec<&'a TableMeta> {
-    let mut chosen: Vec<&TableMeta> = tables.last().copied().into_iter().collect();
+/// A table of level 0 with every one that overlaps with it, or with one that does: what stays
+/// behind has no older version of a key that goes down.
+fn group_of<'a>(table: &'a TableMeta, levels: &Levels<'a>) -> Vec<&'a TableMeta> {
+    let mut chosen = vec![table];
     loop {
         let Some((smallest, largest)) = hull(&chosen) else { return chosen };
-        let wider: Vec<&TableMeta> =
-            tables.iter().filter(|table| meets(table, smallest, largest)).copied().collect();
+        let tables = levels.level(0).iter().copied();
+        let wider: Vec<_> = tables.filter(|table| meets(table, smallest, largest)).collect();
         if wider.len() == chosen.len() {
             return chosen;
         }
@@ -123,9 +124,11 @@ fn reclaim(levels: &Levels<'_>, retained: Stamp) -> Option<Choice> {
             }
         }
     }
-    let oldest = oldest_and_overlapping(levels.level(0));
-    if is_sparse(&oldest) {
-        offer(gain_permille(levels, 0, &oldest), move_down(levels, 0, &oldest));
+    for oldest in levels.level(0).iter().rev() {
+        let group = group_of(oldest, levels);
+        if is_sparse(&group) {
+            offer(gain_permille(levels, 0, &group), move_down(levels, 0, &group));
+        }
     }
     best.map(|(_, choice)| choice)
 }
@@ -137,12 +140,12 @@ fn rewrite(level: usize, table: &TableMeta) -> Choice {
 
 /// Whether tombstones make up enough of these tables to look at them: fewer are enough where what
 /// they may hide is larger than its place in a table, in a blob file. One of a range may hide any
-/// number of entries.
+/// number of entries, and of others it is known that they hide large values.
 fn is_sparse(tables: &[&TableMeta]) -> bool {
     let (versions, deletes) = (versions_of(tables), deletes_of(tables));
     let weight = TOMBSTONES_SHARE.saturating_mul(held_by(tables) / bytes_of(tables).max(1));
     let deletes_much = deletes > 0 && deletes.saturating_mul(weight) >= versions;
-    deletes_much || tables.iter().any(|table| table.ranges > 0)
+    deletes_much || tables.iter().any(|table| table.ranges > 0 || table.hidden > 0)
 }
 
 /// The bytes of these tables and of the large values that they point to.
@@ -169,8 +172,8 @@ fn spare_permille(table: &TableMeta) -> u64 {
 
 /// What moving these tables down frees in the end for a thousand bytes that it rewrites: each
 /// tombstone hides one entry of the usual size in each deeper level, as far as there are any, and
-/// those of ranges what was found when they were written. The tombstones themselves count where
-/// nothing is left for them to hide.
+/// what was found when they were written: that ranges hide, and large values. The tombstones
+/// themselves count where nothing is left for them to hide.
 fn gain_permille(levels: &Levels<'_>, level: usize, upper: &[&TableMeta]) -> u64 {
     let Some((smallest, largest)) = hull(upper) else { return 0 };
     let deletes = deletes_of(upper);
@@ -183,8 +186,8 @@ fn gain_permille(levels: &Levels<'_>, level: usize, upper: &[&TableMeta]) -> u64
     let deeper = || level + 1..levels.tables.len();
     let met = |deep| held_by(levels.meeting(deep, smallest, largest));
     let all = deeper().map(met).fold(held_by(upper), u64::saturating_add);
-    let by_ranges = upper.iter().fold(0u64, |sum, table| sum.saturating_add(table.hidden));
-    let mut gain = deeper().map(hidden).fold(by_ranges.min(all), u64::saturating_add);
+    let known = upper.iter().fold(0u64, |sum, table| sum.saturating_add(table.hidden));
+    let mut gain = deeper().map(hidden).fold(known.min(all), u64::saturating_add);
     if !levels.lies_deeper(level + 1, smallest, largest) {
         let dropped = held_by(upper).saturating_mul(deletes) / versions_of(upper).max(1);
         gain = gain.saturating_add(dropped);
@@ -195,6 +198,7 @@ fn gain_permille(levels: &Levels<'_>, level: usize, upper: &[&TableMeta]) -> u64
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blob::BlobUse;
     use crate::stamp::Stamp;
 
     fn table(id: u64, smallest: &str, largest: &str, bytes: u64) -> TableMeta {
@@ -290,6 +294,19 @@ mod tests {
         assert_eq!(chosen(&levels(100)), None, "it would rewrite 920 bytes to free 100");
         let gone = [vec![], vec![range(1, 500)], vec![TableMeta { ..table(2, "x", "z", 900) }]];
         assert_eq!(chosen(&gone), Some((1, vec![1], vec![])), "nothing is left to hide");
+    }
+
+    #[test]
+    fn tombstones_that_are_known_to_hide_large_values_move_down_wherever_in_level_0_they_are() {
+        let known = |hidden| TableMeta { hidden, ..sparse(5, ("e", "e"), 20, 9, 1) };
+        let blobs = vec![BlobUse { id: 7, bytes: 1_000 }];
+        let holds = TableMeta { sets: 10_000, blobs, ..table(1, "d", "f", 900) };
+        let levels = |hidden| {
+            let level0 = vec![known(hidden), table(4, "a", "b", 10)];
+            [level0, vec![], vec![holds.clone()]]
+        };
+        assert_eq!(chosen(&levels(1_000)), Some((0, vec![5], vec![])));
+        assert_eq!(chosen(&levels(0)), None);
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub async fn run<E: Env>(
     let mut writer = Writer::new(env, budgets, sizes, (version, choice.target + 1), employer);
     let written = async {
         let runs = input_runs(version, choice);
+        survivors.know_of(&runs);
         let mut tombstones = Tombstones::new(&runs, retained.stamp);
         let hidden = match planted(Bug::RangeIgnoresSnapshot) {
             true => Stamp::MAX,
@@ -88,7 +89,9 @@ pub async fn run<E: Env>(
         pass(&mut tombstones, None, &survivors, &mut writer).await
     };
     let written = written.await;
-    writer.finish(written).await
+    let mut output = writer.finish(written).await?;
+    survivors.pass_on(&mut output.tables);
+    Ok(output)
 }
 
 /// Has the deleted ranges written that end before a key, or all that are left, and what lies over
@@ -143,14 +146,15 @@ fn input_runs<S: Storage>(version: &Version<S>, choice: &Choice) -> Vec<Vec<Rc<T
 }
 
 /// Writes all versions and deleted ranges of a memtable, which does not change meanwhile, into one
-/// table for level 0 of `version`; None where there are none.
+/// table for level 0 of `version`, of which its tombstones of single keys hide `dead` bytes of large
+/// values; None where there are none.
 ///
 /// # Errors
 /// Those of writing tables.
 pub async fn flush<E: Env>(
     env: &E,
     budgets: &Budgets,
-    memtable: &Memtable,
+    (memtable, dead): (&Memtable, u64),
     version: &Version<E::Storage>,
     employer: &impl Employer,
 ) -> core::result::Result<Option<TableMeta>, Failure> {
@@ -176,6 +180,7 @@ pub async fn flush<E: Env>(
                 }
             }
             if last.is_none() {
+                writer.hide(dead);
                 return Ok(());
             }
         }

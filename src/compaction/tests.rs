@@ -94,7 +94,7 @@ impl Store {
         }
         let memtable = memtable(&new);
         let written =
-            block_on(flush(&self.env, &budgets(), &memtable, &self.version, &self.staff()))
+            block_on(flush(&self.env, &budgets(), (&memtable, 0), &self.version, &self.staff()))
                 .unwrap();
         assert_eq!(written.is_some(), !new.is_empty());
         let table = written.map(|meta| (0, Table::new(self.shared.clone(), meta)));
@@ -111,7 +111,7 @@ impl Store {
             memtable.delete_range(&key(start), &key(end), at(self.counter), Stamp::ZERO);
         }
         let (budgets, staff) = (budgets(), self.staff());
-        let table = flush(&self.env, &budgets, &memtable, &self.version, &staff);
+        let table = flush(&self.env, &budgets, (&memtable, 0), &self.version, &staff);
         let table = Table::new(self.shared.clone(), block_on(table).unwrap().unwrap());
         self.version = self.version.apply(vec![(0, table)], &[]);
     }

@@ -107,6 +107,13 @@ impl<'a, E: Env, B: Employer> Writer<'a, E, B> {
         Ok(true)
     }
 
+    /// Counts large values in tables below that versions in the open table delete.
+    pub fn hide(&mut self, bytes: u64) {
+        if let Some(table) = &mut self.open {
+            table.hide(bytes);
+        }
+    }
+
     /// Finishes the open table, if there is one, and begins the next. `over` is the deleted range
     /// that begins before its first version and ends behind it.
     pub async fn begin_table(&mut self, over: Option<Fragment>) -> Result<()> {

@@ -53,7 +53,8 @@ impl<E: Env> Db<E> {
             self.appraise();
         }
         let is_reserve_due = self.reserve.is_due();
-        self.is_table_work_due() || is_reserve_due || self.is_history_due() || self.holds_much()
+        let is_work_due = self.is_table_work_due() || self.is_looking_due() || is_reserve_due;
+        is_work_due || self.is_history_due() || self.holds_much()
     }
 
     /// Whether there is something to flush or compact.
@@ -64,6 +65,11 @@ impl<E: Env> Db<E> {
     /// Whether there is something to do for a database at rest, and it is at rest.
     fn is_rest_due(&self) -> bool {
         self.rest.due.get() && self.is_at_rest()
+    }
+
+    /// Whether what deletes hide is to be looked for, and the database is at rest.
+    fn is_looking_due(&self) -> bool {
+        self.has_new_deletes() && self.is_at_rest()
     }
 
     /// Whether nobody has written for a while.
@@ -79,6 +85,9 @@ impl<E: Env> Db<E> {
             if self.is_history_due() {
                 let trimmed = self.trim_history().await;
                 self.note(&trimmed);
+            }
+            if self.is_looking_due() {
+                self.look_for_dead().await;
             }
             if self.holds_much() && self.freeze_for_space().await.is_err() {
                 return;
@@ -192,8 +201,8 @@ impl<E: Env> Db<E> {
             true => (u64::MAX, u64::MAX),
             false => (worth / (bytes / sets.max(1)).max(1) + 1, worth),
         };
-        self.deletes_due.set(deletes);
-        self.hidden_due.set(hidden);
+        self.dead.deletes_due.set(deletes);
+        self.dead.bytes_due.set(hidden);
     }
 
     /// Finds out how much the deleted ranges of the active memtable hide. Those of a commit on its
@@ -219,13 +228,14 @@ impl<E: Env> Db<E> {
         let memtable_bytes = self.options.budgets.memtable_bytes as u64;
         let many_values = self.tables.blobs.recent_bytes() >= memtable_bytes;
         let deletes = view.active.counts().1;
+        let hidden = self.hidden_bytes.get().saturating_add(self.dead.bytes());
         let is_worth_a_table = view.active.bytes() as u64 >= memtable_bytes / HIDDEN_SHARE;
         // Where deletes went to the last of the space, they are to give some back.
         let is_last = self.reserve.is_spent()
             && (view.active.has_ranges() || deletes > 0 && is_worth_a_table);
         let many = is_last
-            || deletes >= self.deletes_due.get()
-            || self.hidden_bytes.get() >= self.hidden_due.get()
+            || deletes >= self.dead.deletes_due.get()
+            || hidden >= self.dead.bytes_due.get()
             || many_values
             || self.replayed_due_ms.get() <= self.now_ms();
         many && view.frozen.is_none() && !view.active.is_empty()

@@ -15,6 +15,7 @@ use crate::limits::Budgets;
 use crate::manifest::{self, Manifest};
 use crate::memtable::Memtable;
 use crate::planted::{Bug, planted};
+use crate::stamp::Stamp;
 use crate::storage::Storage;
 use crate::table::{Table, TableMeta};
 use crate::wal::{LogRef, LogWriter};
@@ -122,6 +123,7 @@ impl<E: Env> Db<E> {
         self.replayed_due_ms.set(u64::MAX);
         self.tables.blobs.forget_recent();
         let view = self.view();
+        self.dead.clear();
         self.frozen_through.set(self.visible.get());
         self.replace_view(View {
             active: Rc::default(),
@@ -157,6 +159,7 @@ impl<E: Env> Db<E> {
         let _appending = self.appending.enter().await;
         let _flushing = self.flushing.enter().await;
         let view = self.view();
+        self.dead.clear();
         self.frozen_through.set(self.visible.get());
         self.replace_view(View {
             active: Rc::default(),
@@ -255,6 +258,7 @@ impl<E: Env> Db<E> {
         let budgets = &self.options.budgets;
         let version = self.view().version.clone();
         let staff = Staff { db: self, flushes: false };
+        let memtable = (memtable, self.dead_below(memtable, Stamp::ZERO).await);
         let written = compaction::flush(&self.env, budgets, memtable, &version, &staff).await;
         written.map_err(|failure| self.give_up(failure))
     }

@@ -12,6 +12,7 @@
 
 mod compact;
 mod currency;
+mod dead;
 mod expire;
 mod flush;
 mod half;
@@ -44,6 +45,7 @@ use crate::version::Version;
 use crate::wal::LogWriter;
 use crate::wire;
 use compact::Rest;
+use dead::Dead;
 use pace::Pace;
 use reserve::Reserve;
 use std::cell::{Cell, RefCell};
@@ -151,12 +153,10 @@ pub struct Db<E: Env> {
     history_due_ms: Cell<u64>,
     /// When the active memtable is written out because the next open would replay it again.
     replayed_due_ms: Cell<u64>,
-    /// The active memtable is worth writing out at so many tombstones.
-    deletes_due: Cell<u64>,
-    /// About how many bytes of tables the deleted ranges of the active memtable hide, and from how
-    /// many on it is flushed for them.
+    /// About how many bytes of tables the deleted ranges of the active memtable hide.
     hidden_bytes: Cell<u64>,
-    hidden_due: Cell<u64>,
+    /// What its tombstones of single keys hide.
+    dead: Dead,
     pace: Pace,
     reserve: Reserve,
     /// Whether a commit of the group that gathers does more than delete.
@@ -268,7 +268,8 @@ impl<E: Env> Db<E> {
             true => self.snapshots.next_end_ms(self.now_ms()),
             false => u64::MAX,
         };
-        let rest = match self.rest.due.get() && !self.is_at_rest() {
+        let is_due_at_rest = self.rest.due.get() || self.has_new_deletes();
+        let rest = match is_due_at_rest && !self.is_at_rest() {
             true => self.rest.from_ms.get(),
             false => u64::MAX,
         };

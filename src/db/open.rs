@@ -3,6 +3,7 @@
 
 use super::compact::Rest;
 use super::currency::is_current;
+use super::dead::Dead;
 use super::flush::{LOGS_MAX, new_log};
 use super::half::insert;
 use super::pace::Pace;
@@ -172,9 +173,8 @@ impl<E: Env> Db<E> {
             held_up: Cell::new(false),
             history_due_ms: Cell::new(history_due_ms),
             replayed_due_ms: Cell::new(replayed_due_ms),
-            deletes_due: Cell::new(u64::MAX),
             hidden_bytes: Cell::new(0),
-            hidden_due: Cell::new(u64::MAX),
+            dead: Dead::default(),
             pace: Pace::default(),
             reserve: Reserve::of(&manifest),
             group_writes: Cell::new(false),

@@ -170,5 +170,5 @@ async fn find_in<E: Env>(view: &View<E>, key: &[u8], at: Stamp) -> Result<Option
         return Ok(Some(found));
     }
     let wanted = Wanted { key, hash, at };
-    table::resolve(|loaded| view.version.look_up(loaded, wanted)).await
+    view.version.find(wanted).await
 }

@@ -126,7 +126,7 @@ impl<S: Storage> TableBuilder<S> {
             self.close_block(Some(record.key));
         }
         self.data.add(record);
-        self.count(&record);
+        self.count(&record, new_key);
         if first {
             self.meta.smallest = record.key.into();
         }
@@ -142,12 +142,15 @@ impl<S: Storage> TableBuilder<S> {
         Ok(())
     }
 
-    fn count(&mut self, record: &Record<'_>) {
+    fn count(&mut self, record: &Record<'_>, is_newest: bool) {
         match record.op {
             Op::Set { value, in_blob, .. } => {
                 self.meta.sets += 1;
                 if in_blob && let Some(pointer) = Pointer::decode(value) {
                     blob::count(&mut self.meta.blobs, pointer);
+                    if !is_newest {
+                        self.hide(pointer.len);
+                    }
                 }
             }
             Op::Delete => self.meta.deletes += 1,
@@ -160,7 +163,7 @@ impl<S: Storage> TableBuilder<S> {
         self.meta.newest = self.meta.newest.max(stamp);
     }
 
-    /// Counts bytes that the deleted ranges hide, here or in tables below.
+    /// Counts bytes that the deletes hide, here or in tables below.
     pub fn hide(&mut self, bytes: u64) {
         self.meta.hidden = self.meta.hidden.saturating_add(bytes);
     }

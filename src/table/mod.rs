@@ -69,7 +69,8 @@ pub struct TableMeta {
     pub newest: Stamp,
     /// How many deletes of ranges it holds, counted by fragment and commit.
     pub ranges: u64,
-    /// About how many bytes those hide, in this table and as it was written in those below.
+    /// About how many bytes those hide, in this table and as it was written in those below; and how
+    /// many of large values are known to be out of date in this table, or deleted in those below.
     pub hidden: u64,
     /// The blob files that its versions point into.
     pub blobs: Vec<BlobUse>,

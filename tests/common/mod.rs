@@ -15,6 +15,7 @@ use kvass::wire::{Blob, Check, Commit, Mutation, Request, RequestFrame};
 use std::rc::Rc;
 
 pub mod harness;
+pub mod large;
 pub mod meter;
 
 /// The time at which tests begin, in milliseconds since the Unix epoch.
