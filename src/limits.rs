@@ -43,6 +43,9 @@ pub const SNAPSHOT_LEASE_MS: u64 = 60_000;
 pub const LEASES_MAX: usize = 1_024;
 /// How long after an open the lists of the host before may go on with their snapshots.
 pub const LEASE_GRACE_MS: u64 = 10_000;
+/// The snapshots of so many hosts are kept for that, counted back from the open. Where pages come
+/// and go faster than the grace is over, what they overwrite has to go some time.
+pub const LEASE_HOSTS: u32 = 4;
 /// An open keeps the versions of a key that lists may still see, until what it has replayed takes
 /// this many bytes.
 pub const REPLAY_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -6,7 +6,7 @@ mod common;
 use common::{Store, commit, delete, delete_range, key, number, set, tiny_options};
 use kvass::db::Options;
 use kvass::env::manual::block_on;
-use kvass::limits::{LEASE_GRACE_MS, REPLAYED_FLUSH_MS};
+use kvass::limits::{LEASE_GRACE_MS, LEASE_HOSTS, REPLAYED_FLUSH_MS};
 use kvass::wire::{Blob, Mutation};
 
 const ENTRIES: usize = 4_000;
@@ -187,4 +187,22 @@ fn no_commit_waits_until_what_many_opens_have_logged_is_written_out() {
         block_on(store.db.upkeep());
         store.reopen();
     }
+}
+
+/// Pages that come and go before the lists of the host before have had their time.
+#[test]
+fn what_short_opens_overwrite_is_kept_for_the_lists_of_the_last_few_hosts_only() {
+    let mut store = Store::open_in_memory(tiny_options(), 7);
+    let mut open_and_write = |_| {
+        store.reopen();
+        for key in keys().iter().take(ENTRIES / 16) {
+            store.commit_one(commit(vec![], vec![set(key, &number(1.0))])).expect("it commits");
+        }
+        store.advance(REPLAYED_FLUSH_MS);
+        block_on(store.db.upkeep());
+        bytes_by_level(&store).iter().sum::<u64>()
+    };
+    let mut most_of = |opens: u32| (0..opens).map(&mut open_and_write).max().unwrap_or(0);
+    let (before, after) = (most_of(2 * LEASE_HOSTS), most_of(8 * LEASE_HOSTS));
+    assert!(after < before * 3 / 2, "{before} bytes of tables, {after} four times as many later");
 }

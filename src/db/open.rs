@@ -16,7 +16,8 @@ use crate::error::{Code, Error, Result};
 use crate::history::{self, HistoryLog};
 use crate::landmarks::Landmarks;
 use crate::limits::{
-    LEASE_GRACE_MS, REPLAY_BYTES_MAX, REPLAY_RANGE_BYTES_MAX, REPLAYED_FLUSH_MS, REST_MS,
+    LEASE_GRACE_MS, LEASE_HOSTS, REPLAY_BYTES_MAX, REPLAY_RANGE_BYTES_MAX, REPLAYED_FLUSH_MS,
+    REST_MS,
 };
 use crate::manifest::{self, Loaded, Manifest};
 use crate::memtable::{Memtable, OwnedOp};
@@ -82,7 +83,7 @@ impl<E: Env> Db<E> {
             last: Stamp { epoch: manifest.epoch, counter: 0 },
             sessions: Sessions::new(manifest.sessions.clone(), manifest.forgotten),
             landmarks: Landmarks::new(options.budgets.memtable_bytes),
-            ..Replay::new(manifest.oldest_retained)
+            ..Replay::new(manifest.oldest_retained.max(of_last_hosts(&manifest)))
         };
         let replay = RefCell::new(replay);
         let storage = env.storage().clone();
@@ -229,6 +230,12 @@ async fn load<E: Env>(env: &E) -> Result<(Manifest, Option<Error>)> {
         }
         Loaded::Found { manifest, damaged_slot } => Ok((*manifest, damaged_slot)),
     }
+}
+
+/// Where the snapshots begin that the last hosts have granted: of those before nothing is kept, or
+/// opens that are all shorter than the grace would keep all versions for ever.
+fn of_last_hosts(manifest: &Manifest) -> Stamp {
+    Stamp { epoch: (manifest.epoch + 1).saturating_sub(LEASE_HOSTS), counter: 0 }
 }
 
 /// What lists of earlier hosts may go on with. A new database has had none.

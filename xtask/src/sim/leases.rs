@@ -3,7 +3,7 @@
 
 use super::oracle::{Failure, Published, Verdict, fail};
 use super::world::World;
-use kvass::limits::{LEASE_GRACE_MS, SNAPSHOT_LEASE_MS};
+use kvass::limits::{LEASE_GRACE_MS, LEASE_HOSTS, SNAPSHOT_LEASE_MS};
 use kvass::rng::Rng;
 use kvass::snapshot::Lease;
 use kvass::stamp::Stamp;
@@ -86,12 +86,14 @@ impl World {
 
     /// Whether its host must go on with it.
     fn is_held(&self, grant: &Grant) -> Result<bool, Failure> {
-        let now_ms = self.db()?.now_ms();
+        let db = self.db()?;
+        let (now_ms, snapshot) = (db.now_ms(), grant.lease.snapshot);
         let in_time = match self.attended - grant.open {
             0 => now_ms - grant.renewed_ms < SNAPSHOT_LEASE_MS,
             1 => {
-                let is_past = grant.lease.snapshot.time_ms <= now_ms;
-                is_past && now_ms - self.attended_ms < LEASE_GRACE_MS
+                let is_past = snapshot.time_ms <= now_ms;
+                let is_recent = snapshot.stamp.epoch + LEASE_HOSTS >= db.epoch();
+                is_past && is_recent && now_ms - self.attended_ms < LEASE_GRACE_MS
             }
             _ => false,
         };
