@@ -273,6 +273,41 @@ async fn opfs_serves_more_files_than_handles_and_deletes_most_spares() {
 }
 
 #[wasm_bindgen_test]
+async fn opfs_gives_space_back_of_files_that_are_cut_or_removed() {
+    let storage = opfs("given-back").await.unwrap();
+    storage.adopt(&[]).await.unwrap();
+    let before = used_bytes().await;
+    let bytes = vec![7; 3 << 20];
+    let mut files = Vec::new();
+    for _ in 0..5 {
+        let file = storage.create().await.unwrap();
+        storage.write(file, 0, &bytes, STRICT).await.unwrap();
+        files.push(file);
+    }
+    let cut = files.pop().unwrap();
+    assert!(used_bytes().await >= before + 15e6);
+    storage.truncate(cut, 8).await.unwrap();
+    assert!(used_bytes().await < before + 17e6, "what was cut off is free");
+    for file in files {
+        storage.remove(file).await.unwrap();
+    }
+    while used_bytes().await > before + 1e6 {
+        sleep(20).await;
+    }
+    assert_eq!(storage.len(cut).await.unwrap(), 8);
+    storage.write(cut, 8, b"more", STRICT).await.unwrap();
+    let mut buffer = [0; 8];
+    assert_eq!(storage.read(cut, 6, &mut buffer).await.unwrap(), 6);
+    assert_eq!(&buffer[..6], b"\x07\x07more");
+    storage.close().await.unwrap();
+}
+
+/// What the browser counts against the quota.
+async fn used_bytes() -> f64 {
+    javascript("return (await navigator.storage.estimate()).usage;").await.as_f64().unwrap()
+}
+
+#[wasm_bindgen_test]
 async fn opfs_tells_whoever_wrote_a_file_that_it_could_not_be_flushed_to_make_room() {
     let storage = opfs("evicted").await.unwrap();
     storage.adopt(&[]).await.unwrap();

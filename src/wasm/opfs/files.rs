@@ -5,6 +5,10 @@
 //! [`SPARES_READY`] of those are kept empty with their handles open: making a file is slow, and
 //! impossible at a full quota. A spare is emptied when its handle is opened, so one that a killed
 //! page left behind with bytes in it is harmless.
+//!
+//! Chromium counts what an open file has held against the quota until its handle is closed,
+//! however short the file was cut meanwhile. So one that is cut or emptied is closed, and opened
+//! again when it is needed.
 
 use super::bindings::{self, Directory, FileHandle, Options, SyncHandle};
 use super::{check_written, failed};
@@ -62,6 +66,31 @@ struct Entry {
     failed: Option<Error>,
 }
 
+impl Entry {
+    /// Closes the handle. Where flushing it fails, that is for those to hear who wrote the file.
+    fn close(&mut self) {
+        if let Some(mut open) = self.open.take() {
+            // Nothing says that a later handle flushes what this one wrote.
+            self.failed = open.flush().err();
+            self.flushed = self.failed.is_none();
+            self.len = open.len;
+        }
+    }
+
+    /// Empties a spare that is open, and closes it if that gives space back.
+    fn empty(&mut self) -> Result<()> {
+        if let Some(open) = &mut self.open
+            && open.len()? > 0
+        {
+            open.truncate(0)?;
+            self.close();
+            // Nothing of it is left to be told of.
+            self.failed = None;
+        }
+        Ok(())
+    }
+}
+
 /// What is done with an open file, and the number that comes of it: one type for all, so that
 /// waiting for a handle is compiled once.
 pub type Run<'a> = &'a mut dyn FnMut(&mut OpenFile) -> Result<u64>;
@@ -113,7 +142,7 @@ impl OpenFile {
     }
 
     /// Cuts the file to `len` bytes.
-    pub fn truncate(&mut self, len: u64) -> Result<()> {
+    fn truncate(&mut self, len: u64) -> Result<()> {
         self.len = None;
         self.unflushed = true;
         if len == 0 {
@@ -177,8 +206,7 @@ impl State {
         Some(number)
     }
 
-    /// Closes the handle that was not used for the longest time, where no more can be opened. Where
-    /// flushing it fails, that is for those to hear who wrote the file, not for who opens another.
+    /// Closes the handle that was not used for the longest time, where no more can be opened.
     fn make_room(&mut self) {
         if self.files.iter().filter(|(_, entry)| entry.open.is_some()).count() < HANDLES_MAX {
             return;
@@ -186,12 +214,8 @@ impl State {
         let closable = self.files.iter_mut().filter(|(number, entry)| {
             entry.open.is_some() && !entry.spare && !MANIFEST_SLOTS.contains(number)
         });
-        let Some((_, entry)) = closable.min_by_key(|(_, entry)| entry.used) else { return };
-        if let Some(mut open) = entry.open.take() {
-            // Nothing says that a later handle flushes what this one wrote.
-            entry.failed = open.flush().err();
-            entry.flushed = entry.failed.is_none();
-            entry.len = open.len;
+        if let Some((_, entry)) = closable.min_by_key(|(_, entry)| entry.used) {
+            entry.close();
         }
     }
 
@@ -270,13 +294,9 @@ impl Files {
             return Err(closed());
         }
         let entry = state.files.entry(file);
-        let failed = entry.failed.take();
-        let mut open = OpenFile { handle, len: None, unflushed: !entry.flushed, failed };
-        if entry.spare {
-            open.truncate(0)?;
-        }
-        entry.open = Some(open);
-        Ok(())
+        let failed = entry.failed.take().filter(|_| !entry.spare);
+        entry.open = Some(OpenFile { handle, len: None, unflushed: !entry.flushed, failed });
+        if entry.spare { entry.empty() } else { Ok(()) }
     }
 
     async fn open_handle(&self, file: FileNo) -> Tried<SyncHandle> {
@@ -297,6 +317,20 @@ impl Files {
         let entry = state.owned(file)?;
         entry.used = used;
         run(entry.open.as_mut().ok_or_else(closed)?)
+    }
+
+    /// Cuts a file to `len` bytes, and closes it: none of the manifest, which keeps others out.
+    pub async fn truncate(&self, file: FileNo, len: u64) -> Result<()> {
+        let cut = &mut |open: &mut OpenFile| {
+            if len > open.len()? {
+                return Err(Error::io("a cut past the end of the file"));
+            }
+            open.truncate(len)?;
+            Ok(len)
+        };
+        self.with(file, cut).await?;
+        self.state.borrow_mut().owned(file)?.close();
+        Ok(())
     }
 
     async fn reopen(&self, file: FileNo) -> Result<()> {
@@ -363,8 +397,8 @@ impl Files {
         }
         for (number, entry) in state.files.iter_mut() {
             entry.spare = !MANIFEST_SLOTS.contains(&number) && !live.contains(&number);
-            if let Some(open) = entry.open.as_mut().filter(|_| entry.spare) {
-                open.truncate(0)?;
+            if entry.spare {
+                entry.empty()?;
             }
         }
         drop(state);
@@ -377,10 +411,11 @@ impl Files {
         let mut state = self.state.borrow_mut();
         let ready = state.spares().filter(|(_, spare)| spare.open.is_some()).count();
         let entry = state.owned(file)?;
-        match &mut entry.open {
-            Some(open) if ready < SPARES_READY => open.truncate(0)?,
+        if ready < SPARES_READY {
+            entry.empty()?;
+        } else {
             // Not needed, it is deleted: emptying a large file would hold up requests.
-            open => *open = None,
+            entry.open = None;
         }
         entry.spare = true;
         drop(state);

@@ -133,15 +133,7 @@ impl Storage for Opfs {
     }
 
     async fn truncate(&self, file: FileNo, len: u64) -> Result<()> {
-        let cut = &mut |file: &mut OpenFile| {
-            if len > file.len()? {
-                return Err(Error::io("a cut past the end of the file"));
-            }
-            file.truncate(len)?;
-            Ok(len)
-        };
-        self.files.with(file, cut).await.map_err(|error| error.at(file, len))?;
-        Ok(())
+        self.files.truncate(file, len).await.map_err(|error| error.at(file, len))
     }
 
     async fn remove(&self, file: FileNo) -> Result<()> {
