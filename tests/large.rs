@@ -241,6 +241,27 @@ fn a_value_that_was_located_is_read_also_when_its_file_has_gone_from_the_manifes
 }
 
 #[test]
+fn what_was_read_when_it_was_let_go_of_gives_its_space_back_once_nobody_reads_it() {
+    let options = Options { history: FORGETFUL, ..Options::default() };
+    let mut store = Store::open_in_memory(options, 1);
+    put(&mut store, 1, &value(1, 9 << 20));
+    block_on(store.db.upkeep());
+    let mut located = None;
+    let list = store.db.list(ALL, store.db.snapshot(), |record| {
+        located = store.db.locate(record.op).expect("a pointer");
+        true
+    });
+    assert_eq!(block_on(list), Ok(true));
+    store.commit_one(commit(vec![], vec![delete(&name(1))])).expect("it commits");
+    block_on(store.db.upkeep());
+    assert!(usage(&store) > 9 << 20, "{} bytes, while it is read", usage(&store));
+    assert!(!store.db.wants_upkeep(), "there is nothing to do until then");
+    drop(located);
+    block_on(store.db.upkeep());
+    assert!(usage(&store) < 10_000, "{} bytes", usage(&store));
+}
+
+#[test]
 fn a_list_that_began_in_memory_reads_large_values_whose_file_is_emptied_meanwhile() {
     let budgets = Budgets { large_value_bytes: 100, blob_bytes: 20_000, ..tiny() };
     let options = Options { budgets, history: FORGETFUL, ..Options::default() };

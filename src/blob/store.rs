@@ -72,6 +72,11 @@ impl BlobFile {
         self.meta.salt.wrapping_add(offset)
     }
 
+    /// Whether nothing but the list of all files has it.
+    fn is_garbage(file: &Rc<BlobFile>) -> bool {
+        file.retired.get() && Rc::strong_count(file) == 1
+    }
+
     fn is_sealed(&self) -> bool {
         self.logs_before.get() != u64::MAX
     }
@@ -366,11 +371,16 @@ impl Blobs {
         *self.stale.borrow_mut() = stale;
     }
 
+    /// Whether there are files that nothing names or reads any more.
+    pub fn has_garbage(&self) -> bool {
+        self.files.borrow().iter().any(BlobFile::is_garbage)
+    }
+
     /// The files that nothing names or reads any more.
     pub fn take_garbage(&self) -> Vec<FileNo> {
         let mut garbage = Vec::new();
         self.files.borrow_mut().retain(|file| {
-            let goes = file.retired.get() && Rc::strong_count(file) == 1;
+            let goes = BlobFile::is_garbage(file);
             if goes {
                 garbage.push(file.meta.file);
             }

@@ -52,9 +52,9 @@ impl<E: Env> Db<E> {
         if self.held_up.get() && self.snapshots.is_unused(self.now_ms()) {
             self.appraise();
         }
-        let is_reserve_due = self.reserve.is_due();
-        let is_work_due = self.is_table_work_due() || self.is_looking_due() || is_reserve_due;
-        is_work_due || self.is_history_due() || self.holds_much()
+        let is_table_work_due = self.is_table_work_due() || self.is_looking_due();
+        let is_space_due = self.reserve.is_due() || self.has_garbage() || self.holds_much();
+        is_table_work_due || is_space_due || self.is_history_due()
     }
 
     /// Whether there is something to flush or compact.
@@ -107,6 +107,9 @@ impl<E: Env> Db<E> {
             if self.reserve.is_due() && self.wants_work() {
                 self.keep_reserve_in_background().await;
             }
+            // What readers have let go of since, and what was written for nothing: deletes could
+            // need the space.
+            self.collect_garbage().await;
         }
     }
 
@@ -115,10 +118,6 @@ impl<E: Env> Db<E> {
         let mut compacted = self.compact().await;
         while is_full(&compacted) && matches!(self.make_space().await, Ok(true)) {
             compacted = self.compact().await;
-        }
-        if compacted.is_err() {
-            // What it has written takes no space that deletes could need.
-            self.collect_garbage().await;
         }
         self.note(&compacted.map(|_| ()));
     }
@@ -136,7 +135,6 @@ impl<E: Env> Db<E> {
             Err(_) => {
                 self.rest.due.set(false);
                 self.rest.bytes.set(0);
-                self.collect_garbage().await;
             }
         }
     }

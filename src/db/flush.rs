@@ -298,6 +298,12 @@ impl<E: Env> Db<E> {
         Ok(())
     }
 
+    /// Whether there are files that nothing names or reads any more: their last readers have gone
+    /// since.
+    pub(super) fn has_garbage(&self) -> bool {
+        !self.tables.garbage.borrow().is_empty() || self.tables.blobs.has_garbage()
+    }
+
     /// Removes the files that nothing names or reads any more. One that can't be removed is
     /// left for the next open, which finds that no manifest names it.
     ///

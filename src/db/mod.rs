@@ -313,6 +313,7 @@ impl<E: Env> Db<E> {
     /// # Errors
     /// Those of asking the storage for its size.
     pub async fn stats(&self) -> Result<wire::Stats> {
+        let disk_bytes = self.env.storage().usage().await?;
         let view = self.view();
         let (mut sets, mut deletes) = view.active.counts();
         let frozen = view.frozen.as_ref().map(|table| table.counts()).unwrap_or_default();
@@ -331,7 +332,7 @@ impl<E: Env> Db<E> {
         let cache = self.tables.cache.stats();
         Ok(wire::Stats {
             entries: sets.saturating_sub(deletes),
-            disk_bytes: self.env.storage().usage().await?,
+            disk_bytes,
             commits: self.counters.commits.get(),
             cache_hits: cache.hits,
             cache_misses: cache.misses,
