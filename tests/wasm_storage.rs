@@ -229,9 +229,13 @@ async fn opfs_answers_at_once_on_open_handles() {
     let storage = opfs("at-once").await.unwrap();
     at_once(storage.adopt(&[])).unwrap().unwrap();
     storage.create().await.unwrap();
-    sleep(200).await;
-    // By now there are spares.
-    let file = at_once(storage.create()).unwrap().unwrap();
+    // As soon as there are spares.
+    let file = loop {
+        match at_once(storage.create()) {
+            Some(created) => break created.unwrap(),
+            None => sleep(20).await,
+        }
+    };
     at_once(storage.write(file, 0, b"0123456789", STRICT)).unwrap().unwrap();
     at_once(storage.write(0, 0, b"manifest", STRICT)).unwrap().unwrap();
     let mut buffer = [0; 4];
