@@ -119,12 +119,14 @@ describe("a page in the back/forward cache", () => {
   });
 
   test("stays for longer than opening may take, and nothing is given up", async (t) => {
+    t.mock.timers.enable({ apis: ["setTimeout"] });
     const { kv, workers } = await openFake(t, { openTimeout: 20 });
     const reader = kv.watch<[number]>([["a"]]).getReader();
     await reader.read();
     transition("pagehide", true);
     const set = kv.set(["a"], 1);
-    await new Promise((resolve) => setTimeout(resolve, 60));
+    t.mock.timers.tick(60);
+    await settle();
     transition("pageshow", true);
     assert.ok((await set).ok);
     assert.equal((await reader.read()).value?.[0].value, 1);
