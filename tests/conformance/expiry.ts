@@ -57,9 +57,13 @@ export const expiry: Suite = {
     const [setB, setA] = await Promise.all([setWith(kv, "b", 120), setWith(kv, "a", 50)]);
     const seen = await until(events, isExpiryOf("a"));
     that(Date.now() >= setA[0] + 50, "the event of a did not come before its time");
-    that(!seen.some(isExpiryOf("b")), "b outlives a");
-    await until(events, isExpiryOf("b"));
+    // A worker that gets no turn for so long finds both of them due, and tells of them together.
+    if (!seen.some(isExpiryOf("b"))) seen.push(...(await until(events, isExpiryOf("b"))));
     that(Date.now() >= setB[0] + 120, "the event of b did not come before its time");
+    const gone = (seen as KvCommit[]).flatMap(({ changes }) =>
+      changes.flatMap((change) => (change.type === "expire" ? change.key : [])),
+    );
+    same(gone, ["a", "b"]);
     const [last] = (await until(states, (entries) => entries.every((e) => e.value === null))).slice(
       -1,
     );
