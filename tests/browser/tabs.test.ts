@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import type { Page } from "playwright-core";
+import type { Page, Route } from "playwright-core";
 import type { KvChangeEvent } from "../../client/index.ts";
 import { DURABLE, Visitor } from "./harness/browser.ts";
 
@@ -24,6 +24,32 @@ async function join(name: string, storage: Storage): Promise<Page> {
     [name, storage] as const,
   );
   return page;
+}
+
+/** Has a tab do nothing at all until the function that is returned is called. */
+async function standStill(page: Page): Promise<() => Promise<void>> {
+  let end = () => {};
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const asked = new Promise<void>((resolve) => {
+    const answer = async (route: Route) => {
+      resolve();
+      await ended;
+      await route.fulfill();
+    };
+    void page.route("**/stand-still", answer);
+  });
+  const standing = page.evaluate(() => {
+    const request = new XMLHttpRequest();
+    request.open("GET", "/stand-still", false);
+    request.send();
+  });
+  await asked;
+  return () => {
+    end();
+    return standing;
+  };
 }
 
 const roleOf = (page: Page) => page.evaluate(async () => (await kv.status()).role);
@@ -74,15 +100,12 @@ for (const storage of DURABLE) {
         return kv.get(["big", 0]);
       });
       assert.equal(started.value, null);
-      const standing = slow.evaluate(() => {
-        const until = performance.now() + 3_000;
-        while (performance.now() < until);
-      });
+      const goOn = await standStill(slow);
       await host.evaluate(async () => {
         for (let i = 0; i < 400; i++) await kv.set(["big", i], new Uint8Array(30_000).fill(i));
         await kv.set(["last"], 1);
       });
-      await standing;
+      await goOn();
       const heard = await slow.evaluate(async () => {
         const { events, states } = globalThis as unknown as {
           events: ReadableStreamDefaultReader<KvChangeEvent>;
@@ -194,7 +217,8 @@ for (const storage of DURABLE) {
       const hellos = await hostile.evaluate(
         () => (globalThis as unknown as { hellos: { count: number } }).hellos.count,
       );
-      assert.ok(hellos > 0 && hellos < 200, `${hellos} hellos to hosts that there are not`);
+      // Were each announcement answered, it would be 2,000; a machine that is slow hears them late.
+      assert.ok(hellos > 0 && hellos < 1_000, `${hellos} hellos to hosts that there are not`);
       await Promise.all([host.close(), client.close(), hostile.close()]);
     });
 
