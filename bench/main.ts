@@ -13,14 +13,11 @@
  * machine does meets all of them. Every value that is read is compared byte by byte.
  */
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
-import { launchOptions } from "../scripts/lib/browser.mjs";
+import type { Browser, BrowserContext, Page } from "playwright-core";
 import { at } from "../scripts/lib/paths.mjs";
 import { entry } from "../scripts/lib/run.mjs";
+import { Profile } from "../tests/browser/harness/profile.ts";
 import { openSite } from "../tests/browser/harness/site.ts";
 import type { StoreName, Times } from "./page.ts";
 import { report } from "./report.ts";
@@ -125,8 +122,8 @@ async function withBench(work: (bench: Bench, browser: Browser) => Promise<void>
     page: at("bench", "page.ts"),
     "echo-worker": at("bench", "stores", "echo-worker.ts"),
   });
-  const profile = mkdtempSync(join(tmpdir(), "kvass-bench-"));
-  const context = await chromium.launchPersistentContext(profile, launchOptions());
+  const profile = new Profile();
+  const context = await profile.launch();
   try {
     // The TypeScript loader wraps functions in calls of this helper, page.evaluate's among them.
     await context.addInitScript("globalThis.__name = (named) => named");
@@ -134,7 +131,7 @@ async function withBench(work: (bench: Bench, browser: Browser) => Promise<void>
   } finally {
     await context.close();
     await site.close();
-    rmSync(profile, { recursive: true, force: true });
+    await profile.remove();
   }
 }
 

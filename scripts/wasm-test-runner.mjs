@@ -9,7 +9,7 @@ import { Explained, entry } from "./lib/run.mjs";
 import { findWasmBindgen } from "./lib/toolchain.mjs";
 
 /** Tests that print nothing for so long are taken to hang. */
-const SILENCE_MS_MAX = 120_000;
+const SILENCE_MS_MAX = 300_000;
 const POLL_MS = 100;
 
 /**
@@ -67,6 +67,7 @@ await entry(import.meta.url, async (args) => {
   // A profile on disk: in an incognito one, OPFS and IndexedDB are other code, in memory.
   const browser = await chromium.launchPersistentContext("", launchOptions());
   try {
+    browser.setDefaultTimeout(SILENCE_MS_MAX);
     const page = await browser.newPage();
     page.on("pageerror", (error) => console.error(`page: ${error.message}`));
     await page.goto(server.url);

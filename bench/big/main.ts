@@ -9,14 +9,10 @@
  *     npm run big -- --json               the figures as JSON on the last line
  */
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { chromium } from "playwright-core";
-import { launchOptions } from "../../scripts/lib/browser.mjs";
 import { at } from "../../scripts/lib/paths.mjs";
 import { entry } from "../../scripts/lib/run.mjs";
+import { Profile } from "../../tests/browser/harness/profile.ts";
 import { openSite } from "../../tests/browser/harness/site.ts";
 import type { Figures, Open, Phase } from "./page.ts";
 
@@ -91,8 +87,8 @@ await entry(import.meta.url, async (args) => {
     page: at("bench", "big", "page.ts"),
     worker: at("bench", "big", "worker.ts"),
   });
-  const profile = mkdtempSync(join(tmpdir(), "kvass-big-"));
-  const context = await chromium.launchPersistentContext(profile, launchOptions());
+  const profile = new Profile();
+  const context = await profile.launch();
   try {
     // The TypeScript loader wraps functions in calls of this helper, page.evaluate's among them.
     await context.addInitScript("globalThis.__name = (named) => named");
@@ -106,6 +102,6 @@ await entry(import.meta.url, async (args) => {
   } finally {
     await context.close();
     await site.close();
-    rmSync(profile, { recursive: true, force: true });
+    await profile.remove();
   }
 });

@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Page } from "playwright-core";
 import { DURABLE, Visitor } from "./harness/browser.ts";
+import { HANG_MS } from "./harness/profile.ts";
 
 /** What the origin may use. Above the memtable's 4 MiB, so that tables meet the limit too. */
 const QUOTA_BYTES = 10 * (1 << 20);
@@ -42,7 +43,8 @@ for (const storage of DURABLE) {
       // Enough for a reserve that a full memtable can be written to.
       const quota = { origin: visitor.url, quotaSize: 5 * QUOTA_BYTES };
       await session.send("Storage.overrideQuotaForOrigin", quota);
-      const [full, refused, left, room] = await page.evaluate(async (storage) => {
+      const orders = [storage, HANG_MS] as const;
+      const [full, refused, left, room] = await page.evaluate(async ([storage, hangMs]) => {
         globalThis.kv = await kvass.openKv("quota", { storage, history: { bytes: 0 } });
         const value = crypto.getRandomValues(new Uint8Array(30_000));
         const fill = async () => {
@@ -61,7 +63,8 @@ for (const storage of DURABLE) {
         const left = await kv.count({ prefix: ["k"] });
         // Upkeep goes on between requests.
         let room = false;
-        for (let i = 0; i < 200 && !room; i++) {
+        const until = performance.now() + hangMs;
+        while (!room && performance.now() < until) {
           await new Promise((resolve) => setTimeout(resolve, 50));
           room = await kv.set(["k", 0], value).then(
             () => true,
@@ -69,7 +72,7 @@ for (const storage of DURABLE) {
           );
         }
         return [full, code, left, room] as const;
-      }, storage);
+      }, orders);
       assert.ok(full > 100, `${full} values`);
       assert.deepEqual([refused, left, room], ["QuotaExceeded", 0, true]);
       assert.deepEqual(visitor.complaints, []);
@@ -95,9 +98,11 @@ for (const storage of DURABLE) {
       assert.deepEqual(full.values, ["readable", null, full.i - 1]);
 
       await session.send("Storage.overrideQuotaForOrigin", { origin: visitor.url });
-      const values = await page.evaluate(async (storage) => {
+      const orders = [storage, HANG_MS] as const;
+      const values = await page.evaluate(async ([storage, hangMs]) => {
         // A transaction that began before there was room may fail with what joins it.
-        for (let isWritten = false, i = 0; i < 100 && !isWritten; i++) {
+        const until = performance.now() + hangMs;
+        for (let isWritten = false; !isWritten && performance.now() < until; ) {
           isWritten = await kv.set(["after"], "written").then(
             () => true,
             () => new Promise((resolve) => setTimeout(resolve, 50, false)),
@@ -110,7 +115,7 @@ for (const storage of DURABLE) {
         for await (const _ of again.list({ prefix: ["large"] })) large += 1;
         await again.close();
         return [...entries.map((entry) => entry.value), large];
-      }, storage);
+      }, orders);
       assert.deepEqual(values, ["readable", "written", full.i - 1, full.i]);
       assert.deepEqual(visitor.complaints, []);
     } finally {

@@ -1,10 +1,7 @@
 /** Visiting the page of app/ in headless Chromium, and what it has to find there. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type BrowserContext, chromium } from "playwright-core";
-import { launchOptions } from "../../scripts/lib/browser.mjs";
+import type { BrowserContext } from "playwright-core";
+import { Profile } from "../browser/harness/profile.ts";
 
 const RYE = { of: "rye", percent: 1 };
 const LISTED = [
@@ -14,13 +11,13 @@ const LISTED = [
 
 /** Run `work` in a browser with a profile of its own. */
 export async function withBrowser(work: (context: BrowserContext) => Promise<void>) {
-  const profile = mkdtempSync(join(tmpdir(), "kvass-profile-"));
-  const context = await chromium.launchPersistentContext(profile, launchOptions());
+  const profile = new Profile();
+  const context = await profile.launch();
   try {
     await work(context);
   } finally {
     await context.close();
-    rmSync(profile, { recursive: true, force: true });
+    await profile.remove();
   }
 }
 

@@ -1,10 +1,7 @@
 /** Chromium with a profile on disk, which outlives the browser. */
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type BrowserContext, chromium, type Page } from "playwright-core";
-import { launchOptions } from "../../../scripts/lib/browser.mjs";
+import type { BrowserContext, Page } from "playwright-core";
+import { type Launch, Profile } from "./profile.ts";
 import { openHarness, type Site } from "./site.ts";
 import { NAME_HELPER } from "./tab.ts";
 
@@ -20,14 +17,11 @@ const SCRIPTS = [
   "user-worker",
 ];
 
-/** Options of playwright's launch. */
-type Launch = Parameters<typeof chromium.launchPersistentContext>[1];
-
 /** A browser with a profile of its own that visits the tests' site. */
 export class Visitor {
   /** What pages threw and nobody caught. */
   readonly complaints: string[] = [];
-  readonly #profile = mkdtempSync(join(tmpdir(), "kvass-profile-"));
+  readonly #profile = new Profile();
   readonly #launch: Launch;
   readonly #site: Site;
   #context: BrowserContext | undefined;
@@ -74,12 +68,11 @@ export class Visitor {
   async leave(): Promise<void> {
     await this.#context?.close();
     await this.#site.close();
-    rmSync(this.#profile, { recursive: true, force: true });
+    await this.#profile.remove();
   }
 
   async #start(): Promise<void> {
-    const options = { ...launchOptions(), ...this.#launch };
-    this.#context = await chromium.launchPersistentContext(this.#profile, options);
+    this.#context = await this.#profile.launch(this.#launch);
     await this.#context.addInitScript(NAME_HELPER);
   }
 }

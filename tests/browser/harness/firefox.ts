@@ -2,6 +2,7 @@
 
 import { type Browser, launch } from "puppeteer-core";
 import { findFirefox } from "../../../scripts/lib/others.mjs";
+import { HANG_MS } from "./profile.ts";
 import { openHarness, type Site } from "./site.ts";
 import { type Guest, NAME_HELPER, type Tab } from "./tab.ts";
 
@@ -40,6 +41,8 @@ export class Firefox implements Guest {
       browser: "firefox",
       executablePath: findFirefox() as string,
       headless: true,
+      timeout: HANG_MS,
+      protocolTimeout: HANG_MS,
       extraPrefsFirefox: { ...QUIET, "browser.privatebrowsing.autostart": isPrivate },
     });
     return new Firefox(site, browser);
@@ -48,6 +51,7 @@ export class Firefox implements Guest {
   async visit(): Promise<Tab> {
     const page = await this.#browser.newPage();
     page.on("pageerror", (error) => this.complaints.push(String(error)));
+    page.setDefaultTimeout(HANG_MS);
     await page.evaluateOnNewDocument(NAME_HELPER);
     await page.goto(this.#site.url);
     return {

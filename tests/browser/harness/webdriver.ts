@@ -1,13 +1,7 @@
 /** The few commands of WebDriver (w3.org/TR/webdriver2) that the tests need. */
 
 import { setTimeout as sleep } from "node:timers/promises";
-
-/** How long the server may take to listen. */
-const START_MS = 20_000;
-/** How long a page may take to load. */
-const LOAD_MS = 60_000;
-/** How long a function may run in a page. */
-const SCRIPT_MS = 60_000;
+import { HANG_MS } from "./profile.ts";
 
 /**
  * A session: one browser. Its first window stays open and empty, because the browser goes with the
@@ -27,10 +21,11 @@ export class WebDriver {
   static async start(url: string): Promise<WebDriver> {
     const begun = performance.now();
     while (!(await isReady(url))) {
-      if (performance.now() - begun > START_MS) throw new Error(`nothing listens at ${url}`);
+      if (performance.now() - begun > HANG_MS) throw new Error(`nothing listens at ${url}`);
       await sleep(50);
     }
-    const capabilities = { alwaysMatch: { timeouts: { script: SCRIPT_MS } } };
+    const timeouts = { script: HANG_MS, pageLoad: HANG_MS };
+    const capabilities = { alwaysMatch: { timeouts } };
     const session = await ask<{ sessionId: string }>("POST", `${url}/session`, { capabilities });
     const address = `${url}/session/${session.sessionId}`;
     return new WebDriver(address, await ask("GET", `${address}/window`));
@@ -74,7 +69,7 @@ export class WebDriver {
     const begun = performance.now();
     const isLoaded = "return !document.isLeft && document.readyState === 'complete'";
     while (!(await this.run(tab, isLoaded, []))) {
-      if (performance.now() - begun > LOAD_MS) throw new Error(`no page loads: ${path}`);
+      if (performance.now() - begun > HANG_MS) throw new Error(`no page loads: ${path}`);
       await sleep(20);
     }
   }

@@ -60,8 +60,8 @@ class Tab {
 
 /** Longer than clients wait for a host that does not answer. */
 const FREEZE_MS = 6_000;
-/** How long the others have to go on after an end. */
-const GO_ON_MS = 20_000;
+/** How long the others have to go on after an end: far longer than it takes. */
+const GO_ON_MS = 60_000;
 
 /** Ways for a host to end, or to stand still. The tab is gone afterwards where they return true. */
 export const ENDS: Record<string, (tab: Tab) => Promise<boolean>> = {

@@ -37,8 +37,11 @@ declare global {
   var soak: typeof import("./tab.ts");
 }
 
-/** Longer than this no call may take. */
+/** Longer than this no call may take, but opening, which has a bound of its own. */
 const SETTLE_MS = 5_000;
+const OPEN_MS = 30_000 + SETTLE_MS;
+/** So long a tab may take to hear of the end: all of them do so at once. */
+const HEAR_MS = 60_000;
 /** A tab that did not run for so long was frozen, and what it waited for waited too. */
 const FROZEN_MS = 500;
 const WATCH_MS = 100;
@@ -82,7 +85,7 @@ export async function stop(): Promise<void> {
 
 /** Waits until this tab has heard of the mark `last`, and the watch of `count`. */
 export async function account(last: string, count: number): Promise<Account> {
-  const until = performance.now() + SETTLE_MS;
+  const until = performance.now() + HEAR_MS;
   const isThere = () => heard.at(-1) === last || gone !== undefined;
   while (!(isThere() && watched === count) && performance.now() < until) await sleep(20);
   if (!isThere()) problems.push(`changes() did not hear of ${last}`);
@@ -181,8 +184,9 @@ function watch(): void {
     if (elapsed < FROZEN_MS) {
       for (const [id, call] of calls) {
         call.age += elapsed;
-        if (call.age < SETTLE_MS) continue;
-        problems.push(`${call.what} was not settled after ${SETTLE_MS} ms`);
+        const bound = call.what === "open" ? OPEN_MS : SETTLE_MS;
+        if (call.age < bound) continue;
+        problems.push(`${call.what} was not settled after ${bound} ms`);
         calls.delete(id);
       }
     }
