@@ -52,9 +52,9 @@ impl<E: Env> Db<E> {
         if self.held_up.get() && self.snapshots.is_unused(self.now_ms()) {
             self.appraise();
         }
-        let is_table_work_due = self.is_table_work_due() || self.is_looking_due();
+        let is_work_due = self.is_table_work_due() || self.is_looking_due();
         let is_space_due = self.reserve.is_due() || self.has_garbage() || self.holds_much();
-        is_table_work_due || is_space_due || self.is_history_due()
+        is_work_due || is_space_due || self.is_history_due()
     }
 
     /// Whether there is something to flush or compact.
