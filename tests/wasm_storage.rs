@@ -229,11 +229,12 @@ async fn opfs_answers_at_once_on_open_handles() {
     let storage = opfs("at-once").await.unwrap();
     at_once(storage.adopt(&[])).unwrap().unwrap();
     storage.create().await.unwrap();
-    // As soon as there are spares.
+    // As soon as there are spares. They are being made by then: what is given up meanwhile has
+    // opened nothing.
     let file = loop {
-        match at_once(storage.create()) {
-            Some(created) => break created.unwrap(),
-            None => sleep(20).await,
+        sleep(20).await;
+        if let Some(created) = at_once(storage.create()) {
+            break created.unwrap();
         }
     };
     at_once(storage.write(file, 0, b"0123456789", STRICT)).unwrap().unwrap();
