@@ -242,8 +242,8 @@ async fn opfs_answers_at_once_on_open_handles() {
     let mut buffer = [0; 4];
     assert_eq!(at_once(storage.read(file, 8, &mut buffer)).unwrap().unwrap(), 2);
     assert_eq!(at_once(storage.len(file)).unwrap().unwrap(), 10);
-    at_once(storage.truncate(file, 5)).unwrap().unwrap();
     at_once(storage.sync(file)).unwrap().unwrap();
+    at_once(storage.truncate(file, 5)).unwrap().unwrap();
     at_once(storage.remove(file)).unwrap().unwrap();
     at_once(storage.close()).unwrap().unwrap();
 }
