@@ -10,7 +10,7 @@ use kvass::db::Options;
 use kvass::env::manual::block_on;
 use kvass::error::{Code, Result};
 use kvass::history::Retention;
-use kvass::limits::{Budgets, LEASE_GRACE_MS, REST_MS};
+use kvass::limits::{Budgets, FULL_RETRY_MS, LEASE_GRACE_MS, REST_MS};
 use kvass::rng::Rng;
 use kvass::storage::simulated::{Call, Fault};
 use kvass::storage::{SimulatedStorage, Storage};
@@ -161,6 +161,35 @@ fn the_reserve_is_a_small_part_of_what_there_is_and_goes_with_it() {
     assert!(reserve * 4 <= usage, "{reserve} of {usage}");
     let found = block_on(store.db.verify()).expect("it reads");
     assert_eq!(found.damaged, 0);
+}
+
+#[test]
+fn upkeep_that_a_full_disk_has_stopped_goes_on_by_itself_once_there_is_room() {
+    let disk = SimulatedStorage::new(1);
+    let options = Options { budgets: tiny(), history: Retention { bytes: 0, ms: 0 }, ..options() };
+    let mut store = Store::open(Rc::new(disk.clone()), options, 1).expect("it opens");
+    for n in 0..200 {
+        write(&mut store, set(&name(n), &value(n, 300))).expect("there is room");
+    }
+    let full = usage(&store);
+    disk.set_quota_bytes(Some(full + 300));
+    let (start, end) = (name(0), name(200));
+    write(&mut store, delete_range(&start, &end)).expect("the log has room for one more");
+    assert_eq!(store.db.failure().map(|error| error.code()), Some(Code::QuotaExceeded));
+    let again_ms = store.now_ms() + FULL_RETRY_MS;
+    store.advance(REST_MS);
+    assert!(!store.db.wants_upkeep(), "not at once: there is no more room than before");
+    assert_eq!(store.db.next_release_ms(), again_ms);
+
+    store.advance(FULL_RETRY_MS - REST_MS);
+    block_on(store.db.upkeep());
+    assert_eq!(store.db.failure().map(|error| error.code()), Some(Code::QuotaExceeded));
+    disk.set_quota_bytes(None);
+    store.advance(FULL_RETRY_MS);
+    block_on(store.db.upkeep());
+    assert_eq!(store.db.failure(), None);
+    assert!(usage(&store) < full / 10, "{} of {full} bytes", usage(&store));
+    assert!(!store.db.wants_upkeep());
 }
 
 #[test]

@@ -146,8 +146,8 @@ fn input_runs<S: Storage>(version: &Version<S>, choice: &Choice) -> Vec<Vec<Rc<T
 }
 
 /// Writes all versions and deleted ranges of a memtable, which does not change meanwhile, into one
-/// table for level 0 of `version`, of which its tombstones of single keys hide `dead` bytes of large
-/// values; None where there are none.
+/// table for level 0 of `version`; None where there are none. Its tombstones of single keys hide
+/// `dead` bytes of large values there.
 ///
 /// # Errors
 /// Those of writing tables.

@@ -44,9 +44,11 @@ impl<E: Env> Db<E> {
         self.repair_due.get() && !self.closed.get() || self.wants_work()
     }
 
-    /// Whether there is something to flush or compact, and nothing has failed.
+    /// Whether there is something to flush or compact, and nothing has failed that is not to be
+    /// tried again.
     fn wants_work(&self) -> bool {
-        if self.closed.get() || self.failure.borrow().is_some() {
+        let is_early = self.poisoned.get() || self.now_ms() < self.retry_ms.get();
+        if self.closed.get() || self.failure.borrow().is_some() && is_early {
             return false;
         }
         if self.held_up.get() && self.snapshots.is_unused(self.now_ms()) {
@@ -78,7 +80,8 @@ impl<E: Env> Db<E> {
     }
 
     /// Writes the frozen memtable to a table and compacts, until there is nothing left to do or
-    /// something fails; that stands in `failure()` until a later flush succeeds.
+    /// something fails; that stands in `failure()` until a later flush succeeds. What has failed
+    /// for want of space is tried again [`FULL_RETRY_MS`](crate::limits::FULL_RETRY_MS) later.
     pub async fn upkeep(&self) {
         while self.wants_upkeep() {
             self.repair_soon().await;

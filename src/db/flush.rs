@@ -11,7 +11,7 @@ use crate::blob::live;
 use crate::compaction::{self, Failure};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
-use crate::limits::Budgets;
+use crate::limits::{Budgets, FULL_RETRY_MS};
 use crate::manifest::{self, Manifest};
 use crate::memtable::Memtable;
 use crate::planted::{Bug, planted};
@@ -344,6 +344,9 @@ impl<E: Env> Db<E> {
     pub(super) fn note(&self, outcome: &Result<()>) {
         match outcome {
             Err(error) if error.code() != Code::Closed => {
+                let is_full = error.code() == Code::QuotaExceeded;
+                let retry_ms = if is_full { self.now_ms() + FULL_RETRY_MS } else { u64::MAX };
+                self.retry_ms.set(retry_ms);
                 *self.failure.borrow_mut() = Some(error.clone());
             }
             Ok(()) if !self.poisoned.get() => *self.failure.borrow_mut() = None,

@@ -197,6 +197,8 @@ pub struct Db<E: Env> {
     poisonings: RefCell<Vec<Poisoning>>,
     poisoned: Cell<bool>,
     failure: RefCell<Option<Error>>,
+    /// When upkeep goes on though that stands.
+    retry_ms: Cell<u64>,
     closed: Cell<bool>,
 
     observer: RefCell<Option<Observer>>,
@@ -259,7 +261,8 @@ impl<E: Env> Db<E> {
 
     /// When a snapshot is let go that compaction may be waiting for, or history that was kept for
     /// clients on their way to this host, or what an open has replayed is to be written out, or
-    /// when there is something to do for a database at rest; `u64::MAX` for never.
+    /// what a full disk has stopped is tried again, or when there is something to do for a database
+    /// at rest; `u64::MAX` for never.
     pub fn next_release_ms(&self) -> u64 {
         // What is due is not waited for: where nothing can be written it stays so.
         let to_come = |due_ms: &u64| *due_ms > self.now_ms();
@@ -268,12 +271,16 @@ impl<E: Env> Db<E> {
             true => self.snapshots.next_end_ms(self.now_ms()),
             false => u64::MAX,
         };
+        let retry = match self.failure.borrow().is_some() {
+            true => Some(self.retry_ms.get()).filter(to_come).unwrap_or(u64::MAX),
+            false => u64::MAX,
+        };
         let is_due_at_rest = self.rest.due.get() || self.has_new_deletes();
         let rest = match is_due_at_rest && !self.is_at_rest() {
             true => self.rest.from_ms.get(),
             false => u64::MAX,
         };
-        snapshots.min(self.history_due_ms.get()).min(replayed).min(rest)
+        snapshots.min(self.history_due_ms.get()).min(replayed).min(retry).min(rest)
     }
 
     /// What is remembered of the commits of each client.

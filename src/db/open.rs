@@ -205,6 +205,7 @@ impl<E: Env> Db<E> {
             poisonings: RefCell::default(),
             poisoned: Cell::new(false),
             failure: RefCell::default(),
+            retry_ms: Cell::new(u64::MAX),
             closed: Cell::new(false),
             observer: RefCell::default(),
             frozen_through: Cell::new(Stamp::ZERO),

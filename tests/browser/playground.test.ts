@@ -209,7 +209,7 @@ for (const [storage, title] of [
       await counted(all);
       await page.locator(".row:visible").first().click();
       await page.locator("#editor-delete").click();
-      // The way back is there for seconds only: it is taken by the page, as soon as the row is gone.
+      // The way back is there for seconds only: the page takes it, as soon as the row is gone.
       await page.waitForFunction(
         (text) => {
           const action = document.querySelector<HTMLElement>("#toast:not([hidden]) #toast-action");

@@ -22,7 +22,7 @@ export interface Seen {
 
 /** Entries that are written in one commit. */
 const BATCH = 1000;
-/** How long writing all entries may take at first: where it takes longer, it is tried with twice that. */
+/** How long writing all entries may take at first: twice that where it takes longer, and so on. */
 const AHEAD_MS = 3000;
 
 /** Has `count` entries expire at once. */
