@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::large::{name, put, settle, usage, value};
+use common::large::{FORGETFUL, name, open, put, settle, usage, value};
 use common::{START_MS, Store, commit, delete, key, number, set, sum, tiny};
 use kvass::commit::Outcome;
 use kvass::db::{ChangeKind, Db, Options, Range};
@@ -23,8 +23,6 @@ use std::task::{Context, Waker};
 const ALL: Range<'static> = Range { start: &[1], end: &[0xff], reverse: false };
 
 const ALL_OF_IT: Retention = Retention { bytes: u64::MAX, ms: u64::MAX };
-/// No history: it would keep the values that its commits have set.
-const FORGETFUL: Retention = Retention { bytes: 0, ms: u64::MAX };
 
 /// Blob files so small that a few values fill one, tables that hold everything.
 fn options() -> Options {
@@ -181,8 +179,7 @@ fn counts_lists_without_values_and_readers_of_other_keys_read_no_blob_file() {
 #[test]
 fn what_lives_in_a_file_that_is_mostly_dead_moves_and_the_file_goes() {
     let budgets = Budgets { large_value_bytes: 100, blob_bytes: 20_000, ..tiny() };
-    let options = Options { budgets, history: FORGETFUL, ..Options::default() };
-    let mut store = Store::open_in_memory(options, 1);
+    let mut store = open(budgets);
     // One in ten is kept, so that every file becomes mostly dead.
     for n in 0..400 {
         put(&mut store, n, &value(n, 500));
@@ -242,8 +239,7 @@ fn a_value_that_was_located_is_read_also_when_its_file_has_gone_from_the_manifes
 
 #[test]
 fn what_was_read_when_it_was_let_go_of_gives_its_space_back_once_nobody_reads_it() {
-    let options = Options { history: FORGETFUL, ..Options::default() };
-    let mut store = Store::open_in_memory(options, 1);
+    let mut store = open(Budgets::default());
     put(&mut store, 1, &value(1, 9 << 20));
     block_on(store.db.upkeep());
     let mut located = None;
@@ -264,8 +260,7 @@ fn what_was_read_when_it_was_let_go_of_gives_its_space_back_once_nobody_reads_it
 #[test]
 fn a_list_that_began_in_memory_reads_large_values_whose_file_is_emptied_meanwhile() {
     let budgets = Budgets { large_value_bytes: 100, blob_bytes: 20_000, ..tiny() };
-    let options = Options { budgets, history: FORGETFUL, ..Options::default() };
-    let mut store = Store::open_in_memory(options, 1);
+    let mut store = open(budgets);
     for n in 0..40 {
         put(&mut store, n / 39, &value(n, 500));
     }

@@ -4,23 +4,17 @@
 
 mod common;
 
-use common::large::{name, put, settle, usage, value};
+use common::large::{name, open, put, settle, usage, value};
 use common::{Store, commit, delete, delete_range, tiny};
-use kvass::db::Options;
 use kvass::env::manual::block_on;
-use kvass::history::Retention;
 use kvass::limits::{Budgets, HISTORY_RECENT_MS, LEASE_GRACE_MS, REST_MS};
 use kvass::storage::Storage;
 use std::rc::Rc;
 
-/// No history: it would keep the values that its commits have set.
-const FORGETFUL: Retention = Retention { bytes: 0, ms: u64::MAX };
-
 #[test]
 fn space_of_large_values_comes_back_once_they_are_overwritten_and_deleted() {
     let budgets = Budgets { large_value_bytes: 1_000, blob_bytes: 10_000, ..Budgets::default() };
-    let options = Options { budgets, history: FORGETFUL, ..Options::default() };
-    let mut store = Store::open_in_memory(options, 1);
+    let mut store = open(budgets);
     for round in 0..20 {
         for n in 0..20 {
             put(&mut store, n, &value(round * 100 + n, 3_000));
@@ -53,8 +47,7 @@ fn a_large_value_that_is_deleted_gives_its_space_back_with_no_other_write() {
     // the delete is kept for those who listen.
     let cases = [(true, false), (true, true), (false, true)];
     for ((works, reopens), is_heard) in cases.into_iter().flat_map(|it| [(it, false), (it, true)]) {
-        let options = Options { history: FORGETFUL, ..Options::default() };
-        let mut store = Store::open_in_memory(options, 1);
+        let mut store = open(Budgets::default());
         put(&mut store, 1, &value(1, 100));
         for seed in [2, 3] {
             put(&mut store, 2, &value(seed, 9 << 20));
@@ -71,8 +64,10 @@ fn a_large_value_that_is_deleted_gives_its_space_back_with_no_other_write() {
         }
         store.commit_one(commit(vec![], vec![delete(&name(2))])).expect("it commits");
         block_on(store.db.upkeep());
-        store.advance(LEASE_GRACE_MS);
-        block_on(store.db.upkeep());
+        if reopens {
+            store.advance(LEASE_GRACE_MS);
+            block_on(store.db.upkeep());
+        }
         let case = format!("works: {works}, reopens: {reopens}, is heard: {is_heard}");
         assert!(usage(&store) < 10_000, "{} bytes, {case}", usage(&store));
         assert_eq!(store.get(&name(1)), Some(value(1, 100)));
@@ -93,8 +88,7 @@ fn space_comes_back_of_a_large_value_that_is_deleted_among_any_number_of_small_o
     };
     let cases = [(20, &shallow), (5_000, &shallow), (10_000, &deep)];
     for ((small, budgets), is_read) in cases.into_iter().flat_map(|it| [(it, false), (it, true)]) {
-        let options = Options { history: FORGETFUL, budgets: budgets.clone(), ..<_>::default() };
-        let mut store = Store::open_in_memory(options, 1);
+        let mut store = open(budgets.clone());
         // In the midst of the small ones.
         put(&mut store, small / 2, &large);
         for n in (0..small).filter(|n| *n != small / 2) {
@@ -132,8 +126,7 @@ fn space_comes_back_of_a_large_value_that_is_deleted_among_any_number_of_small_o
 #[test]
 fn large_values_in_a_deleted_range_go_with_the_compaction_that_drops_them() {
     let budgets = Budgets { large_value_bytes: 1_000, blob_bytes: 10_000, ..tiny() };
-    let options = Options { budgets, history: FORGETFUL, ..Options::default() };
-    let mut store = Store::open_in_memory(options, 1);
+    let mut store = open(budgets);
     for n in 0..40 {
         put(&mut store, n, &value(n, 3_000));
     }

@@ -1,9 +1,20 @@
 //! Large values for the tests of them.
 
 use super::{Store, commit, key, set};
+use kvass::db::Options;
 use kvass::env::manual::block_on;
+use kvass::history::Retention;
+use kvass::limits::Budgets;
 use kvass::rng::Rng;
-use kvass::storage::Storage;
+use kvass::storage::{MemoryStorage, Storage};
+
+/// No history: it would keep the values that its commits have set.
+pub const FORGETFUL: Retention = Retention { bytes: 0, ms: u64::MAX };
+
+/// A new database without history.
+pub fn open(budgets: Budgets) -> Store<MemoryStorage> {
+    Store::open_in_memory(Options { budgets, history: FORGETFUL, ..Options::default() }, 1)
+}
 
 /// A value of kind bytes.
 pub fn value(seed: u64, len: usize) -> Vec<u8> {
