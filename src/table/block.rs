@@ -227,7 +227,8 @@ impl Entry {
         let rest = u64::from_le_bytes(*rest);
         let (counter, len) = varint::within_eight(rest)?;
         let is_set = tag == TAG_SET;
-        let value_len = if is_set { (rest >> (8 * len)) as u8 } else { 0 };
+        // A number of eight bytes is refused below, whatever the shift makes of it.
+        let value_len = if is_set { rest.wrapping_shr(8 * len as u32) as u8 } else { 0 };
         if (shared | unshared | epoch | value_len) >= 0x80 || len > 6 {
             return None;
         }
