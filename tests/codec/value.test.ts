@@ -303,6 +303,29 @@ describe("what cannot be stored is refused by its type and place", () => {
     assert.throws(() => encodeValue([view]), TypeError);
   });
 
+  test("whatever is stored can be read, at any depth", () => {
+    const leaves = [
+      ...[{}, [1], new Date(1), /a/, Object(1), new Error("e", { cause: {} }), new Set([{}])],
+      ...[new DataView(new ArrayBuffer(3)), new Uint16Array(2), new ArrayBuffer(1)],
+      ...[[new Uint8Array(buffer), new DataView(buffer, 1)], new DOMException("m", "n")],
+    ];
+    for (const leaf of leaves) {
+      let value: unknown = leaf;
+      for (let depth = 1; depth <= 1001; depth++) {
+        value = [value];
+        if (depth < 995) continue;
+        let bytes: Uint8Array;
+        try {
+          bytes = encodeValue(value);
+        } catch (error) {
+          assert.equal((error as Error).name, "RangeError");
+          continue;
+        }
+        decodeValue(bytes);
+      }
+    }
+  });
+
   test("a value nested too deeply is a RangeError, one at the limit is stored", () => {
     const nested = (levels: number) => {
       let value: unknown = 1n;

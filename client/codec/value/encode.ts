@@ -81,9 +81,7 @@ class Encoder {
 
   #object(value: object, depth: number): void {
     if (typeof value !== "object") throw this.#refusal(`a ${typeof value}`, depth);
-    if (depth >= DEPTH_MAX) {
-      throw new RangeError(`the value is nested too deeply (max ${DEPTH_MAX} levels)`);
-    }
+    this.#checkDepth(depth);
     const known = this.#meet(value, this.#w.position);
     if (known >= 0) {
       this.#reference(known);
@@ -99,6 +97,11 @@ class Encoder {
       return;
     }
     this.#special(value, depth);
+  }
+
+  #checkDepth(depth: number): void {
+    if (depth < DEPTH_MAX) return;
+    throw new RangeError(`the value is nested too deeply (max ${DEPTH_MAX} levels)`);
   }
 
   /** The index of an object that was met before; otherwise remembers it and returns -1. */
@@ -306,6 +309,7 @@ class Encoder {
     }
     if (this.#meet(buffer, BY_A_VIEW) >= 0) this.hasSharedBuffers = true;
     if (type === "DataView") {
+      this.#checkDepth(depth + 1);
       this.#class(type, 1);
       this.#class("ArrayBuffer", 1);
     } else if (tag !== undefined) {
