@@ -38,6 +38,41 @@ class Tagged {
   }
 }
 
+/** An object with a property that says of itself that it is of a class. */
+const saying = (tag: string, properties: object = { x: 1 }) =>
+  Object.assign(
+    new (class {
+      get [Symbol.toStringTag](): string {
+        return tag;
+      }
+    })(),
+    properties,
+  );
+
+/** What structured clone looks for in objects, whatever they say of themselves. */
+const CLASSES = [
+  ...["Date", "RegExp", "Map", "Set", "Error", "ArrayBuffer", "DataView", "Uint8Array"],
+  ...["Boolean", "Number", "String", "BigInt", "DOMException", "Float64Array"],
+];
+
+class Chunk extends Uint8Array {
+  // @ts-expect-error that of its class is another
+  get [Symbol.toStringTag](): string {
+    return "Float64Array";
+  }
+}
+
+class Pattern extends RegExp {
+  override get source(): string {
+    return "(";
+  }
+  override get flags(): string {
+    return "z";
+  }
+}
+
+const oddException = Object.defineProperty(new DOMException("m", "n"), "message", { value: 5 });
+
 const { buffer } = new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
 const shared = { name: "shared" };
 const cycle: Record<string, unknown> = { name: "cycle" };
@@ -92,6 +127,12 @@ const CLONED: Record<string, unknown[]> = {
   sets: [new Set(), new Set([1, "1", {}, {}, null])],
   objects: [{}, { b: 1, a: { c: [] } }, { 2: "two", 1: "one", z: 0 }, Object.create(null)],
   "class instances": [new Point(), new Tagged(), Object.create({ inherited: 1 })],
+  "objects that say of themselves what they are not": CLASSES.map((tag) => saying(tag)),
+  "views that say of themselves that they are of another class": [
+    { chunk: new Chunk([1, 2, 3]) },
+    new Chunk([1, 2, 3]),
+  ],
+  "built-in objects that hide what they are made of": [new Pattern("a", "g")],
   "getters and what is not enumerable": [
     {
       get a() {
@@ -301,6 +342,17 @@ describe("what cannot be stored is refused by its type and place", () => {
     structuredClone(detached, { transfer: [detached] });
     assert.throws(() => encodeValue([detached]), TypeError);
     assert.throws(() => encodeValue([view]), TypeError);
+  });
+
+  test("objects with the prototype of a class and nothing of it are refused", () => {
+    for (const { prototype } of [Map, Set, ArrayBuffer, BigInt, DOMException, Promise]) {
+      assert.throws(() => encodeValue(Object.create(prototype)), { name: "DataCloneError" });
+    }
+  });
+
+  test("an exception whose message is none can be read", () => {
+    const { message, name } = stored(oddException) as DOMException;
+    assert.deepEqual([message, name], ["5", "n"]);
   });
 
   test("whatever is stored can be read, at any depth", () => {

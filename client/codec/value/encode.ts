@@ -15,6 +15,7 @@
 import { KvU64 } from "../../u64.ts";
 import type { ByteWriter } from "../bytes.ts";
 import { writeBytes, writeHead, writeNumber, writePrimitive, writeText } from "./cbor.ts";
+import { className, typeName, viewName } from "./classes.ts";
 import {
   DEPTH_MAX,
   ERROR_NAMES,
@@ -202,7 +203,7 @@ class Encoder {
     if (value instanceof KvU64) {
       throw new TypeError(`a KvU64 can only be a whole value${this.#where(depth)}`);
     }
-    const type = typeName(value);
+    const type = className(value);
     switch (type) {
       case "Date":
         this.#date(Date.prototype.getTime.call(value));
@@ -232,8 +233,8 @@ class Encoder {
         break;
       case "DOMException":
         this.#class(type, 2);
-        this.item((value as DOMException).message, depth + 1);
-        this.item((value as DOMException).name, depth + 1);
+        this.item(String((value as DOMException).message), depth + 1);
+        this.item(String((value as DOMException).name), depth + 1);
         break;
       default:
         if (type !== "Object" && !isOwnClass(value)) throw this.#refusal(type, depth);
@@ -249,8 +250,10 @@ class Encoder {
   #regexp(value: RegExp): void {
     writeHead(this.#w, MAJOR_TAG, TAG_REGEXP);
     writeHead(this.#w, MAJOR_ARRAY, 2);
-    writeText(this.#w, value.source);
-    writeText(this.#w, value.flags);
+    // What it is made of, whatever its class makes of that.
+    const { source, flags } = new RegExp(value);
+    writeText(this.#w, source);
+    writeText(this.#w, flags);
   }
 
   #map(value: Map<unknown, unknown>, depth: number): void {
@@ -295,7 +298,7 @@ class Encoder {
   #view(value: ArrayBufferView, depth: number): void {
     const { buffer, byteOffset, byteLength } = value;
     if (typeName(buffer) !== "ArrayBuffer") throw this.#refusal(typeName(buffer), depth);
-    const type = typeName(value);
+    const type = viewName(value);
     const tag = TYPED_ARRAY_TAGS[type];
     if (tag === undefined && type !== "Uint8Array" && type !== "DataView") {
       throw this.#refusal(type, depth);
@@ -335,11 +338,6 @@ class Encoder {
 function describe(key: unknown): string {
   if (typeof key === "string") return JSON.stringify(key);
   return typeof key === "object" ? typeName(key) : String(key);
-}
-
-/** What an object is by its internal slots or by its `Symbol.toStringTag`. */
-export function typeName(value: unknown): string {
-  return Object.prototype.toString.call(value).slice(8, -1);
 }
 
 function unwrap(type: "Boolean" | "Number" | "String" | "BigInt", value: object): unknown {

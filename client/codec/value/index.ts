@@ -14,8 +14,9 @@
 import { KvU64 } from "../../u64.ts";
 import { readMagnitude, writeMagnitude } from "../bigint.ts";
 import { ByteReader, ByteWriter, DecodeError } from "../bytes.ts";
+import { typeName, viewName } from "./classes.ts";
 import { decodeItem } from "./decode.ts";
-import { typeName, writeItem } from "./encode.ts";
+import { writeItem } from "./encode.ts";
 import { KIND_BIGINT, KIND_BYTES, KIND_CBOR, KIND_NUMBER, KIND_U64 } from "./tags.ts";
 
 /**
@@ -60,7 +61,7 @@ function writeKind(w: ByteWriter, value: unknown): void {
 
 /** Whether it is a value of kind 03. Shared memory is no value, whatever looks at it. */
 export function isBytes(value: unknown): value is Uint8Array {
-  if (!ArrayBuffer.isView(value) || typeName(value) !== "Uint8Array") return false;
+  if (!ArrayBuffer.isView(value) || viewName(value) !== "Uint8Array") return false;
   return typeName(value.buffer) === "ArrayBuffer";
 }
 
