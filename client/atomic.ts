@@ -4,6 +4,7 @@ import { ByteWriter } from "./codec/bytes.ts";
 import type { KvKey } from "./codec/key.ts";
 import { tooLarge } from "./errors.ts";
 import {
+  checkObject,
   durabilityOf,
   type Tally,
   writeArithmetic,
@@ -51,7 +52,9 @@ export class Atomic implements AtomicOperation {
   }
 
   check(...checks: AtomicCheck[]): this {
-    for (const { key, versionstamp } of checks) {
+    for (const check of checks) {
+      checkObject("a check", check);
+      const { key, versionstamp } = check;
       this.#checks.add((w) => {
         writeFullKey(w, key, this.#limits);
         w.u8(versionstamp === null ? 0 : 1);
@@ -63,6 +66,7 @@ export class Atomic implements AtomicOperation {
 
   mutate(...mutations: KvMutation[]): this {
     for (const mutation of mutations) {
+      checkObject("a mutation", mutation);
       const { key, type } = mutation;
       const hasValue = Object.hasOwn(mutation, "value");
       const value: unknown = "value" in mutation ? mutation.value : undefined;

@@ -2,6 +2,7 @@
 
 import { browser } from "../tabs/browser.ts";
 import type { Channel, Port, TabPlatform, WorkerLike } from "../tabs/platform.ts";
+import { shown } from "./errors.ts";
 import type { OpenOptions } from "./types.ts";
 
 const OPTIONS = { type: "module", name: "kvass" } as const;
@@ -15,7 +16,7 @@ export function tabPlatform(worker: OpenOptions["worker"]): TabPlatform {
       return browser.locks;
     },
     get startWorker() {
-      if (typeof worker === "function") return () => worker() as WorkerLike;
+      if (typeof worker === "function") return () => made(worker());
       if (typeof Worker === "undefined") return undefined;
       return () => startWorker(worker) as WorkerLike;
     },
@@ -33,6 +34,14 @@ export function tabPlatform(worker: OpenOptions["worker"]): TabPlatform {
       return [port1 as Port, port2 as Port];
     },
   };
+}
+
+/** @throws TypeError for what the option `worker` made that is none */
+function made(worker: unknown): WorkerLike {
+  if (typeof (worker as WorkerLike | undefined)?.postMessage === "function") {
+    return worker as WorkerLike;
+  }
+  throw new TypeError(`the option worker made none: ${shown(worker)}`);
 }
 
 // Bundlers look for these very words.

@@ -125,7 +125,8 @@ export class Candidate {
     return new KvassError(
       "Unsupported",
       "the database's worker could not be loaded: is worker.js beside the package's script, " +
-        "and does the content security policy allow it?",
+        "and does the content security policy allow it? In development Vite 5 to 7 finds it with " +
+        'optimizeDeps: { exclude: ["kvass"] }',
     );
   }
 }

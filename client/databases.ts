@@ -2,7 +2,13 @@
 
 import { browser } from "../tabs/browser.ts";
 import { DIRECTORY, directoryOf } from "../tabs/directory.ts";
-import { fieldsOf, hostLockOf, type LobbyMessage, lobbyOf } from "../tabs/messages.ts";
+import {
+  fieldsOf,
+  hostLockOf,
+  type LobbyMessage,
+  lobbyOf,
+  NOTHING_SHARED,
+} from "../tabs/messages.ts";
 import type { Platform } from "../tabs/platform.ts";
 import { KvassError } from "./errors.ts";
 import { checkName } from "./name.ts";
@@ -52,7 +58,7 @@ export async function deleteFrom(
 ): Promise<void> {
   const { locks } = platform;
   if (locks === undefined) {
-    throw new KvassError("Unsupported", "kvass needs a secure context (https or localhost)");
+    throw new KvassError("Unsupported", NOTHING_SHARED);
   }
   const lobby = platform.openChannel(lobbyOf(name));
   // Nobody is to take the lock away meanwhile.

@@ -75,6 +75,15 @@ export function tooLarge(message: string): TypeError {
   return tooLargeOrMismatch("TooLarge", message);
 }
 
+/** What was received, for a message about it, whatever it is. */
+export function shown(value: unknown): string {
+  try {
+    return String(value);
+  } catch {
+    return typeof value;
+  }
+}
+
 function tooLargeOrMismatch(code: KvassErrorCode, message: string): TypeError {
   return Object.assign(new TypeError(message), { code });
 }

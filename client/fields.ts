@@ -4,7 +4,7 @@ import type { ByteWriter } from "./codec/bytes.ts";
 import { type KvKey, writeKey } from "./codec/key.ts";
 import { isBytes, writeValue } from "./codec/value/index.ts";
 import { KIND_BYTES, KIND_CBOR } from "./codec/value/tags.ts";
-import { tooLarge } from "./errors.ts";
+import { shown, tooLarge } from "./errors.ts";
 import { LARGE_VALUE_BYTES, type Limits } from "./limits.ts";
 import { rangeOf } from "./selector.ts";
 import type {
@@ -172,7 +172,7 @@ function writeMutationValue(w: ByteWriter, value: unknown, { valueBytes }: Limit
 function checkExpireIn(expireIn: number | undefined): number | undefined {
   if (expireIn === undefined || expireIn === null) return undefined;
   if (typeof expireIn !== "number" || expireIn < 0 || Math.floor(expireIn) !== expireIn) {
-    throw new TypeError(`expireIn must be a non-negative integer: received ${String(expireIn)}`);
+    throw new TypeError(`expireIn must be a non-negative integer: received ${shown(expireIn)}`);
   }
   if (expireIn > Number.MAX_SAFE_INTEGER) throw new TypeError("expireIn is too large");
   return expireIn;
@@ -203,11 +203,11 @@ export function checkOptions(options: unknown): void {
 /** @throws TypeError if it is none */
 export function checkObject(what: string, value: unknown): void {
   if (typeof value === "object" && value !== null) return;
-  throw new TypeError(`${what} must be an object: received ${String(value)}`);
+  throw new TypeError(`${what} must be an object: received ${shown(value)}`);
 }
 
 /** @throws TypeError for what is none of the values that an option may have */
 export function checkChoice(option: string, value: unknown, choices: readonly unknown[]): void {
   if (value === undefined || choices.includes(value)) return;
-  throw new TypeError(`${option} must be one of ${choices.join(", ")}: received ${String(value)}`);
+  throw new TypeError(`${option} must be one of ${choices.join(", ")}: received ${shown(value)}`);
 }

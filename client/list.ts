@@ -9,7 +9,7 @@ import { encodeCursor, resumeRange } from "./codec/cursor.ts";
 import { decodeKey, type KeyRange, withByte } from "./codec/key.ts";
 import type { Connection } from "./connection.ts";
 import { corruptionOf, storedValue, unexpected } from "./entry.ts";
-import { tooLarge } from "./errors.ts";
+import { shown, tooLarge } from "./errors.ts";
 import { checkConsistency } from "./fields.ts";
 import type { Limits } from "./limits.ts";
 import { checkSelector, encodeSelector, type Selection } from "./selector.ts";
@@ -80,10 +80,10 @@ export class ListIterator<T> implements KvListIterator<T> {
   ) {
     const { limit, batchSize, cursor, reverse, keysOnly } = options;
     if (limit !== undefined && !isCount(limit)) {
-      throw new TypeError(`Limit must be a positive integer: received ${String(limit)}`);
+      throw new TypeError(`Limit must be a positive integer: received ${shown(limit)}`);
     }
     if (batchSize !== undefined && !isCount(batchSize)) {
-      throw new TypeError(`batchSize must be a positive integer: received ${String(batchSize)}`);
+      throw new TypeError(`batchSize must be a positive integer: received ${shown(batchSize)}`);
     }
     checkSelector(selector);
     this.#context = context;

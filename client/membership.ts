@@ -23,7 +23,7 @@ import {
 } from "../tabs/messages.ts";
 import type { Channel, TabPlatform, WorkerLike } from "../tabs/platform.ts";
 import { Candidate, type HostOptions } from "./candidate.ts";
-import { errorOf, KvassError } from "./errors.ts";
+import { errorOf, KvassError, shown } from "./errors.ts";
 import { Line } from "./line.ts";
 import { Ports } from "./ports.ts";
 import type { KvStorage } from "./types.ts";
@@ -344,7 +344,7 @@ export class Membership {
     try {
       worker = startWorker();
     } catch (error) {
-      const message = `the database's worker could not be started: ${String(error)}`;
+      const message = `the database's worker could not be started: ${shown(error)}`;
       this.#candidateFailed(new KvassError("Unsupported", message, { cause: error }));
       return;
     }

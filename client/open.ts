@@ -6,7 +6,7 @@
 import { tabPlatform } from "./browser.ts";
 import type { HostOptions } from "./candidate.ts";
 import { Connection } from "./connection.ts";
-import { KvassError } from "./errors.ts";
+import { KvassError, shown } from "./errors.ts";
 import { checkChoice, checkObject, DURABILITIES } from "./fields.ts";
 import { Handle } from "./kv.ts";
 import { LIMITS } from "./limits.ts";
@@ -46,7 +46,7 @@ class Shared {
       storage,
       history: this.history,
       salvage,
-      wasm: wasm === undefined ? undefined : new URL(wasm, globalThis.location?.href).href,
+      wasm: addressOf(wasm),
       openTimeout: openTimeout ?? OPEN_TIMEOUT_MS,
     };
     this.connection = new Connection(host, platform);
@@ -160,9 +160,9 @@ function checkArguments(name: string, options: OpenOptions): void {
   if (!(isAddress(worker) || typeof worker === "function")) {
     throw new TypeError("worker must be an address or a function that starts a worker");
   }
-  if (!isAddress(wasm)) throw new TypeError(`wasm must be an address: received ${String(wasm)}`);
+  addressOf(wasm);
   if (openTimeout !== undefined && !(typeof openTimeout === "number" && openTimeout > 0)) {
-    throw new TypeError(`openTimeout must be a positive number: received ${String(openTimeout)}`);
+    throw new TypeError(`openTimeout must be a positive number: received ${shown(openTimeout)}`);
   }
 }
 
@@ -170,13 +170,24 @@ function checkBound(option: string, value: number | undefined): void {
   if (value === undefined || value === Number.POSITIVE_INFINITY) return;
   if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return;
   throw new TypeError(
-    `${option} must be a non-negative integer or Infinity: received ${String(value)}`,
+    `${option} must be a non-negative integer or Infinity: received ${shown(value)}`,
   );
 }
 
 function historyOf({ history }: OpenOptions): Required<HistoryOptions> {
   const { bytes = HISTORY_BYTES, ms = Number.POSITIVE_INFINITY } = history ?? {};
   return { bytes, ms };
+}
+
+/** The whole address of the engine, where one is given. @throws TypeError if it is none */
+function addressOf(wasm: string | URL | undefined): string | undefined {
+  try {
+    if (wasm === undefined) return undefined;
+    if (isAddress(wasm)) return new URL(wasm, globalThis.location?.href).href;
+  } catch {
+    // It is told below.
+  }
+  throw new TypeError(`wasm must be an address: received ${shown(wasm)}`);
 }
 
 function isAddress(value: unknown): boolean {

@@ -2,6 +2,9 @@
 
 const U64_MAX = 0xffffffffffffffffn;
 
+/** What marks a KvU64 of any copy of the package that a page has loaded. */
+const MARKER = Symbol.for("kvass.KvU64");
+
 /**
  * An unsigned integer of 64 bits, as `sum`, `min` and `max` take it and as they leave it. It is
  * stored only as a whole value, not inside another one.
@@ -46,8 +49,14 @@ export class KvU64 {
 
 // Node and Deno print an object by this method. Set here because a class member whose name is
 // computed at run time cannot be declared in a module's types.
+Object.defineProperty(KvU64.prototype, MARKER, { value: true });
 Object.defineProperty(KvU64.prototype, Symbol.for("nodejs.util.inspect.custom"), {
   value(this: KvU64): string {
     return `[KvU64: ${this.value}n]`;
   },
 });
+
+/** Whether it is a KvU64, of whichever copy of the package. */
+export function isU64(value: unknown): value is KvU64 {
+  return typeof value === "object" && value !== null && MARKER in value;
+}

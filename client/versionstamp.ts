@@ -5,6 +5,7 @@
  */
 
 import type { ByteReader, ByteWriter } from "./codec/bytes.ts";
+import { shown } from "./errors.ts";
 
 /** Bytes of a versionstamp. */
 export const VERSIONSTAMP_BYTES = 10;
@@ -33,7 +34,7 @@ export function endsInVersionstamp(key: readonly unknown[]): boolean {
  */
 export function parseVersionstamp(value: unknown): string {
   if (typeof value !== "string" || !HEX_DIGITS.test(value)) {
-    throw new TypeError(`invalid versionstamp: expected 20 hex digits, received ${String(value)}`);
+    throw new TypeError(`invalid versionstamp: expected 20 hex digits, received ${shown(value)}`);
   }
   return value.toLowerCase();
 }

@@ -17,10 +17,10 @@ const TOTAL = "total";
  * from growing further.
  */
 const LIMITS = [
-  { file: "index.js", max: 23.25 * KB, aim: 16 * KB },
-  { file: "worker.js", max: 9.5 * KB, aim: 6 * KB },
+  { file: "index.js", max: 23.75 * KB, aim: 16 * KB },
+  { file: "worker.js", max: 9.6 * KB, aim: 6 * KB },
   { file: "kvass.wasm", max: 159.75 * KB, aim: 100 * KB },
-  { file: TOTAL, max: 192.5 * KB, aim: 150 * KB },
+  { file: TOTAL, max: 193 * KB, aim: 150 * KB },
 ];
 
 /** @param {number} bytes */

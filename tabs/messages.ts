@@ -14,6 +14,10 @@
  * Nobody trusts what arrives: what is not understood is not answered.
  */
 
+/** Where there is no way to share a database: on insecure pages, and outside of browsers. */
+export const NOTHING_SHARED =
+  "kvass needs Web Locks and IndexedDB, which browsers have on https and localhost";
+
 /** Said in the lobby. */
 export type LobbyMessage =
   /** A client wants to be served on the line `line`; the bytes are those of wire/hello.ts. */

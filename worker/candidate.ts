@@ -15,6 +15,7 @@ import {
   hostLockOf,
   type LobbyMessage,
   lobbyOf,
+  NOTHING_SHARED,
   type OpenMessage,
   seizeLockOf,
   type TabMessage,
@@ -114,7 +115,7 @@ export class Candidate {
       return;
     }
     if (this.#platform.locks === undefined) {
-      throw failure(UNSUPPORTED, "kvass needs a secure context (https or localhost)");
+      throw failure(UNSUPPORTED, NOTHING_SHARED);
     }
     // Once the lock is there, others wait.
     [this.#holder] = await Promise.all([

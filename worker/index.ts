@@ -14,7 +14,7 @@ import { Broker } from "./broker.ts";
 import { Candidate } from "./candidate.ts";
 import { openDirectory } from "./directory.ts";
 import type { Engine, Engines } from "./engine.ts";
-import { failure, UNSUPPORTED } from "./failure.ts";
+import { failure, hasName, UNSUPPORTED, withCode } from "./failure.ts";
 import type { Connection } from "./indexeddb/connection.ts";
 import { connectionTo, openIndexedDb } from "./indexeddb/files.ts";
 import { practiceFrame } from "./practice.ts";
@@ -38,11 +38,13 @@ const engines: Engines = {
     if (!response.ok) {
       throw failure(UNSUPPORTED, `the engine could not be loaded: ${response.status} ${url}`);
     }
-    const isStream = response.headers.get("Content-Type") === "application/wasm";
-    const module = isStream
-      ? await WebAssembly.compileStreaming(response)
-      : await WebAssembly.compile(await response.arrayBuffer());
-    initSync({ module });
+    try {
+      initSync({ module: await compile(response) });
+    } catch (error) {
+      // A server may answer with its index page, whatever it is asked for.
+      if (!hasName(error, "CompileError")) throw error;
+      throw withCode(UNSUPPORTED, `the engine could not be loaded: ${url} is none`, error);
+    }
   },
   async practise(hello, { name, storage }) {
     if (storage === "indexeddb") {
@@ -74,6 +76,13 @@ const engines: Engines = {
     return opened as Promise<unknown> as Promise<Engine>;
   },
 };
+
+async function compile(response: Response): Promise<WebAssembly.Module> {
+  if (response.headers.get("Content-Type") === "application/wasm") {
+    return await WebAssembly.compileStreaming(response);
+  }
+  return await WebAssembly.compile(await response.arrayBuffer());
+}
 
 if ("onconnect" in self) {
   const broker = new Broker();

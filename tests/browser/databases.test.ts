@@ -36,8 +36,8 @@ test("a database that can't be opened says why", async () => {
   });
   const [long, wasm] = refusals;
   assert.deepEqual([long?.name, long?.code], ["TypeError", "TooLarge"]);
-  assert.deepEqual([wasm?.name, wasm?.code], ["KvassError", "HostLost"]);
-  assert.match(wasm?.message, /expected magic word/);
+  assert.deepEqual([wasm?.name, wasm?.code], ["KvassError", "Unsupported"]);
+  assert.match(wasm?.message, /index\.html is none: .*expected magic word/);
   await page.close();
 });
 

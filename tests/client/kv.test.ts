@@ -167,6 +167,16 @@ describe("an atomic operation", () => {
     assert.deepEqual([n.value, m.value], [new KvU64(9n), new KvU64(1n)]);
   });
 
+  test("takes a KvU64 of another copy of the package for what it is", async (t) => {
+    const { kv } = await openFake(t);
+    const copy: typeof import("../../client/u64.ts") = await import("../../client/u64.ts?copy");
+    assert.notEqual(copy.KvU64, KvU64);
+    await kv.set(["n"], new copy.KvU64(5n));
+    await kv.atomic().sum(["n"], 1n).commit();
+    assert.deepEqual((await kv.get(["n"])).value, new KvU64(6n));
+    await assert.rejects(kv.set(["n"], [new copy.KvU64(5n)]), /a KvU64 can only be a whole value/);
+  });
+
   test("may be committed again", async (t) => {
     const { kv } = await openFake(t);
     const op = kv.atomic().sum(["n"], 1n);
@@ -218,6 +228,8 @@ describe("an atomic operation", () => {
     [/Invalid mutation 'sum' without value/, (op) => op.mutate({ type: "sum", key: [1] } as never)],
     [/Invalid mutation 'set' without value/, (op) => op.mutate({ type: "set", key: [1] } as never)],
     [/Invalid mutation type/, (op) => op.mutate(mutation("append", 1))],
+    [/a mutation must be an object: received null/, (op) => op.mutate(null as never)],
+    [/a check must be an object: received undefined/, (op) => op.check(undefined as never)],
     [/Value must be a bigint/, (op) => op.sum(["n"], 1 as never)],
     [/Value must be a positive bigint/, (op) => op.min(["n"], -1n)],
     [/Value must fit in a 64-bit unsigned integer/, (op) => op.max(["n"], 2n ** 64n)],

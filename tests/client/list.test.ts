@@ -202,6 +202,7 @@ describe("what Deno KV refuses is refused where it does", () => {
     [/Limit must be a positive integer: received 1.5/, { prefix: [] }, { limit: 1.5 }],
     [/Limit must be a positive integer: received NaN/, { prefix: [] }, { limit: Number.NaN }],
     [/batchSize must be a positive integer/, { prefix: [] }, { batchSize: -1 }],
+    [/a positive integer: received object/, { prefix: [] }, { limit: Object.create(null) }],
   ];
   for (const [message, selector, options] of thrown) {
     test(`thrown: ${message.source}`, async (t) => {

@@ -81,6 +81,14 @@ describe("opening", () => {
     await assert.rejects(opening, { code: "Unsupported", message: /worker could not be loaded/ });
   });
 
+  test("refuses what the option worker made, where it is no worker", async () => {
+    for (const made of [undefined, 5, {}, Promise.resolve()]) {
+      const opening = openKv("made", { worker: (() => made) as never });
+      const message = /worker could not be started: TypeError: the option worker made none/;
+      await assert.rejects(opening, { code: "Unsupported", message });
+    }
+  });
+
   test("refuses a worker of a version too far apart", async () => {
     const workers = new FakeWorkers();
     workers.behaviour.open = (worker) =>
@@ -108,6 +116,9 @@ describe("opening", () => {
     await assert.rejects(openKv("x", { salvage: true, storage: "memory" }), /salvage reads files/);
     await assert.rejects(openKv("x", { worker: 1 as never }), /worker must be an address/);
     await assert.rejects(openKv("x", { wasm: 1 as never }), /wasm must be an address/);
+    await assert.rejects(openKv("x", { wasm: "http://[" }), /wasm must be an address/);
+    const unheard = Object.create(null);
+    await assert.rejects(openKv("x", { storage: unheard }), /opfs, .*: received object/);
   });
 
   test("where there are no workers says so, also where there are locks", async (t) => {

@@ -8,16 +8,20 @@ export function typeName(value: unknown): string {
   return Object.prototype.toString.call(value).slice(8, -1);
 }
 
-/** Reads or calls the member that a prototype has itself. */
-function ask(prototype: object, member: PropertyKey, value: unknown): unknown {
+/** The getter or method that a prototype has itself. */
+function memberOf(prototype: object, member: PropertyKey): () => unknown {
   const { get, value: method } = Object.getOwnPropertyDescriptor(prototype, member) ?? {};
-  return (get ?? method).call(value);
+  return get ?? method;
 }
+
+const typedArrayName = /* @__PURE__ */ memberOf(
+  /* @__PURE__ */ Object.getPrototypeOf(Uint8Array.prototype),
+  Symbol.toStringTag,
+);
 
 /** The class of a view: that of a typed array, or "DataView". */
 export function viewName(view: ArrayBufferView): string {
-  const typedArray = Object.getPrototypeOf(Uint8Array.prototype);
-  return (ask(typedArray, Symbol.toStringTag, view) as string | undefined) ?? "DataView";
+  return (typedArrayName.call(view) as string | undefined) ?? "DataView";
 }
 
 /** A member of each class whose objects call themselves by its name. */
@@ -40,7 +44,7 @@ export function className(value: object): string {
   try {
     const member = MEMBERS[name];
     const { prototype } = (globalThis as never)[name] ?? {};
-    if (member) ask(prototype, member, value);
+    if (member) memberOf(prototype, member).call(value);
     if (!SILENT.test(name)) return name;
   } catch {
     // It is no such object.

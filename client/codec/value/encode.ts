@@ -12,7 +12,7 @@
  * written anew, with whole buffers and views that refer to them.
  */
 
-import { KvU64 } from "../../u64.ts";
+import { isU64 } from "../../u64.ts";
 import type { ByteWriter } from "../bytes.ts";
 import { writeBytes, writeHead, writeNumber, writePrimitive, writeText } from "./cbor.ts";
 import { className, typeName, viewName } from "./classes.ts";
@@ -200,7 +200,7 @@ class Encoder {
       this.#view(value, depth);
       return;
     }
-    if (value instanceof KvU64) {
+    if (isU64(value)) {
       throw new TypeError(`a KvU64 can only be a whole value${this.#where(depth)}`);
     }
     const type = className(value);

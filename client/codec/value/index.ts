@@ -11,7 +11,7 @@
  * they are. docs/VALUE-FORMAT.md describes the CBOR of kind 01.
  */
 
-import { KvU64 } from "../../u64.ts";
+import { isU64, KvU64 } from "../../u64.ts";
 import { readMagnitude, writeMagnitude } from "../bigint.ts";
 import { ByteReader, ByteWriter, DecodeError } from "../bytes.ts";
 import { typeName, viewName } from "./classes.ts";
@@ -45,7 +45,7 @@ function writeKind(w: ByteWriter, value: unknown): void {
     w.u8(KIND_BIGINT);
     w.u8(value < 0n ? 1 : 0);
     writeMagnitude(w, value < 0n ? -value : value);
-  } else if (value instanceof KvU64) {
+  } else if (isU64(value)) {
     w.u8(KIND_U64);
     w.ensure(8);
     w.view.setBigUint64(w.position, value.value, true);
