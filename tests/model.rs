@@ -280,6 +280,9 @@ fn compaction_gives_back_the_space_of_what_was_overwritten_and_deleted() {
     block_on(store.db.upkeep());
     store.reopen();
     assert_eq!(store.count(), 0);
+    block_on(store.db.upkeep());
+    let empty = block_on(store.db.stats()).expect("memory has a size").disk_bytes;
+    assert!(empty < full / 4, "of {full} bytes {empty} stay when all is deleted");
 }
 
 #[test]
