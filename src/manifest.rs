@@ -178,13 +178,15 @@ fn is_in_order(level: &[TableMeta]) -> bool {
 /// can be read although there is a database: both slots damaged, or lost while files hold bytes.
 /// A first manifest whose write was torn is a new database, for nothing else was written yet.
 pub async fn load<S: Storage>(storage: &S) -> Result<Loaded> {
-    let (mut newest, mut damaged) = (None::<Manifest>, Vec::new());
+    let (mut newest, mut other, mut damaged) = (None::<Manifest>, 0, Vec::new());
     for slot in MANIFEST_SLOTS {
         match read_slot(storage, slot).await {
-            Ok(Some(manifest)) => {
-                let newer = newest.as_ref().is_none_or(|old| old.generation < manifest.generation);
-                newest = if newer { Some(manifest) } else { newest };
-            }
+            Ok(Some(manifest)) => match &newest {
+                Some(newest) if newest.generation > manifest.generation => {
+                    other = manifest.generation;
+                }
+                _ => other = newest.replace(manifest).map_or(0, |older| older.generation),
+            },
             Ok(None) => {}
             Err(error) if error.code() == Code::Corruption => damaged.push(error),
             Err(error) => return Err(error),
@@ -192,6 +194,10 @@ pub async fn load<S: Storage>(storage: &S) -> Result<Loaded> {
     }
     match (newest, damaged.as_slice()) {
         (Some(manifest), _) => {
+            // A crash leaves the slot that is written to damaged, or as it was before.
+            if damaged.is_empty() && other + 1 != manifest.generation {
+                damaged.push(gone(manifest.generation + 1));
+            }
             // The process that wrote it may have ended before its flush, and the next one is
             // written over the other slot.
             if !storage.is_ordered() {
@@ -210,6 +216,11 @@ pub async fn load<S: Storage>(storage: &S) -> Result<Loaded> {
             Err(damaged.pop().unwrap_or_else(|| Error::new(Code::Corruption, message)))
         }
     }
+}
+
+/// The error where the manifest of a generation should be, and is not.
+pub fn gone(generation: u64) -> Error {
+    Error::corruption(slot_of(generation), 0, "the manifest is gone")
 }
 
 /// Writes a manifest to the slot of its generation, durable once this returns.

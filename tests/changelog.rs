@@ -14,6 +14,7 @@ use kvass::limits::LEASE_GRACE_MS;
 use kvass::rng::Rng;
 use kvass::signal::join_all;
 use kvass::stamp::Stamp;
+use kvass::storage::Storage;
 use kvass::storage::simulated::{Call, Fault, SimulatedStorage};
 use kvass::wire::{Blob, Mutation};
 use std::collections::BTreeMap;
@@ -307,6 +308,38 @@ fn what_a_reader_is_about_to_read_is_kept_while_it_asks_for_more() {
     fill(&mut written);
     assert_eq!(page(&db, &reader, &mut events).expect_err("too late").code(), Code::HistoryGone);
     assert_eq!(events.len(), 301);
+}
+
+#[test]
+fn history_that_is_missing_when_it_is_to_go_keeps_nobody_from_opening() {
+    let (rng, disk) = (Rng::new(5), Disk::new(5));
+    let db = open(&disk, ALL);
+    for _ in 0..300 {
+        write(&db, &rng).expect("it commits");
+        block_on(db.upkeep());
+    }
+    let expected = state_of(&db);
+    block_on(db.flush()).expect("it flushes");
+    let without = |file: u32| {
+        let copy = disk.restart();
+        block_on(copy.remove(file)).expect("it is there");
+        copy
+    };
+    let none = Retention { bytes: 0, ms: 0 };
+    let mut opened = 0;
+    for file in disk.file_numbers().into_iter().filter(|file| *file > 1) {
+        let is_log = disk.contents(file).starts_with(b"kvasslog");
+        // And no log that an open needs.
+        if is_log && try_open(&without(file), START_MS, ALL).is_ok() {
+            let db = open_at(&without(file), START_MS + 3_600_000, none);
+            assert_eq!(state_of(&db), expected, "file {file}");
+            // Nor is its number given to another log, which would go with it.
+            write(&db, &rng).expect("it commits");
+            block_on(db.flush()).expect("it flushes");
+            opened += 1;
+        }
+    }
+    assert!(opened > 0);
 }
 
 #[test]

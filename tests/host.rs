@@ -81,6 +81,39 @@ fn a_list_of_many_pages_is_one_snapshot() {
     assert_eq!(values, vec![one; 100]);
 }
 
+#[test]
+fn a_list_that_ends_within_its_page_is_one_snapshot_also_where_the_page_ends_first() {
+    let mut harness = Harness::new();
+    let (one, two) = ([&[3][..], &[1; 30_000]].concat(), number(2.0));
+    let keys: Vec<_> = (0..40).map(|index| key(&["p", &format!("{index:03}")])).collect();
+    keys.iter().for_each(|key| drop(harness.send(1, vec![put(key, &one)])));
+    let (mut start, end) = (key(&["p"]), key(&["q"]));
+    let (mut lease, mut seen, mut pages) = (None, 0, 0);
+    while seen < keys.len() {
+        // All that is left is asked for, so that no lease seems to be needed.
+        let limit = (keys.len() - seen) as u32;
+        let (start_of_page, end) = (Blob(&start[..]), Blob(&end[..]));
+        let list = List {
+            start: start_of_page,
+            end,
+            reverse: false,
+            limit,
+            lease,
+            keep: false,
+            keys_only: false,
+        };
+        let answer = harness.send(1, vec![Request::List(list)]);
+        let answers = responses(&answer);
+        let Response::Page(page) = &answers[0] else { panic!("{answers:?}") };
+        let entries = entries(page);
+        assert!(entries.iter().all(|(_, value)| *value == one), "page {pages}");
+        (lease, seen, pages) = (page.lease, seen + entries.len(), pages + 1);
+        start = [entries.last().expect("a page is never empty here").0.as_slice(), &[0]].concat();
+        keys.iter().for_each(|key| drop(harness.send(1, vec![put(key, &two)])));
+    }
+    assert!(pages > 1 && lease.is_none(), "{pages} pages");
+}
+
 fn entries(page: &Page<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut bytes = page.entries.0;
     let mut entries = Vec::new();

@@ -167,6 +167,40 @@ fn commits_and_compactions_go_on_while_it_reads_and_the_cache_stays_as_it_is() {
 }
 
 #[test]
+fn damage_to_a_value_is_found_also_while_its_pointer_moves_to_a_table() {
+    for seed in 0..20 {
+        let disk = Rc::new(Disk::new(seed));
+        let budgets = Budgets { large_value_bytes: 1_000, ..tiny() };
+        let options = Options { budgets, ..Options::default() };
+        let env = ManualEnv::new(disk.clone(), START_MS, seed);
+        let db = block_on(Db::open(env, options)).expect("it opens");
+        let put = |name: &str, value: &[u8]| {
+            let key = key(&[name]);
+            let commit = commit(vec![], vec![set(&key, value)]);
+            block_on(db.commit(&[&commit])).pop().expect("an outcome").expect("it commits");
+        };
+        put("large", &[3; 1_500]);
+        let is_blob = |file: &FileNo| disk.contents(*file).starts_with(b"kvassblb");
+        let blob = disk.file_numbers().into_iter().find(is_blob).expect("a blob file");
+        disk.flip_bit(blob, 100, 1);
+        for n in 0..100 {
+            put(&n.to_string(), &[3; 60]);
+        }
+        assert!(db.wants_upkeep());
+        disk.set_polls_max(seed as u32 % 5 + 1);
+        let flush = async {
+            db.upkeep().await;
+            None
+        };
+        let read = async { Some(db.verify().await.expect("only damage is found")) };
+        let tasks: [std::pin::Pin<Box<dyn Future<Output = Option<Verified>>>>; 2] =
+            [Box::pin(read), Box::pin(flush)];
+        let found = block_on(join_all(tasks.into_iter())).into_iter().flatten().next();
+        assert_eq!(found.expect("it was verified").damaged, 1, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_write_that_failed_is_no_damage() {
     let (disk, db) = filled(300);
     let (key, value) = (key(&["k"]), [3; 60]);

@@ -249,6 +249,24 @@ async fn opfs_answers_at_once_on_open_handles() {
 }
 
 #[wasm_bindgen_test]
+async fn opfs_makes_no_file_anew_that_is_missing() {
+    let storage = opfs("missing").await.unwrap();
+    storage.adopt(&[]).await.unwrap();
+    let file = storage.create().await.unwrap();
+    storage.close().await.unwrap();
+    let remove = format!(
+        "const root = await navigator.storage.getDirectory();
+        const databases = await root.getDirectoryHandle('kvass');
+        await (await databases.getDirectoryHandle('missing')).removeEntry('{file}');"
+    );
+    javascript(&remove).await;
+    let storage = opfs("missing").await.unwrap();
+    storage.prepare(&[file], 1).await;
+    assert_eq!(code(storage.len(file).await), Some(Code::Corruption));
+    storage.close().await.unwrap();
+}
+
+#[wasm_bindgen_test]
 async fn opfs_serves_more_files_than_handles_and_deletes_most_spares() {
     let storage = opfs("many").await.unwrap();
     storage.adopt(&[]).await.unwrap();

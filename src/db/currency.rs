@@ -1,4 +1,4 @@
-//! Whether a manifest is the last one that was stored, where the other slot is damaged.
+//! Whether a manifest is the last one that was stored, where the other slot is damaged or empty.
 //!
 //! A damaged slot is what a crash leaves while a manifest is written to it, and then nothing was
 //! done yet that rests on it. If it was whole before it was damaged, the manifest that is left is

@@ -78,6 +78,8 @@ impl<E: Env> Db<E> {
 
     async fn open_whole(env: E, options: Options) -> Result<Rc<Db<E>>> {
         let (manifest, damaged_slot) = load(&env).await?;
+        // Whether a second one was stored can't be told by the slots.
+        let is_first = manifest.generation == 1;
         let mut manifest = manifest.successor();
         let replay = Replay {
             last: Stamp { epoch: manifest.epoch, counter: 0 },
@@ -93,10 +95,10 @@ impl<E: Env> Db<E> {
         })
         .await?;
         let mut replay = replay.into_inner();
-        if let Some(damage) = damaged_slot
+        if (damaged_slot.is_some() || is_first)
             && !is_current(&*storage, &manifest, &replay.blobs).await?
         {
-            return Err(damage);
+            return Err(damaged_slot.unwrap_or_else(|| manifest::gone(manifest.generation)));
         }
         let inherited = inherited(&manifest, &replay, env.now_ms());
         // Only now, for nothing is given up while it is in doubt what the database is.

@@ -158,7 +158,10 @@ async fn read_manifest<S: Storage>(
 ) -> Result<Option<Manifest>> {
     match manifest::load(storage).await {
         Ok(Loaded::Fresh) => Ok(Some(Manifest::default())),
-        Ok(Loaded::Found { manifest, damaged_slot: None }) => Ok(Some(*manifest)),
+        // After the first there may have been a second one, which is gone.
+        Ok(Loaded::Found { manifest, damaged_slot: None }) => {
+            Ok(Some(*manifest).filter(|manifest| manifest.generation > 1))
+        }
         Ok(Loaded::Found { damaged_slot: Some(error), .. }) => {
             damage.push(error);
             Ok(None)

@@ -3,8 +3,8 @@
 //! What was committed before is read from its files, block by block, in slices: requests go on
 //! meanwhile, and the cache stays as it is. Damage is gathered and not repaired.
 
-use super::Db;
 use super::history::damaged;
+use super::{Db, View};
 use crate::blob::{self, Large, Stretch};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -60,8 +60,12 @@ impl<E: Env> Db<E> {
         let mut found = Verified::default();
         self.verify_manifest(&mut found).await?;
         self.verify_logs(&mut found).await?;
+        // What is in memory goes with the tables below it: it may be in one of the next a moment later.
+        let view = self.view();
+        self.verify_recent_values(&view, &mut found).await?;
         // Its tables stay where they are, whatever becomes of the version.
-        let version = self.view().version.clone();
+        let version = view.version.clone();
+        drop(view);
         check_levels(&version, &mut found);
         let mut tables = version.levels().concat();
         drop(version);
@@ -78,7 +82,6 @@ impl<E: Env> Db<E> {
                 self.verify_values_of(table, &mut found).await?;
             }
         }
-        self.verify_recent_values(&mut found).await?;
         Ok(found)
     }
 
@@ -106,9 +109,9 @@ impl<E: Env> Db<E> {
     }
 
     /// The large values that only logs point at; the files of all are counted here.
-    async fn verify_recent_values(&self, found: &mut Verified) -> Result<()> {
+    async fn verify_recent_values(&self, view: &View<E>, found: &mut Verified) -> Result<()> {
         // All that these versions point into stays for as long; later ones are none of them.
-        let (view, through, _files) = (self.view(), self.visible.get(), self.tables.blobs.hold());
+        let (through, _files) = (self.visible.get(), self.tables.blobs.hold());
         for memtable in [Some(&view.active), view.frozen.as_ref()].into_iter().flatten() {
             let (mut page, mut last) = (Page::default(), None);
             loop {

@@ -266,8 +266,10 @@ impl<E: Env> Requests<'_, E> {
         let start = list.start.0.max(&[USER_KEYS_START]);
         let range = Range { start, end: &list.end, reverse: list.reverse };
         let exhausted = self.entries(list, range, snapshot, out).await?;
-        // Nobody would let go of what is granted to a connection that has ended.
-        let keep = list.keep && !exhausted && !self.connection.is_gone.get();
+        // A page that ends by its size is not the last one, whatever the list thought. Nobody would
+        // let go of what is granted to a connection that has ended.
+        let keep = list.keep || out.count < list.limit;
+        let keep = keep && !exhausted && !self.connection.is_gone.get();
         let lease = match (known, keep) {
             (Some(lease), true) => Some(lease),
             (Some(lease), false) => {

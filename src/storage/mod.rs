@@ -56,8 +56,8 @@ pub trait Storage: 'static {
     }
 
     /// Called once after the manifest has been read, before any `create`: the files in `live`
-    /// are the database's (a missing one is reported when it is read), every other becomes a
-    /// spare and loses its bytes.
+    /// are the database's (a missing one is reported when it is read, and its number is in use
+    /// until it is removed), every other becomes a spare and loses its bytes.
     fn adopt(&self, live: &[FileNo]) -> impl Future<Output = Result<()>>;
 
     /// A file that holds no bytes, made or taken from the spares, under an unused number.

@@ -76,6 +76,8 @@ struct Disk {
 #[derive(Debug, Default)]
 struct State {
     files: BTreeMap<FileNo, File>,
+    /// Files of the database that were missing when it was opened.
+    missing: BTreeSet<FileNo>,
     faults: Vec<Planned>,
     quota_bytes: Option<u64>,
     polls_max: u32,
@@ -283,7 +285,10 @@ impl State {
         if self.quota_bytes.is_some_and(|quota| self.usage() >= quota) {
             return Err(Error::new(Code::QuotaExceeded, "no room for another file"));
         }
-        let taken = |number: &FileNo| self.files.get(number).is_some_and(|file| file.exists);
+        let taken = |number: &FileNo| {
+            let exists = self.files.get(number).is_some_and(|file| file.exists);
+            exists || self.missing.contains(number)
+        };
         let first = MANIFEST_SLOTS.len() as FileNo;
         let number = (first..).find(|number| !taken(number)).unwrap_or(first);
         self.files.entry(number).or_default().exists = true;
@@ -291,6 +296,9 @@ impl State {
     }
 
     fn remove(&mut self, file: FileNo) -> Result<()> {
+        if self.missing.remove(&file) {
+            return Ok(());
+        }
         let removed = self.file(file)?;
         removed.exists = MANIFEST_SLOTS.contains(&file);
         removed.truncate(0);
@@ -361,7 +369,10 @@ impl Storage for SimulatedStorage {
             let kept = |number: &FileNo| MANIFEST_SLOTS.contains(number) || live.contains(number);
             let numbers = state.existing().map(|(number, _)| number);
             let spares: Vec<_> = numbers.filter(|number| !kept(number)).collect();
-            spares.into_iter().try_for_each(|number| state.remove(number))
+            spares.into_iter().try_for_each(|number| state.remove(number))?;
+            let there: BTreeSet<_> = state.existing().map(|(number, _)| number).collect();
+            state.missing = live.iter().copied().filter(|file| !there.contains(file)).collect();
+            Ok(())
         };
         self.call(Call::Adopt, adopt).await
     }

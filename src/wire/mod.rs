@@ -105,7 +105,8 @@ pub struct List<'a> {
     pub limit: u32,
     /// The lease of an earlier page of the same list, to read on at its snapshot.
     pub lease: Option<Lease>,
-    /// Whether a lease is wanted for a next page, should there be one.
+    /// Whether a lease is wanted for a next page, should there be one, also where this one has as
+    /// many entries as it may. A page that has fewer is granted one anyway.
     pub keep: bool,
     /// Whether the entries of the page are to have no values.
     pub keys_only: bool,

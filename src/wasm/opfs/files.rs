@@ -59,6 +59,8 @@ struct Entry {
     used: u64,
     /// Nobody's file. Once it is open it holds no bytes.
     spare: bool,
+    /// Somebody's file that is not there: its number is not for another.
+    missing: bool,
     /// Whether its handle was flushed when it was closed. Who wrote it before may have ended
     /// before its flush.
     flushed: bool,
@@ -191,7 +193,8 @@ impl State {
         if self.closed {
             return Err(closed());
         }
-        self.files.get_mut(file).filter(|entry| !entry.spare).ok_or_else(|| missing(file))
+        let entry = self.files.get_mut(file).filter(|entry| !entry.spare && !entry.missing);
+        entry.ok_or_else(|| missing(file))
     }
 
     fn spares(&self) -> impl Iterator<Item = (FileNo, &Entry)> {
@@ -384,7 +387,10 @@ impl Files {
         let _turn = self.gate.enter().await;
         let first = MANIFEST_SLOTS.len() as FileNo;
         let spares = (first..).filter(|file| !live.contains(file)).take(SPARES_AT_OPEN);
-        let files = live.iter().copied().take(LIVE_AT_OPEN).chain(spares);
+        // One that is missing is damage, and is not to be made anew.
+        let there = |file: &FileNo| self.state.borrow().files.get(*file).is_some();
+        let live = live.iter().copied().take(LIVE_AT_OPEN).filter(there);
+        let files = live.chain(spares);
         // Who needs one that does not open tries it again, and is told.
         let _ = all(files.map(|file| Box::pin(self.open(file)) as _).collect()).await;
     }
@@ -394,6 +400,11 @@ impl Files {
         let mut state = self.state.borrow_mut();
         if state.closed {
             return Err(closed());
+        }
+        for file in live {
+            if state.files.get(*file).is_none() {
+                state.files.entry(*file).missing = true;
+            }
         }
         for (number, entry) in state.files.iter_mut() {
             entry.spare = !MANIFEST_SLOTS.contains(&number) && !live.contains(&number);
@@ -409,6 +420,10 @@ impl Files {
     /// Makes a spare of `file`.
     pub fn remove(self: &Rc<Files>, file: FileNo) -> Result<()> {
         let mut state = self.state.borrow_mut();
+        if state.files.get(file).is_some_and(|entry| entry.missing) {
+            state.files.remove(file);
+            return Ok(());
+        }
         let ready = state.spares().filter(|(_, spare)| spare.open.is_some()).count();
         let entry = state.owned(file)?;
         if ready < SPARES_READY {
@@ -466,7 +481,8 @@ impl Files {
             if state.closed {
                 return Err(closed());
             }
-            state.files.iter().filter(|(_, entry)| !entry.spare).map(|(number, _)| number).collect()
+            let owned = |(_, entry): &(FileNo, &Entry)| !entry.spare && !entry.missing;
+            state.files.iter().filter(owned).map(|(number, _)| number).collect()
         };
         let mut lens = Vec::with_capacity(numbers.len());
         for number in numbers {
