@@ -10,7 +10,7 @@ use kvass::db::Options;
 use kvass::env::manual::block_on;
 use kvass::error::{Code, Result};
 use kvass::history::Retention;
-use kvass::limits::{Budgets, FULL_RETRY_MS, LEASE_GRACE_MS, REST_MS};
+use kvass::limits::{Budgets, LEASE_GRACE_MS, REST_MS, FULL_RETRY_MS};
 use kvass::rng::Rng;
 use kvass::storage::simulated::{Call, Fault};
 use kvass::storage::{SimulatedStorage, Storage};

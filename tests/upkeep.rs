@@ -6,8 +6,14 @@ mod common;
 use common::{Store, commit, delete, delete_range, key, number, set, tiny_options};
 use kvass::db::Options;
 use kvass::env::manual::block_on;
-use kvass::limits::{LEASE_GRACE_MS, LEASE_HOSTS, REPLAYED_FLUSH_MS};
-use kvass::wire::{Blob, Mutation};
+use kvass::error::Code;
+use kvass::history::Retention;
+use kvass::limits::{HISTORY_RECENT_MS, LEASE_GRACE_MS, LEASE_HOSTS, REPLAYED_FLUSH_MS, FULL_RETRY_MS};
+use kvass::sessions::Origin;
+use kvass::storage::simulated::{Call, Fault};
+use kvass::storage::{SimulatedStorage, Storage};
+use kvass::wire::{Blob, Check, Mutation};
+use std::rc::Rc;
 
 const ENTRIES: usize = 4_000;
 
@@ -54,7 +60,7 @@ fn what_was_deleted_gives_its_space_back_without_another_write() {
 }
 
 /// Deletes what lies between two places of the order of keys.
-fn clear(store: &mut Store, from: usize, to: usize) {
+fn clear<S: Storage>(store: &mut Store<S>, from: usize, to: usize) {
     let name = |place: usize| key(&[&format!("{place:04}")]);
     let (start, end) = (name(from), name(to));
     let mutations = vec![delete_range(&start, &end)];
@@ -205,4 +211,28 @@ fn what_short_opens_overwrite_is_kept_for_the_lists_of_the_last_few_hosts_only()
     let mut most_of = |opens: u32| (0..opens).map(&mut open_and_write).max().unwrap_or(0);
     let (before, after) = (most_of(2 * LEASE_HOSTS), most_of(8 * LEASE_HOSTS));
     assert!(after < before * 3 / 2, "{before} bytes of tables, {after} four times as many later");
+}
+
+#[test]
+fn a_host_sets_no_timer_for_history_that_can_not_be_let_go_for_now() {
+    let disk = SimulatedStorage::new(1);
+    let options = Options { history: Retention { bytes: 0, ms: u64::MAX }, ..tiny_options() };
+    let mut store = Store::open(Rc::new(disk.clone()), options, 1).expect("it opens");
+    store.db.observe(Some(Rc::new(|_| ())));
+    for n in 0..200 {
+        let (key, value) = (key(&[&format!("{n:04}")]), [&[3][..], &[7; 30]].concat());
+        store.commit_one(commit(vec![], vec![set(&key, &value)])).expect("it commits");
+        block_on(store.db.upkeep());
+    }
+    // A write fails, and then the repair.
+    let key = key(&["a"]);
+    disk.inject(Some(Call::Write), 0, Fault::Fail(Code::Corruption));
+    store.commit_one(commit(vec![], vec![set(&key, &number(1.0))])).expect_err("it fails");
+    disk.inject(Some(Call::Write), 0, Fault::Fail(Code::Corruption));
+    block_on(store.db.upkeep());
+    assert!(store.db.failure().is_some());
+    store.advance(HISTORY_RECENT_MS + LEASE_GRACE_MS);
+    block_on(store.db.upkeep());
+    assert!(!store.db.wants_upkeep());
+    assert!(store.db.next_release_ms() > store.now_ms(), "its timer would never rest");
 }

@@ -266,7 +266,8 @@ impl<E: Env> Db<E> {
     pub fn next_release_ms(&self) -> u64 {
         // What is due is not waited for: where nothing can be written it stays so.
         let to_come = |due_ms: &u64| *due_ms > self.now_ms();
-        let replayed = Some(self.replayed_due_ms.get()).filter(to_come).unwrap_or(u64::MAX);
+        let later = |due_ms: &Cell<u64>| Some(due_ms.get()).filter(to_come).unwrap_or(u64::MAX);
+        let replayed = later(&self.replayed_due_ms);
         let snapshots = match self.held_up.get() {
             true => self.snapshots.next_end_ms(self.now_ms()),
             false => u64::MAX,
@@ -280,7 +281,7 @@ impl<E: Env> Db<E> {
             true => self.rest.from_ms.get(),
             false => u64::MAX,
         };
-        snapshots.min(self.history_due_ms.get()).min(replayed).min(retry).min(rest)
+        snapshots.min(later(&self.history_due_ms)).min(replayed).min(retry).min(rest)
     }
 
     /// What is remembered of the commits of each client.
