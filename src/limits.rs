@@ -43,9 +43,10 @@ pub const SNAPSHOT_LEASE_MS: u64 = 60_000;
 pub const LEASES_MAX: usize = 1_024;
 /// How long after an open the lists of the host before may go on with their snapshots.
 pub const LEASE_GRACE_MS: u64 = 10_000;
-/// Upkeep that a full disk has stopped is tried again this much later: what was deleted since, or a
-/// reader that has gone, may let it do with less, and others may have made room.
-pub const FULL_RETRY_MS: u64 = 10_000;
+/// Upkeep that a failure has stopped is tried again this much later, unless that was damage: it may
+/// have passed, and on a full disk others may have made room, or what was deleted since, or a reader
+/// that has gone, may let it do with less.
+pub const RETRY_MS: u64 = 10_000;
 /// The snapshots of so many hosts are kept for that, counted back from the open. Where pages come
 /// and go faster than the grace is over, what they overwrite has to go some time.
 pub const LEASE_HOSTS: u32 = 4;

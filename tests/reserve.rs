@@ -10,7 +10,7 @@ use kvass::db::Options;
 use kvass::env::manual::block_on;
 use kvass::error::{Code, Result};
 use kvass::history::Retention;
-use kvass::limits::{Budgets, LEASE_GRACE_MS, REST_MS, FULL_RETRY_MS};
+use kvass::limits::{Budgets, LEASE_GRACE_MS, REST_MS, RETRY_MS};
 use kvass::rng::Rng;
 use kvass::storage::simulated::{Call, Fault};
 use kvass::storage::{SimulatedStorage, Storage};
@@ -176,20 +176,44 @@ fn upkeep_that_a_full_disk_has_stopped_goes_on_by_itself_once_there_is_room() {
     let (start, end) = (name(0), name(200));
     write(&mut store, delete_range(&start, &end)).expect("the log has room for one more");
     assert_eq!(store.db.failure().map(|error| error.code()), Some(Code::QuotaExceeded));
-    let again_ms = store.now_ms() + FULL_RETRY_MS;
+    let again_ms = store.now_ms() + RETRY_MS;
     store.advance(REST_MS);
     assert!(!store.db.wants_upkeep(), "not at once: there is no more room than before");
     assert_eq!(store.db.next_release_ms(), again_ms);
 
-    store.advance(FULL_RETRY_MS - REST_MS);
+    store.advance(RETRY_MS - REST_MS);
     block_on(store.db.upkeep());
     assert_eq!(store.db.failure().map(|error| error.code()), Some(Code::QuotaExceeded));
     disk.set_quota_bytes(None);
-    store.advance(FULL_RETRY_MS);
+    store.advance(RETRY_MS);
     block_on(store.db.upkeep());
     assert_eq!(store.db.failure(), None);
     assert!(usage(&store) < full / 10, "{} of {full} bytes", usage(&store));
     assert!(!store.db.wants_upkeep());
+}
+
+#[test]
+fn what_was_acknowledged_before_a_write_that_finds_the_disk_full_is_flushed_all_the_same() {
+    let disk = SimulatedStorage::new(1);
+    let mut store = Store::open(Rc::new(disk.clone()), Options::default(), 1).expect("it opens");
+    write(&mut store, set(&name(1), &value(1, 300))).expect("it commits");
+    assert!(store.db.unflushed());
+    disk.set_quota_bytes(Some(usage(&store)));
+    write(&mut store, set(&name(2), &value(2, 300))).expect_err("it is full");
+    assert!(!store.db.unflushed());
+    for seed in 0..10 {
+        let disk = disk.crash(&Rng::new(seed));
+        let store = Store::open(Rc::new(disk), Options::default(), 2).expect("it opens");
+        assert_eq!(store.get(&name(1)), Some(value(1, 300)));
+        assert_eq!(store.get(&name(2)), None);
+    }
+    // It is repaired by itself once there is room.
+    assert!(!store.db.wants_upkeep());
+    disk.set_quota_bytes(None);
+    store.advance(RETRY_MS);
+    assert!(store.db.wants_upkeep());
+    block_on(store.db.upkeep());
+    assert_eq!(store.db.failure(), None);
 }
 
 #[test]

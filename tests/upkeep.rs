@@ -8,7 +8,7 @@ use kvass::db::Options;
 use kvass::env::manual::block_on;
 use kvass::error::Code;
 use kvass::history::Retention;
-use kvass::limits::{HISTORY_RECENT_MS, LEASE_GRACE_MS, LEASE_HOSTS, REPLAYED_FLUSH_MS, FULL_RETRY_MS};
+use kvass::limits::{HISTORY_RECENT_MS, LEASE_GRACE_MS, LEASE_HOSTS, REPLAYED_FLUSH_MS, RETRY_MS};
 use kvass::sessions::Origin;
 use kvass::storage::simulated::{Call, Fault};
 use kvass::storage::{SimulatedStorage, Storage};
@@ -235,4 +235,27 @@ fn a_host_sets_no_timer_for_history_that_can_not_be_let_go_for_now() {
     block_on(store.db.upkeep());
     assert!(!store.db.wants_upkeep());
     assert!(store.db.next_release_ms() > store.now_ms(), "its timer would never rest");
+}
+
+#[test]
+fn upkeep_that_failed_once_goes_on_by_itself() {
+    let disk = SimulatedStorage::new(1);
+    let mut store = Store::open(Rc::new(disk.clone()), tiny_options(), 1).expect("it opens");
+    for key in keys().iter().take(400) {
+        store.commit_one(commit(vec![], vec![set(key, &number(1.0))])).expect("it commits");
+        block_on(store.db.upkeep());
+    }
+    store.advance(LEASE_GRACE_MS);
+    disk.inject(Some(Call::Create), 0, Fault::Fail(Code::Io));
+    clear(&mut store, 0, ENTRIES);
+    block_on(store.db.upkeep());
+    assert_eq!(store.db.failure().map(|error| error.code()), Some(Code::Io));
+    assert!(!store.db.wants_upkeep(), "not at once");
+    assert!(store.db.next_release_ms() <= store.now_ms() + RETRY_MS);
+    store.advance(RETRY_MS);
+    block_on(store.db.upkeep());
+    assert_eq!((store.db.failure(), store.count()), (None, 0));
+    let bytes: u64 =
+        block_on(store.db.stats()).expect("it is known").levels.iter().map(|l| l.1).sum();
+    assert!(bytes < 3_000, "{bytes} bytes");
 }

@@ -41,7 +41,7 @@ impl<E: Env> Db<E> {
         if self.options.salvage {
             return false;
         }
-        self.repair_due.get() && !self.closed.get() || self.wants_work()
+        self.is_repair_due() && !self.closed.get() || self.wants_work()
     }
 
     /// Whether there is something to flush or compact, and nothing has failed that is not to be
@@ -81,7 +81,7 @@ impl<E: Env> Db<E> {
 
     /// Writes the frozen memtable to a table and compacts, until there is nothing left to do or
     /// something fails; that stands in `failure()` until a later flush succeeds. What has failed
-    /// for want of space is tried again [`FULL_RETRY_MS`](crate::limits::FULL_RETRY_MS) later.
+    /// for anything but damage is tried again [`RETRY_MS`](crate::limits::RETRY_MS) later.
     pub async fn upkeep(&self) {
         while self.wants_upkeep() {
             self.repair_soon().await;
@@ -142,14 +142,18 @@ impl<E: Env> Db<E> {
         }
     }
 
-    /// Tries once to repair what a failed write has left, for a page may go before it writes again:
-    /// the storage may forget what it failed to flush, though it can be read until then.
+    fn is_repair_due(&self) -> bool {
+        self.repair_due_ms.get() <= self.now_ms()
+    }
+
+    /// Tries to repair what a failed write has left, for a page may go before it writes again: the
+    /// storage may forget what it failed to flush, though it can be read until then.
     async fn repair_soon(&self) {
-        if self.repair_due.get() {
+        if self.is_repair_due() {
             let _turn = self.entrance.enter().await;
-            // Where this fails the next write tries again, and tells its caller.
-            let _ = self.repair_if_needed().await;
-            self.repair_due.set(false);
+            // Where this fails the next write tries again too, and tells its caller.
+            let failure = self.repair_if_needed().await.err();
+            self.repair_due_ms.set(failure.map_or(u64::MAX, |error| self.retry_at(&error)));
         }
     }
 

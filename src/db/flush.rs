@@ -11,7 +11,7 @@ use crate::blob::live;
 use crate::compaction::{self, Failure};
 use crate::env::Env;
 use crate::error::{Code, Error, Result};
-use crate::limits::{Budgets, FULL_RETRY_MS};
+use crate::limits::{Budgets, RETRY_MS};
 use crate::manifest::{self, Manifest};
 use crate::memtable::Memtable;
 use crate::planted::{Bug, planted};
@@ -340,13 +340,16 @@ impl<E: Env> Db<E> {
         self.appraise();
     }
 
+    /// When background work is tried again that has failed. Damage stays as it is.
+    pub(super) fn retry_at(&self, error: &Error) -> u64 {
+        if error.is_damage() { u64::MAX } else { self.now_ms() + RETRY_MS }
+    }
+
     /// Keeps the outcome of background work for `failure()`.
     pub(super) fn note(&self, outcome: &Result<()>) {
         match outcome {
             Err(error) if error.code() != Code::Closed => {
-                let is_full = error.code() == Code::QuotaExceeded;
-                let retry_ms = if is_full { self.now_ms() + FULL_RETRY_MS } else { u64::MAX };
-                self.retry_ms.set(retry_ms);
+                self.retry_ms.set(self.retry_at(error));
                 *self.failure.borrow_mut() = Some(error.clone());
             }
             Ok(()) if !self.poisoned.get() => *self.failure.borrow_mut() = None,

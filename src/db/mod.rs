@@ -142,8 +142,8 @@ pub struct Db<E: Env> {
     /// Found out once for each view: it is asked for after every frame.
     upkeep_due: Cell<bool>,
     rest: Rest,
-    /// A write has failed since upkeep last tried to repair.
-    repair_due: Cell<bool>,
+    /// When upkeep is to repair what a failed write has left; `u64::MAX` where it is not.
+    repair_due_ms: Cell<u64>,
     /// Both slots hold what the manifest says.
     stored_twice: Cell<bool>,
     /// A reader keeps tombstones from being dropped: whether upkeep is due is asked again once it
@@ -261,7 +261,7 @@ impl<E: Env> Db<E> {
 
     /// When a snapshot is let go that compaction may be waiting for, or history that was kept for
     /// clients on their way to this host, or what an open has replayed is to be written out, or
-    /// what a full disk has stopped is tried again, or when there is something to do for a database
+    /// what a failure has stopped is tried again, or when there is something to do for a database
     /// at rest; `u64::MAX` for never.
     pub fn next_release_ms(&self) -> u64 {
         // What is due is not waited for: where nothing can be written it stays so.
@@ -273,7 +273,7 @@ impl<E: Env> Db<E> {
             false => u64::MAX,
         };
         let retry = match self.failure.borrow().is_some() {
-            true => Some(self.retry_ms.get()).filter(to_come).unwrap_or(u64::MAX),
+            true => later(&self.retry_ms).min(later(&self.repair_due_ms)),
             false => u64::MAX,
         };
         let is_due_at_rest = self.rest.due.get() || self.has_new_deletes();
@@ -396,7 +396,7 @@ impl<E: Env> Db<E> {
         // An expiry may be among what is undone.
         self.next_expiry_ms.set(0);
         self.poisoned.set(!planted(Bug::PoisonIgnored));
-        self.repair_due.set(true);
+        self.repair_due_ms.set(0);
         *self.failure.borrow_mut() = Some(error.clone());
     }
 }

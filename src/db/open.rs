@@ -171,7 +171,7 @@ impl<E: Env> Db<E> {
             tables,
             upkeep_due: Cell::new(false),
             rest: Rest::from(env.now_ms() + REST_MS),
-            repair_due: Cell::new(false),
+            repair_due_ms: Cell::new(u64::MAX),
             stored_twice: Cell::new(false),
             held_up: Cell::new(false),
             history_due_ms: Cell::new(history_due_ms),

@@ -283,6 +283,7 @@ impl<E: Env> Db<E> {
         let flushes = strict && !planted(Bug::DroppedFlush);
         let durability = if flushes { Durability::Strict } else { Durability::Relaxed };
         let group = self.log.borrow_mut().take_group();
+        let only_writes = group.is_some() && !flushes;
         let only_deletes = !self.group_writes.take();
         let (file, len) = self.log_end();
         if planted(Bug::PublishedBeforeAppend) {
@@ -301,7 +302,12 @@ impl<E: Env> Db<E> {
                 self.poison(&error, true);
                 // Takes back what part of the group got there, so that it can't return with the
                 // next open. The repair does not rest on it, and it may fail as the write did.
-                let _ = self.env.storage().truncate(file, len).await;
+                let cut = self.env.storage().truncate(file, len).await;
+                // Where it was no flush of the log that failed, what is published can be made
+                // durable by one: it may take long until there is room for a repair.
+                if only_writes && cut.is_ok() && self.env.storage().sync(file).await.is_ok() {
+                    self.durable.set(self.visible.get());
+                }
             }
         }
     }
