@@ -217,6 +217,23 @@ fn what_was_acknowledged_before_a_write_that_finds_the_disk_full_is_flushed_all_
 }
 
 #[test]
+fn a_database_is_opened_on_a_disk_that_is_full_to_the_last_byte() {
+    let mut store = store(u64::MAX);
+    for n in 0..400 {
+        write(&mut store, set(&name(n), &value(n, 300))).expect("there is room");
+    }
+    assert!(store.db.reserved_bytes() > 0);
+    store.storage.set_quota_bytes(Some(usage(&store)));
+    store.reopen();
+    block_on(store.db.upkeep());
+    write(&mut store, set(&name(0), &value(0, 300))).expect_err("it is full");
+    write(&mut store, delete_range(&name(0), &name(400))).expect("a delete goes through");
+    store.advance(LEASE_GRACE_MS);
+    block_on(store.db.upkeep());
+    write(&mut store, set(&name(0), &value(0, 300))).expect("there is room");
+}
+
+#[test]
 fn a_database_at_rest_leaves_history_and_reserve_alone_where_there_is_no_room_for_fewer_runs() {
     let mut store = store(u64::MAX);
     for n in 0..400 {

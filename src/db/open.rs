@@ -7,7 +7,7 @@ use super::dead::Dead;
 use super::flush::{LOGS_MAX, new_log};
 use super::half::insert;
 use super::pace::Pace;
-use super::reserve::Reserve;
+use super::reserve::{Reserve, with_room};
 use super::{Counters, Db, Options, View};
 use crate::blob::{Blobs, Pointer, live};
 use crate::bytes::Bytes;
@@ -131,7 +131,8 @@ impl<E: Env> Db<E> {
         if planted(Bug::EpochNotStored) {
             manifest.epoch = replay.last.epoch;
         }
-        manifest::store(&*storage, &manifest).await?;
+        let store = async || manifest::store(&*storage, &manifest).await;
+        with_room(&*storage, &manifest.blobs, store).await?;
         manifest.epoch = epoch;
         for file in unused {
             storage.remove(file).await?;
@@ -369,9 +370,10 @@ async fn renew_logs<E: Env>(
     }
     let id = manifest.next_id;
     manifest.next_id += 2;
-    let active = new_log(env, id).await?;
+    let active = with_room(&**storage, &manifest.blobs, async || new_log(env, id).await).await?;
     logs.push(active.clone());
-    logs.push(new_log(env, id + 1).await?);
+    let next = with_room(&**storage, &manifest.blobs, async || new_log(env, id + 1).await);
+    logs.push(next.await?);
     manifest.logs = logs;
     Ok(LogWriter::new(active, previous))
 }

@@ -66,6 +66,27 @@ pub(super) fn is_full<T>(outcome: &Result<T>) -> bool {
     outcome.as_ref().is_err_and(|error| error.code() == Code::QuotaExceeded)
 }
 
+/// Runs a step of an open, and once more without the reserve, one of these `blobs`, where the disk
+/// is full: else nobody could delete anything.
+///
+/// # Errors
+/// Those of the step.
+pub(super) async fn with_room<S: Storage, T>(
+    storage: &S,
+    blobs: &[BlobMeta],
+    step: impl AsyncFn() -> Result<T>,
+) -> Result<T> {
+    let (done, left) = (step().await, MAGIC.len() as u64);
+    if is_full(&done)
+        && let Some(reserve) = blobs.iter().find(|blob| blob.id == RESERVE_ID)
+        && matches!(storage.len(reserve.file).await, Ok(bytes) if bytes > left)
+        && storage.truncate(reserve.file, left).await.is_ok()
+    {
+        return step().await;
+    }
+    done
+}
+
 impl<E: Env> Db<E> {
     /// How many bytes are kept in reserve, as far as is known: for tests and tools.
     #[cfg(not(target_arch = "wasm32"))]
