@@ -234,6 +234,24 @@ fn a_database_is_opened_on_a_disk_that_is_full_to_the_last_byte() {
 }
 
 #[test]
+fn what_an_earlier_open_has_given_up_is_for_deletes_only() {
+    let mut store = store(QUOTA_BYTES);
+    let count = fill(&mut store, 0, 300);
+    while store.db.reserved_bytes() > 100 {
+        write(&mut store, set(&name(count), &value(0, 300))).expect_err("it is full");
+        write(&mut store, delete(&name(count))).expect("a delete goes through");
+    }
+    store.reopen();
+    let (k, v) = (name(count), value(0, 300));
+    for _ in 0..50 {
+        // Upkeep has not got to it yet.
+        let refused = store.commit_one(commit(vec![], vec![set(&k, &v)])).expect_err("it is full");
+        assert_eq!(refused.code(), Code::QuotaExceeded);
+    }
+    write(&mut store, delete_range(&name(0), &k)).expect("a delete goes through");
+}
+
+#[test]
 fn a_database_at_rest_leaves_history_and_reserve_alone_where_there_is_no_room_for_fewer_runs() {
     let mut store = store(u64::MAX);
     for n in 0..400 {

@@ -230,8 +230,18 @@ impl<E: Env> Db<E> {
 
     /// Where the reserve was given up and can't be made again, why commits that write are refused.
     pub(super) async fn refusal_of_writes(&self, commits: &[&Commit<'_>]) -> Option<Error> {
-        let any_writes = commits.iter().any(|commit| !commit::only_deletes(commit));
-        if !self.reserve.is_spent() || !any_writes || planted(Bug::ReserveForAll) {
+        let (any_writes, reserve) =
+            (commits.iter().any(|commit| !commit::only_deletes(commit)), &self.reserve);
+        if !any_writes || planted(Bug::ReserveForAll) {
+            return None;
+        }
+        // An earlier open may have given it up.
+        if let (Some(file), None) = (reserve.file.get(), reserve.bytes.get()) {
+            let _turn = reserve.changing.enter().await;
+            // Where it can't be asked for, upkeep asks again, and tells of it.
+            let _ = self.reserve_bytes(file).await;
+        }
+        if !reserve.is_spent() {
             return None;
         }
         self.keep_reserve().await.err()
