@@ -93,6 +93,8 @@ pub struct Memtable {
     bytes: Cell<usize>,
     sets: Cell<u64>,
     deletes: Cell<u64>,
+    /// How many deletes were ever inserted, also those that are gone.
+    deleted: Cell<u64>,
     /// What was last the oldest snapshot that a chain was cut at, and the first commit for which it
     /// was that: chains with a newer head are cut already.
     cut_at: Cell<Stamp>,
@@ -109,6 +111,7 @@ impl Memtable {
         let mut added = key.len() + op.value().map_or(0, |value| value.len()) + OVERHEAD_BYTES;
         let mut freed = 0;
         self.count(&op, 1);
+        self.deleted.set(self.deleted.get() + u64::from(op.value().is_none()));
         if self.cut_at.replace(visible) != visible {
             self.cut_since.set(stamp);
         }
@@ -297,6 +300,11 @@ impl Memtable {
     /// The number of versions that set and that delete, in this order.
     pub fn counts(&self) -> (u64, u64) {
         (self.sets.get(), self.deletes.get())
+    }
+
+    /// How many deletes were ever inserted, also those that are gone: it never falls.
+    pub fn deleted(&self) -> u64 {
+        self.deleted.get()
     }
 }
 

@@ -24,18 +24,6 @@ pub enum Op<'a> {
     Delete,
 }
 
-impl Op<'_> {
-    /// The bytes of the large value that it points at; 0 where it does not.
-    pub fn large_bytes(self) -> u64 {
-        match self {
-            Op::Set { value, in_blob: true, .. } => {
-                Pointer::decode(value).map_or(0, |pointer| pointer.len)
-            }
-            _ => 0,
-        }
-    }
-}
-
 /// A borrowed version: what a cursor stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -90,6 +78,16 @@ impl Found {
             Some(Found::Delete { stamp: deleted })
         } else {
             version
+        }
+    }
+
+    /// The bytes of the large value that it points at; 0 where it does not.
+    pub fn large_bytes(&self) -> u64 {
+        match self {
+            Found::Set { value, in_blob: true, .. } => {
+                Pointer::decode(value).map_or(0, |pointer| pointer.len)
+            }
+            _ => 0,
         }
     }
 

@@ -101,6 +101,15 @@ impl<S: Storage> Version<S> {
         table::resolve(|loaded| self.look_up(loaded, wanted)).await
     }
 
+    /// The same in `level`, which is not level 0, and deeper.
+    ///
+    /// # Errors
+    /// Those of [`Table::get`].
+    pub async fn find_from(&self, level: usize, wanted: Wanted<'_>) -> Result<Option<Found>> {
+        let levels = self.levels.get(level..).unwrap_or_default();
+        table::resolve(|loaded| look_up_in(levels, loaded, wanted)).await
+    }
+
     /// The same, as far as what is in memory or was `loaded` tells.
     #[inline]
     pub fn look_up(
@@ -114,14 +123,7 @@ impl<S: Storage> Version<S> {
                 return Ok(Some(found));
             }
         }
-        for level in deeper {
-            let place = level.partition_point(|table| *table.meta().largest < *wanted.key);
-            let Some(table) = level.get(place) else { continue };
-            if let Some(found) = table.look_up(loaded, wanted)? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
+        look_up_in(deeper, loaded, wanted)
     }
 
     /// The tables that may hold keys in `start..end` with versions at or below `at`, as runs of
@@ -146,6 +148,23 @@ impl<S: Storage> Version<S> {
         }
         runs
     }
+}
+
+/// The same, in levels below level 0.
+#[inline]
+fn look_up_in<'a, S: Storage>(
+    levels: &'a [Vec<Rc<Table<S>>>],
+    loaded: &Loaded,
+    wanted: Wanted<'_>,
+) -> core::result::Result<Option<Found>, Stop<'a, S>> {
+    for level in levels {
+        let place = level.partition_point(|table| *table.meta().largest < *wanted.key);
+        let Some(table) = level.get(place) else { continue };
+        if let Some(found) = table.look_up(loaded, wanted)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@
 mod common;
 
 use common::large::{name, open, put, settle, usage, value};
-use common::{Store, commit, delete, delete_range, tiny};
+use common::{Store, commit, delete, delete_range, key, set, tiny};
 use kvass::env::manual::block_on;
 use kvass::limits::{Budgets, HISTORY_RECENT_MS, LEASE_GRACE_MS, REST_MS};
 use kvass::storage::Storage;
+use kvass::wire::Mutation;
 use std::rc::Rc;
 
 #[test]
@@ -121,6 +122,97 @@ fn space_comes_back_of_a_large_value_that_is_deleted_among_any_number_of_small_o
         assert_eq!(store.count() as u64, small - 1);
         assert!(!store.db.wants_upkeep());
     }
+}
+
+/// Entries beside a large value in the middle of them, all in tables, as after an open.
+fn filled(budgets: &Budgets, small: u64, again: u64) -> Store {
+    let mut store = open(budgets.clone());
+    let large = value(3, 1 << 20);
+    // Some are written again, to the level above.
+    let keys = (0..small).chain((0..again).map(|n| n * 7919 % small).filter(|n| *n != small / 2));
+    for (count, n) in keys.enumerate() {
+        let small_one = value(n, 100);
+        let (k, v) = (long(n), if n == small / 2 { &large } else { &small_one });
+        store.commit_one(commit(vec![], vec![set(&k, v)])).expect("it commits");
+        if count % 500 == 0 {
+            block_on(store.db.upkeep());
+        }
+    }
+    block_on(store.db.upkeep());
+    store.reopen();
+    store.advance(LEASE_GRACE_MS);
+    store
+}
+
+fn long(n: u64) -> Vec<u8> {
+    key(&["k", &format!("{n:06}")])
+}
+
+/// Deletes the large one after others, and waits; whether its space came back.
+fn comes_back(store: &mut Store, large: u64, others: Vec<Mutation<'_>>) -> bool {
+    let (before, k) = (usage(store), long(large));
+    if !others.is_empty() {
+        store.commit_one(commit(vec![], others)).expect("it commits");
+    }
+    store.commit_one(commit(vec![], vec![delete(&k)])).expect("it commits");
+    store.advance(REST_MS);
+    block_on(store.db.upkeep());
+    usage(store) + (1 << 19) < before
+}
+
+#[test]
+fn space_of_a_large_value_comes_back_whatever_became_of_earlier_deletes() {
+    let budgets = Budgets { memtable_bytes: 256 << 10, blob_bytes: 256 << 10, ..<_>::default() };
+    for writes in 0..4 {
+        let mut store = filled(&budgets, 5_000, 0);
+        block_on(store.db.upkeep());
+        store.commit_one(commit(vec![], vec![delete(&long(1))])).expect("it commits");
+        store.advance(REST_MS);
+        block_on(store.db.upkeep());
+        // The tombstone goes with the second of them.
+        for _ in 0..writes {
+            let (k, v) = (long(1), value(1, 100));
+            store.commit_one(commit(vec![], vec![set(&k, &v)])).expect("it commits");
+        }
+        assert!(comes_back(&mut store, 2_500, vec![]), "{writes} writes");
+    }
+}
+
+#[test]
+fn space_of_a_large_value_comes_back_that_is_deleted_with_others_of_all_tables() {
+    let budgets = Budgets {
+        memtable_bytes: 256 << 10,
+        blob_bytes: 256 << 10,
+        table_bytes: 64 << 10,
+        level0_tables: 3,
+        level1_bytes: 1 << 20,
+        rest_share: 0,
+        ..<_>::default()
+    };
+    for others in [0, 40] {
+        let mut store = filled(&budgets, 60_000, 5_000);
+        block_on(store.db.upkeep());
+        let keys: Vec<_> = (0..others).map(|n| long(n * 60_000 / others + 1)).collect();
+        let others = keys.iter().map(|k| delete(k)).collect();
+        let levels = levels_of(&store);
+        assert!(comes_back(&mut store, 30_000, others), "{} others, {levels:?}", keys.len());
+    }
+}
+
+#[test]
+fn space_of_a_large_value_comes_back_that_is_deleted_beside_a_range() {
+    let budgets = Budgets {
+        memtable_bytes: 32 << 10,
+        blob_bytes: 256 << 10,
+        table_bytes: 128 << 10,
+        level0_tables: 2,
+        level1_bytes: 128 << 10,
+        level_growth: 2,
+        ..<_>::default()
+    };
+    let mut store = filled(&budgets, 10_000, 0);
+    let (start, end) = (key(&["k", "005000x"]), key(&["k", "005000z"]));
+    assert!(comes_back(&mut store, 5_000, vec![delete_range(&start, &end)]));
 }
 
 #[test]

@@ -15,12 +15,14 @@ use crate::record::{Op, Record};
 use crate::snapshot::Snapshot;
 use crate::stamp::Stamp;
 use crate::storage::Storage;
-use crate::table::{Table, TableMeta};
+use crate::table::{Table, TableMeta, Wanted};
 use crate::version::Version;
 use std::rc::Rc;
 
 /// This many keys of a memtable are taken at once.
 const PAGE_KEYS: usize = 256;
+/// What looking for a key in deeper tables costs, in bytes that could be copied meanwhile.
+const LOOK_COST: usize = 1024;
 
 /// Merges the tables of `choice` into tables for its target; returns those, in order.
 ///
@@ -46,7 +48,7 @@ pub async fn run<E: Env>(
     let mut writer = Writer::new(env, budgets, sizes, (version, choice.target + 1), employer);
     let written = async {
         let runs = input_runs(version, choice);
-        survivors.know_of(&runs);
+        let may_hide_large = survivors.may_hide_large(&runs);
         let mut tombstones = Tombstones::new(&runs, retained.stamp);
         let hidden = match planted(Bug::RangeIgnoresSnapshot) {
             true => Stamp::MAX,
@@ -81,6 +83,10 @@ pub async fn run<E: Env>(
                     let over = tombstones.over().cloned().and_then(|over| survivors.settle(over));
                     writer.begin_table(over).await?;
                 }
+                if may_hide_large && kept.op == Op::Delete {
+                    writer.hide(large_below(version, choice.target + 1, kept.key).await);
+                    writer.has_worked(LOOK_COST);
+                }
             }
             if writer.has_read(&record) {
                 writer.breathe().await?;
@@ -89,9 +95,7 @@ pub async fn run<E: Env>(
         pass(&mut tombstones, None, &survivors, &mut writer).await
     };
     let written = written.await;
-    let mut output = writer.finish(written).await?;
-    survivors.pass_on(&mut output.tables);
-    Ok(output)
+    writer.finish(written).await
 }
 
 /// Has the deleted ranges written that end before a key, or all that are left, and what lies over
@@ -118,6 +122,15 @@ async fn pass<E: Env>(
         if writer.has_worked(worked) {
             writer.breathe().await?;
         }
+    }
+}
+
+/// The bytes of the large value that a key has in the tables of `level` and deeper. What can't be
+/// read counts as none: whoever reads it is told.
+async fn large_below<S: Storage>(version: &Version<S>, level: usize, key: &[u8]) -> u64 {
+    match version.find_from(level, Wanted::new(key, Stamp::MAX)).await {
+        Ok(Some(found)) => found.large_bytes(),
+        _ => 0,
     }
 }
 

@@ -5,7 +5,7 @@ use crate::ranges::Fragment;
 use crate::record::{Op, Record, alive};
 use crate::snapshot::Snapshot;
 use crate::storage::Storage;
-use crate::table::{Table, TableMeta};
+use crate::table::Table;
 use std::rc::Rc;
 
 /// Looks at all versions in order and drops those that no reader can see: of each key it keeps
@@ -18,8 +18,6 @@ pub struct Survivors<'a, S: Storage> {
     key: Vec<u8>,
     /// A version of `key` was met that every reader sees, or one newer than it.
     settled: bool,
-    /// Bytes of large values that tombstones hide and that were not met.
-    dead: u64,
 }
 
 impl<'a, S: Storage> Survivors<'a, S> {
@@ -28,29 +26,15 @@ impl<'a, S: Storage> Survivors<'a, S> {
         retained: Snapshot,
         deeper: impl Iterator<Item = &'a [Rc<Table<S>>]>,
     ) -> Survivors<'a, S> {
-        Survivors { retained, deeper: deeper.collect(), key: Vec::new(), settled: false, dead: 0 }
+        Survivors { retained, deeper: deeper.collect(), key: Vec::new(), settled: false }
     }
 
-    /// Takes in what the tables that are merged know to be dead. Of those with deleted ranges it is
-    /// not known how much of what they hide those do.
-    pub fn know_of(&mut self, runs: &[Vec<Rc<Table<S>>>]) {
-        for meta in runs.iter().flatten().map(|table| table.meta()) {
-            if meta.ranges == 0 {
-                self.dead = self.dead.saturating_add(meta.hidden);
-            }
-        }
-    }
-
-    /// Has the new tables know of what was not met and lies deeper than they do.
-    pub fn pass_on(&self, new: &mut [TableMeta]) {
-        let deletes: u64 = new.iter().map(|meta| meta.deletes).sum();
-        for meta in new {
-            if self.lies_deeper(&meta.smallest, |smallest| *smallest <= *meta.largest) {
-                // Which of them hide it is not known.
-                let share = self.dead / deletes.max(1) * meta.deletes;
-                meta.hidden = meta.hidden.saturating_add(share);
-            }
-        }
+    /// Whether a tombstone of the tables that are merged may hide a large value that they don't
+    /// have: they know of something that is hidden, and a deeper table points at large values.
+    pub fn may_hide_large(&self, runs: &[Vec<Rc<Table<S>>>]) -> bool {
+        let mut deeper = self.deeper.iter().copied().flatten();
+        runs.iter().flatten().any(|table| table.meta().hidden > 0)
+            && deeper.any(|table| !table.meta().blobs.is_empty())
     }
 
     /// A deleted range as it is to be written, or None where it is dropped. A tombstone that every
@@ -74,12 +58,8 @@ impl<'a, S: Storage> Survivors<'a, S> {
             self.key.clear();
             self.key.extend_from_slice(record.key);
             self.settled = false;
-        } else {
-            // It is dropped, or kept for a reader and counted by its new table.
-            self.dead = self.dead.saturating_sub(record.op.large_bytes());
-            if self.settled {
-                return None;
-            }
+        } else if self.settled {
+            return None;
         }
         let op = match record.op {
             Op::Set { expires_at, .. } if !alive(expires_at, self.retained.time_ms) => Op::Delete,

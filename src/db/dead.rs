@@ -5,7 +5,7 @@
 use super::Db;
 use crate::env::Env;
 use crate::memtable::{Memtable, Page};
-use crate::record::{Found, Op, Record};
+use crate::record::{Op, Record};
 use crate::stamp::Stamp;
 use crate::table::Wanted;
 use std::cell::Cell;
@@ -23,7 +23,7 @@ pub(super) struct Dead {
     pub deletes_due: Cell<u64>,
     /// The same for so many bytes of tables that are hidden, with their large values.
     pub bytes_due: Cell<u64>,
-    /// How many deletes there were when they were looked at, and through which commit.
+    /// How many deletes had come when they were looked at, and through which commit.
     deletes: Cell<u64>,
     through: Cell<Stamp>,
     /// The bytes of the large values that they hide.
@@ -48,14 +48,14 @@ impl<E: Env> Db<E> {
     /// Whether there are deletes that were not looked at, and large values that they may hide.
     pub(super) fn has_new_deletes(&self) -> bool {
         let view = self.view.borrow();
-        let is_new = view.active.counts().1 != self.dead.deletes.get();
+        let is_new = view.active.deleted() != self.dead.deletes.get();
         is_new && view.frozen.is_none() && !self.tables.blobs.is_empty()
     }
 
     /// Looks for what the deletes of the active memtable hide that were not looked at.
     pub(super) async fn look_for_dead(&self) {
         let (view, through) = (self.view(), self.assigned.get());
-        let deletes = view.active.counts().1;
+        let deletes = view.active.deleted();
         let bytes = self.dead_below(&view.active, self.dead.through.get()).await;
         let dead = &self.dead;
         if Rc::ptr_eq(&view.active, &self.view.borrow().active) {
@@ -78,10 +78,8 @@ impl<E: Env> Db<E> {
             last = memtable.versions(last.as_deref(), PAGE_KEYS, &mut page);
             for Record { key, stamp, op } in page.iter() {
                 if op == Op::Delete && after < stamp {
-                    let found = version.find(Wanted::new(key, Stamp::MAX)).await;
-                    if let Ok(Some(Found::Set { value, expires_at, in_blob, .. })) = found {
-                        let op = Op::Set { value: &value, expires_at, in_blob };
-                        bytes = bytes.saturating_add(op.large_bytes());
+                    if let Ok(Some(found)) = version.find(Wanted::new(key, Stamp::MAX)).await {
+                        bytes = bytes.saturating_add(found.large_bytes());
                     }
                     self.breathe(LOOK_COST).await;
                 }
