@@ -213,6 +213,27 @@ fn what_short_opens_overwrite_is_kept_for_the_lists_of_the_last_few_hosts_only()
     assert!(after < before * 3 / 2, "{before} bytes of tables, {after} four times as many later");
 }
 
+/// Pages that set up what is there already, and do nothing else.
+#[test]
+fn opens_that_log_no_more_than_refused_commits_do_not_pile_up_logs() {
+    let mut store = Store::open_in_memory(tiny_options(), 7);
+    let (key, one) = (key(&["made"]), number(1.0));
+    let mut most = 0;
+    for open in 0..150u8 {
+        let origin = Origin { client: [open; 16], first: 1, acked_through: 0, resend_of: 0 };
+        let check = Check { key: Blob(&key), versionstamp: None };
+        let make = commit(vec![check], vec![set(&key, &one)]);
+        let made = block_on(store.db.commit_from(Some(&origin), &[&make])).pop();
+        assert!(matches!(made, Some(Ok(_))), "{made:?}");
+        store.advance(HISTORY_RECENT_MS);
+        block_on(store.db.upkeep());
+        let files = block_on(store.storage.list()).expect("memory has a list").len();
+        most = most.max(files);
+        store.reopen();
+    }
+    assert!(most < 60, "{most} files");
+}
+
 #[test]
 fn a_host_sets_no_timer_for_history_that_can_not_be_let_go_for_now() {
     let disk = SimulatedStorage::new(1);

@@ -243,7 +243,7 @@ impl<E: Env> Db<E> {
             || hidden >= self.dead.bytes_due.get()
             || many_values
             || self.replayed_due_ms.get() <= self.now_ms();
-        many && view.frozen.is_none() && !view.active.is_empty()
+        many && view.frozen.is_none() && (!view.active.is_empty() || self.has_many_logs())
     }
 
     /// Freezes the active memtable, so that space comes back.

@@ -5,6 +5,7 @@
 //! changes no manifest: recovery reads the logs in order and finds the later one in use or empty.
 
 use super::compact::Staff;
+use super::open::REPLAYED_LOGS;
 use super::reserve::is_full;
 use super::{Db, View};
 use crate::blob::live;
@@ -68,12 +69,17 @@ impl<E: Env> Db<E> {
         if self.log.borrow().len() >= log_bytes_max {
             return true;
         }
-        let many_logs = self.manifest.borrow().logs.len() > LOGS_MAX && !view.active.is_empty();
+        let many_logs = self.manifest.borrow().logs.len() > LOGS_MAX;
         let Budgets { memtable_bytes, range_bytes, blob_bytes, .. } = &self.options.budgets;
         let many_values = self.tables.blobs.recent_bytes() >= *blob_bytes;
         let many_ranges = view.active.ranges().is_full(*range_bytes);
         let full = view.active.bytes() >= *memtable_bytes || many_values || many_ranges;
         many_logs || full && !view.active.is_empty()
+    }
+
+    /// Whether an open has to read many logs, which need not hold more than refused commits.
+    pub(super) fn has_many_logs(&self) -> bool {
+        self.manifest.borrow().logs.len() > REPLAYED_LOGS
     }
 
     /// Waits for background work in proportion to what was written since the last call.

@@ -37,7 +37,7 @@ use std::rc::Rc;
 const REPLAYED_SHARE: usize = 8;
 /// Unless it lies in so many logs that soon a commit would have to wait until it is written out:
 /// that would be one of the first of a new host.
-const REPLAYED_LOGS: usize = LOGS_MAX - 2;
+pub(super) const REPLAYED_LOGS: usize = LOGS_MAX - 2;
 
 /// What the logs held.
 #[derive(Default)]
