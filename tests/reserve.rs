@@ -217,6 +217,38 @@ fn what_was_acknowledged_before_a_write_that_finds_the_disk_full_is_flushed_all_
 }
 
 #[test]
+fn attempts_to_repair_leave_no_files_behind() {
+    let disk = SimulatedStorage::new(1);
+    let budgets = Budgets { memtable_bytes: 1 << 20, ..tiny() };
+    let mut store =
+        Store::open(Rc::new(disk.clone()), Options { budgets, ..options() }, 1).expect("it opens");
+    for n in 0..200 {
+        write(&mut store, set(&name(n), &value(n, 30))).expect("there is room");
+    }
+    let full = usage(&store);
+    disk.set_quota_bytes(Some(full));
+    write(&mut store, set(&name(0), &value(0, 30))).expect_err("it is full");
+    // Not enough for a table.
+    disk.set_quota_bytes(Some(full + 3_000));
+    for _ in 0..5 {
+        write(&mut store, set(&name(0), &value(0, 30))).expect_err("it is full");
+        assert_eq!(usage(&store), full);
+    }
+    disk.set_quota_bytes(None);
+    for call in [Call::Create, Call::Write, Call::Sync].into_iter().cycle().take(60) {
+        disk.inject(Some(call), 2, Fault::Fail(Code::Io));
+        let _ = store.commit_one(commit(vec![], vec![set(&name(0), &value(0, 30))]));
+    }
+    let mut refused = 0;
+    while write(&mut store, set(&name(0), &value(0, 30))).is_err() {
+        refused += 1;
+        assert!(refused < 60, "every failure happens once");
+    }
+    let files = disk.file_numbers().len();
+    assert!(files < 20, "{files} files");
+}
+
+#[test]
 fn a_database_is_opened_on_a_disk_that_is_full_to_the_last_byte() {
     let mut store = store(u64::MAX);
     for n in 0..400 {

@@ -6,6 +6,7 @@ use crate::blob::{BlobFile, live};
 use crate::compaction::{self, Choice, Employer, Output};
 use crate::env::Env;
 use crate::error::Result;
+use crate::manifest::Manifest;
 use crate::planted::{Bug, planted};
 use crate::snapshot::Snapshot;
 use crate::stamp::Stamp;
@@ -318,7 +319,7 @@ impl<E: Env> Db<E> {
         for meta in known.into_iter().filter(|_| !planted(Bug::MovedNotCounted)) {
             self.tables.blobs.find(meta.id).inspect(|file| file.grow(meta.bytes));
         }
-        self.edit(&mut |manifest| {
+        let mut change = |manifest: &mut Manifest| {
             for level in &mut manifest.levels {
                 level.retain(|meta| !removed.contains(&meta.id));
             }
@@ -330,8 +331,17 @@ impl<E: Env> Db<E> {
                 }
             }
             manifest.blobs.extend(new.iter().copied().cloned());
-        })
-        .await?;
+        };
+        let stored = self.edit(&mut change).await;
+        if let Err(error) = stored {
+            // A table that moves is another's, too.
+            if !choice.is_move() {
+                let made = outputs.iter().map(|meta| meta.file);
+                let made = made.chain(new.iter().map(|meta| meta.file));
+                self.tables.in_doubt.borrow_mut().extend(made);
+            }
+            return Err(error);
+        }
         new.into_iter().for_each(|meta| self.tables.blobs.add(BlobFile::new(meta.clone())));
         if let Some(last) = blobs.last() {
             self.tables.blobs.receive(self.tables.blobs.find(last.id));

@@ -17,7 +17,7 @@ use crate::manifest::{self, Manifest};
 use crate::memtable::Memtable;
 use crate::planted::{Bug, planted};
 use crate::stamp::Stamp;
-use crate::storage::Storage;
+use crate::storage::{FileNo, Storage};
 use crate::table::{Table, TableMeta};
 use crate::wal::{LogRef, LogWriter};
 use std::rc::Rc;
@@ -191,7 +191,14 @@ impl<E: Env> Db<E> {
         while is_full(&made) && self.make_space().await? {
             made = self.make_files(frozen, current.clone()).await;
         }
-        let (table, logs) = made?;
+        let (table, logs) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                // What was written for nothing would be in the way of the next attempt.
+                self.collect_garbage().await;
+                return Err(error);
+            }
+        };
         if planted(Bug::MemtableDroppedEarly) {
             let view = self.view();
             let (active, version) = (view.active.clone(), view.version.clone());
@@ -200,7 +207,7 @@ impl<E: Env> Db<E> {
         let [first, _] = &logs;
         let first = first.clone();
         let mut unused = Vec::new();
-        self.edit(&mut |manifest| {
+        let mut change = |manifest: &mut Manifest| {
             let mut dropped = std::mem::replace(&mut manifest.logs, logs.to_vec());
             dropped.retain(|log| !logs.contains(log));
             unused = self.retain_history(manifest, &dropped);
@@ -216,8 +223,15 @@ impl<E: Env> Db<E> {
                     level0.insert(0, meta.clone());
                 }
             }
-        })
-        .await?;
+        };
+        let stored = self.edit(&mut change).await;
+        if let Err(error) = stored {
+            let known = self.manifest.borrow().logs.clone();
+            let logs = logs.iter().filter(|log| !known.contains(log)).map(|log| log.file);
+            let made = logs.chain(table.iter().map(|meta| meta.file));
+            self.tables.in_doubt.borrow_mut().extend(made);
+            return Err(error);
+        }
         let flushed = table.as_ref().map_or(0, |meta| meta.bytes);
         let allowed = flushed.saturating_mul(self.options.budgets.rest_share);
         self.rest.bytes.set(self.rest.bytes.get().saturating_add(allowed));
@@ -253,11 +267,27 @@ impl<E: Env> Db<E> {
     }
 
     async fn logs_from(&self, current: Option<LogRef>) -> Result<[LogRef; 2]> {
+        let is_new = current.is_none();
         let first = match current {
             Some(log) => log,
-            None => new_log(&self.env, self.new_id()).await?,
+            None => self.another_log().await?,
         };
-        Ok([first, new_log(&self.env, self.new_id()).await?])
+        match self.another_log().await {
+            Ok(next) => Ok([first, next]),
+            Err(error) => {
+                self.tables.garbage.borrow_mut().extend(is_new.then_some(first.file));
+                Err(error)
+            }
+        }
+    }
+
+    async fn another_log(&self) -> Result<LogRef> {
+        let file = self.env.storage().create().await?;
+        let log = log_in(&self.env, self.new_id(), file).await;
+        if log.is_err() {
+            self.tables.garbage.borrow_mut().push(file);
+        }
+        log
     }
 
     async fn write_table(&self, memtable: &Memtable) -> Result<Option<TableMeta>> {
@@ -301,6 +331,9 @@ impl<E: Env> Db<E> {
         self.tables.blobs.follow(&manifest.blobs, live::stale(&manifest));
         *self.manifest.borrow_mut() = manifest;
         self.stored_twice.set(false);
+        // Whatever could not be stored before would have stood in the same slot.
+        let in_doubt = self.tables.in_doubt.take();
+        self.tables.garbage.borrow_mut().extend(in_doubt);
         Ok(())
     }
 
@@ -380,7 +413,10 @@ impl<E: Env> Drop for Thaw<'_, E> {
 /// A log for the manifest to name. Its file is made durable first, so that one that is missing
 /// later was lost, not never there.
 pub(super) async fn new_log<E: Env>(env: &E, id: u64) -> Result<LogRef> {
-    let file = env.storage().create().await?;
+    log_in(env, id, env.storage().create().await?).await
+}
+
+async fn log_in<E: Env>(env: &E, id: u64, file: FileNo) -> Result<LogRef> {
     if !planted(Bug::NewLogNotFlushed) && !env.storage().is_ordered() {
         env.storage().sync(file).await?;
     }

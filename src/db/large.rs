@@ -140,14 +140,21 @@ impl<E: Env> Db<E> {
             return Ok(active);
         }
         let file = self.env.storage().create().await?;
-        if !planted(Bug::BlobFileNotFlushed) {
-            self.env.storage().sync(file).await?;
+        if !planted(Bug::BlobFileNotFlushed)
+            && let Err(error) = self.env.storage().sync(file).await
+        {
+            self.tables.garbage.borrow_mut().push(file);
+            return Err(error);
         }
         let mut salt = [0; 8];
         self.env.fill_random(&mut salt);
         let (id, salt) = (self.new_id(), u64::from_le_bytes(salt));
         let meta = BlobMeta { id, file, salt, bytes: 0, logs_before: u64::MAX };
-        self.edit(&mut |manifest| manifest.blobs.push(meta.clone())).await?;
+        let stored = self.edit(&mut |manifest| manifest.blobs.push(meta.clone())).await;
+        if stored.is_err() {
+            self.tables.in_doubt.borrow_mut().push(file);
+        }
+        stored?;
         let blob = BlobFile::new(meta);
         self.tables.blobs.add(blob.clone());
         self.tables.blobs.switch(Some(blob.clone()), 0);

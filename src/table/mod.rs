@@ -152,6 +152,9 @@ pub struct Tables<S> {
     pub blobs: Blobs,
     /// Files of retired tables that nobody reads any more: the database removes them.
     pub garbage: RefCell<Vec<FileNo>>,
+    /// Files that a manifest names which could not be stored, and no other: it may be in its slot
+    /// until another is, which makes them garbage.
+    pub in_doubt: RefCell<Vec<FileNo>>,
     /// Where damage is kept that cursors pass over; None where they stop at it.
     pub passed_over: Option<RefCell<Vec<Error>>>,
     /// How often that happened.
@@ -183,6 +186,7 @@ impl<S> Tables<S> {
             cache: Cache::new(cache_bytes),
             blobs,
             garbage: RefCell::default(),
+            in_doubt: RefCell::default(),
             passed_over: passed_over.map(RefCell::new),
             passes: Cell::new(0),
         })

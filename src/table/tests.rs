@@ -437,6 +437,7 @@ fn a_table_larger_than_what_is_read_at_once_is_read_whole() {
         cache: one_block,
         blobs: <_>::default(),
         garbage: <_>::default(),
+        in_doubt: <_>::default(),
         passed_over: None,
         passes: <_>::default(),
     };
