@@ -280,3 +280,24 @@ fn upkeep_that_failed_once_goes_on_by_itself() {
         block_on(store.db.stats()).expect("it is known").levels.iter().map(|l| l.1).sum();
     assert!(bytes < 3_000, "{bytes} bytes");
 }
+
+#[test]
+fn a_flush_of_what_was_acknowledged_that_fails_in_upkeep_reaches_the_next_commit() {
+    let disk = SimulatedStorage::new(1);
+    let mut store = Store::open(Rc::new(disk.clone()), tiny_options(), 1).expect("it opens");
+    for key in keys().iter().take(400) {
+        store.commit_one(commit(vec![], vec![set(key, &number(1.0))])).expect("it commits");
+        block_on(store.db.upkeep());
+    }
+    block_on(store.db.flush()).expect("it flushes");
+    clear(&mut store, 0, ENTRIES);
+    assert!(store.db.unflushed() && store.db.wants_upkeep());
+    disk.inject(Some(Call::Sync), 0, Fault::Fail(Code::Io));
+    block_on(store.db.upkeep());
+    block_on(store.db.upkeep());
+    let (key, one) = (key(&["a"]), number(1.0));
+    let error = store.commit_one(commit(vec![], vec![set(&key, &one)])).expect_err("it is told");
+    assert_eq!(error.code(), Code::Io);
+    store.commit_one(commit(vec![], vec![set(&key, &one)])).expect("and then it goes on");
+    assert_eq!(store.count(), 1);
+}

@@ -93,7 +93,9 @@ impl<E: Env> Db<E> {
             if self.is_looking_due() {
                 self.look_for_dead().await;
             }
+            let generation = self.generation();
             if self.holds_much() && self.freeze_for_space().await.is_err() {
+                self.leave_unreported(generation);
                 return;
             }
             let _working = self.pace.work();

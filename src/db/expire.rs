@@ -70,8 +70,10 @@ impl<E: Env> Db<E> {
     /// As [`Db::expire`], for a caller that has nobody to tell: a failure is kept for
     /// `failure()`, and expiry is tried again a moment later.
     pub async fn expire_in_background(&self) {
+        let generation = self.generation();
         let outcome = self.expire().await;
         if outcome.is_err() {
+            self.leave_unreported(generation);
             self.next_expiry_ms.set(self.now_ms() + RETRY_MS);
             self.note(&outcome);
         }

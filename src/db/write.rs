@@ -167,9 +167,14 @@ impl<E: Env> Db<E> {
     /// commit and for `failure()`.
     pub async fn flush_in_background(&self) {
         let generation = self.generation();
-        if self.poisoned.get() || self.flush().await.is_ok() {
-            return;
+        if !self.poisoned.get() && self.flush().await.is_err() {
+            self.leave_unreported(generation);
         }
+    }
+
+    /// Leaves it to the next commit to tell of a failure in `generation`, if there was one: its
+    /// caller has nobody to tell.
+    pub(super) fn leave_unreported(&self, generation: usize) {
         if let Some(poisoning) = self.poisonings.borrow().get(generation) {
             poisoning.reported.set(false);
         }
