@@ -368,14 +368,16 @@ fn values_that_are_flushed_on_their_way_share_a_file() {
 
 #[test]
 fn a_commit_that_finds_the_disk_full_gives_back_the_space_of_all_its_large_values() {
-    for written in [vec![], vec![1]] {
+    // The last one of some is so long that it gets another file.
+    for (written, last) in [(vec![], 5_000), (vec![1], 5_000), (vec![1], 9_000)] {
         let disk = SimulatedStorage::new(1);
         let env = ManualEnv::new(Rc::new(disk.clone()), START_MS, 1);
-        let budgets = Budgets { blob_bytes: 1 << 20, ..options().budgets };
+        let budgets = Budgets { blob_bytes: 1 << 20, stretch_bytes: 8_000, ..options().budgets };
         let options = Options { budgets, ..options() };
         let db = block_on(Db::open(env, options)).expect("a new database opens");
         let write = |numbers: &[u64]| {
-            let pairs: Vec<_> = numbers.iter().map(|n| (name(*n), value(*n, 5_000))).collect();
+            let len = |n: u64| if n == 4 { last } else { 5_000 };
+            let pairs: Vec<_> = numbers.iter().map(|n| (name(*n), value(*n, len(*n)))).collect();
             let all = pairs.iter().map(|(k, v)| set(k, v)).collect();
             block_on(db.commit(&[&commit(vec![], all)])).pop().expect("an answer")
         };
@@ -392,7 +394,8 @@ fn a_commit_that_finds_the_disk_full_gives_back_the_space_of_all_its_large_value
         write(&[2, 3, 4]).expect("there is room");
         for n in [2, 3, 4] {
             let found = block_on(db.get(&name(n), db.snapshot())).expect("it reads");
-            assert_eq!(found.expect("it is there").1.to_vec(), value(n, 5_000));
+            let len = if n == 4 { last } else { 5_000 };
+            assert_eq!(found.expect("it is there").1.to_vec(), value(n, len));
         }
     }
 }

@@ -23,18 +23,31 @@ impl<E: Env> Db<E> {
     pub(super) async fn store_large(&self, staged: &mut [Staged<'_>]) -> Result<()> {
         let before = self.tables.blobs.active().map(|file| (file.size(), file));
         let stored = self.append_all(staged).await;
-        // What came before the value that failed is given back too.
-        if stored.is_err()
-            && let Some(active) = self.tables.blobs.active()
-        {
-            let size = match before {
-                Some((size, file)) if Rc::ptr_eq(&file, &active) => size,
-                _ => active.size().min(HEADER_BYTES as u64),
-            };
-            active.shrink(size);
-            self.cut_blob(&active).await;
+        if stored.is_err() {
+            self.take_back(staged, before).await;
         }
         stored
+    }
+
+    /// Gives back what came before a value that could not be written: `before` is the file that
+    /// was written to first, and how long it was.
+    async fn take_back(&self, staged: &[Staged<'_>], before: Option<(u64, Rc<BlobFile>)>) {
+        let blobs = &self.tables.blobs;
+        let pointers = staged.iter().filter_map(|one| match &one.op {
+            StagedOp::Set { pointer, .. } => Pointer::decode(pointer.as_deref()?),
+            _ => None,
+        });
+        let written = pointers.filter_map(|pointer| blobs.find(pointer.blob));
+        for file in written.chain(blobs.active()) {
+            let size = match &before {
+                Some((size, first)) if Rc::ptr_eq(first, &file) => *size,
+                _ => HEADER_BYTES as u64,
+            };
+            if file.size() > size {
+                file.shrink(size);
+                self.cut_blob(&file).await;
+            }
+        }
     }
 
     async fn append_all(&self, staged: &mut [Staged<'_>]) -> Result<()> {
