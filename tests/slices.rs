@@ -416,3 +416,31 @@ fn an_open_has_little_to_do_for_a_range_that_was_deleted_again_and_again() {
     println!("{read} bytes read, {allocated} allocations, {memory} bytes of memory");
     assert!(read <= 1024 * KIB && allocated <= 64_000 && memory <= 256 * KIB);
 }
+
+#[test]
+fn a_database_is_closed_in_the_midst_of_a_compaction() {
+    let (db, meter) = open(options());
+    let mut upkeep = Upkeep::new(&db, &meter);
+    let rng = Rng::new(5);
+    let level0 =
+        |db: &Store| meter.run(db.stats()).expect("it is known").levels.first().map_or(0, |l| l.0);
+    // Each is written out as soon as it is there, until there are enough to be merged.
+    for index in 0.. {
+        let key = key(&[&format!("{:08}", index * 7919 % ENTRIES)]);
+        let value = [&[3][..], &rng.bytes(100)].concat();
+        meter.run(db.commit(&[&commit(vec![], vec![set(&key, &value)])]));
+        upkeep.step();
+        if level0(&db) >= 4 {
+            break;
+        }
+    }
+    (0..4).for_each(|_| upkeep.step());
+    assert!(db.wants_upkeep());
+    let mut close = pin!(db.close());
+    let mut steps = 0;
+    while meter.poll(close.as_mut()).is_pending() {
+        upkeep.step();
+        steps += 1;
+    }
+    assert!(steps < 10, "{steps} steps of a compaction");
+}

@@ -422,6 +422,8 @@ impl<E: Env> Employer for Staff<'_, E> {
 
     async fn breathe(&self, worked: usize) -> Result<()> {
         self.db.breathe(worked).await;
+        // Who closes waits for what is under way.
+        self.db.check_open()?;
         if self.flushes && self.db.view.borrow().frozen.is_some() {
             Box::pin(self.db.flush_frozen()).await?;
         }
