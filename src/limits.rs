@@ -44,7 +44,7 @@ pub const LEASES_MAX: usize = 1_024;
 /// How long after an open the lists of the host before may go on with their snapshots.
 pub const LEASE_GRACE_MS: u64 = 10_000;
 /// Upkeep that a failure has stopped is tried again this much later, unless that was damage: it may
-/// have passed, and on a full disk others may have made room, or what was deleted since, or a reader
+/// have passed. On a full disk others may have made room, or what was deleted since, or a reader
 /// that has gone, may let it do with less.
 pub const RETRY_MS: u64 = 10_000;
 /// The snapshots of so many hosts are kept for that, counted back from the open. Where pages come
