@@ -209,7 +209,10 @@ export interface AtomicOperation {
   commit(options?: CommitOptions): Promise<KvCommitResult | KvCommitError>;
 }
 
-/** How much of the past is kept for `Kv.changes`, by size and by time: the smaller of both. */
+/**
+ * How much of the past is kept for `Kv.changes`, by size and by time: the smaller of both, and 32
+ * logs of a few megabytes at most.
+ */
 export interface HistoryOptions {
   /** Bytes of the log that are kept beside the data; 8 MiB by default, `Infinity` for no bound. */
   bytes?: number;

@@ -370,10 +370,9 @@ async fn renew_logs<E: Env>(
     }
     let id = manifest.next_id;
     manifest.next_id += 2;
-    let active = with_room(&**storage, &manifest.blobs, async || new_log(env, id).await).await?;
-    logs.push(active.clone());
-    let next = with_room(&**storage, &manifest.blobs, async || new_log(env, id + 1).await);
-    logs.push(next.await?);
+    let make = async || Ok([new_log(env, id).await?, new_log(env, id + 1).await?]);
+    let [active, next] = with_room(&**storage, &manifest.blobs, make).await?;
+    logs.extend([active.clone(), next]);
     manifest.logs = logs;
     Ok(LogWriter::new(active, previous))
 }

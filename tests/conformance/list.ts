@@ -118,6 +118,22 @@ export const list: Suite = {
     same((await valuesOf(kv, { prefix: ["n"] })).length, COUNT);
   },
 
+  "a list with a limit is one snapshot, however large its entries are": async ({ kv }) => {
+    const fill = async (byte: number) => {
+      const value = new Uint8Array(60_000).fill(byte);
+      await Promise.all(Array.from({ length: 20 }, (_, i) => kv.set(["large", i], value)));
+    };
+    await fill(1);
+    for (const options of [{ limit: 20 }, { limit: 20, reverse: true }, { limit: 15 }]) {
+      const iterator = kv.list<Uint8Array>({ prefix: ["large"] }, options);
+      const seen = [(await iterator.next()).value?.value[0]];
+      await fill(2);
+      for await (const entry of iterator) seen.push(entry.value[0]);
+      same(seen, new Array(options.limit).fill(1));
+      await fill(1);
+    }
+  },
+
   "nothing is read before the first next": async ({ kv }) => {
     const iterator = kv.list({ prefix: ["n"] });
     await kv.set(["n", 1], 1);
