@@ -248,6 +248,77 @@ fn behind_damage_in_a_log_later_commits_are_salvaged() {
     assert!(db.failure().expect("it is told of").to_string().contains(&damage.to_string()));
 }
 
+/// A database that was opened twice, each time for some commits, so that there are two logs whose
+/// commits no table holds; with those, oldest first.
+fn two_logs() -> (Disk, [u32; 2]) {
+    let disk = Disk::new(4);
+    for n in 0..2 {
+        let db = open_as(&disk, false).expect("it opens");
+        for m in 0..5 {
+            let key = key(&["k", &n.to_string(), &m.to_string()]);
+            let outcome = block_on(db.commit(&[&commit(vec![], vec![set(&key, &[3, 7])])])).pop();
+            outcome.expect("an answer").expect("it is committed");
+        }
+        block_on(db.flush()).expect("it flushes");
+    }
+    let logs = disk.file_numbers().into_iter();
+    let mut logs: Vec<_> =
+        logs.filter(|file| disk.contents(*file).starts_with(b"kvasslog")).collect();
+    logs.sort_by_key(|file| disk.contents(*file)[16]);
+    (disk, logs.try_into().expect("two logs"))
+}
+
+/// Where the header of a log ends, and each of its records.
+fn record_ends(log: &[u8]) -> Vec<u64> {
+    let mut ends = vec![64];
+    while let Some(length) = log.get(ends[ends.len() - 1] as usize + 12..).and_then(|b| b.get(..4))
+    {
+        let length = u32::from_le_bytes(length.try_into().expect("four bytes"));
+        ends.push(ends[ends.len() - 1] + 24 + u64::from(length));
+    }
+    ends
+}
+
+#[test]
+fn a_lost_part_of_a_log_is_corruption_and_the_rest_is_salvaged() {
+    let (whole, logs) = two_logs();
+    for log in logs {
+        let ends = record_ends(&whole.contents(log));
+        for record in ends[..5].windows(2) {
+            let disk = whole.restart();
+            disk.lose_part(log, record[0]..record[1]);
+            let error = open_as(&disk, false).err().expect("it is damaged");
+            let place = Some((log, record[0]));
+            assert_eq!((error.code(), error.place()), (Code::Corruption, place));
+            assert!(error.to_string().contains("salvage: true"), "{error}");
+            let db = salvaged(&disk);
+            assert_eq!(list(&db, false).expect("it lists").len(), 9);
+            assert_eq!(db.damage().iter().map(Error::place).collect::<Vec<_>>(), [place]);
+            let found = block_on(db.verify()).expect("only damage is found");
+            let places: Vec<_> = found.damage.iter().map(|(_, error)| error.place()).collect();
+            assert_eq!((found.damaged, places), (1, vec![place]));
+        }
+    }
+}
+
+#[test]
+fn verify_finds_a_lost_part_of_a_log_that_is_history() {
+    let (disk, _) = filled();
+    let db = open_as(&disk, false).expect("it opens");
+    let is_log = |file: &u32| disk.contents(*file).starts_with(b"kvasslog");
+    let mut logs = disk.file_numbers();
+    logs.retain(|file| is_log(file) && record_ends(&disk.contents(*file)).len() > 4);
+    assert!(logs.len() > 1, "{logs:?}");
+    for log in logs {
+        let place = record_ends(&disk.contents(log))[2];
+        disk.lose_part(log, place..place + 30);
+        let found = block_on(db.verify()).expect("only damage is found");
+        disk.lose_part(log, 0..0);
+        let places: Vec<_> = found.damage.iter().map(|(_, error)| error.place()).collect();
+        assert_eq!(places, [Some((log, place))]);
+    }
+}
+
 #[test]
 fn a_newer_manifest_that_is_damaged_is_never_lost_in_silence() {
     let (mut refused, mut same) = (0, 0);

@@ -66,8 +66,9 @@ pub trait Storage: 'static {
     /// The length of a file in bytes; 0 for a manifest slot that was never written.
     fn len(&self, file: FileNo) -> impl Future<Output = Result<u64>>;
 
-    /// Fills `buffer` from `offset` on; returns how many bytes there were, less than asked for
-    /// only at the end of the file.
+    /// Fills `buffer` from `offset` on; returns how many bytes there were, less than asked for only
+    /// at the end of the file or where bytes before it are lost, as a piece of a file in IndexedDB
+    /// may be. Then `buffer` has those behind the lost ones too, in their places.
     fn read(
         &self,
         file: FileNo,

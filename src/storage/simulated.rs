@@ -19,6 +19,7 @@ use crate::rng::Rng;
 use file::File;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::rc::Rc;
 
 mod file;
@@ -191,6 +192,13 @@ impl SimulatedStorage {
     pub fn flip_bit(&self, file: FileNo, offset: u64, bit: u32) {
         if let Some(file) = self.disk.state.borrow_mut().files.get_mut(&file) {
             file.flip_bit(offset, bit);
+        }
+    }
+
+    /// Takes a part of a file away for good, which stays as long as it is.
+    pub fn lose_part(&self, file: FileNo, part: Range<u64>) {
+        if let Some(file) = self.disk.state.borrow_mut().files.get_mut(&file) {
+            file.lost = part;
         }
     }
 
@@ -386,13 +394,7 @@ impl Storage for SimulatedStorage {
     }
 
     async fn read(&self, file: FileNo, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        let read = |state: &mut State| {
-            let bytes = &state.file(file)?.bytes;
-            let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..));
-            let found = rest.unwrap_or_default().iter();
-            Ok(buffer.iter_mut().zip(found).map(|(to, from)| *to = *from).count())
-        };
-        self.call(Call::Read, read).await
+        self.call(Call::Read, |state| Ok(state.file(file)?.read(offset, buffer))).await
     }
 
     async fn write(

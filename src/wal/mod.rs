@@ -40,6 +40,8 @@ use serde::Serialize;
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod lost_tests;
 pub mod payload;
 pub mod recovery;
 pub mod salvage;

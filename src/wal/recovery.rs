@@ -9,6 +9,8 @@
 //! - Damage below that length hit bytes that were safe: corruption, reported with its place.
 //! - The header of a later log may say at which length this one ended, durable to the last byte:
 //!   exactly so much must verify, and what follows is no part of it.
+//! - A crash leaves no log of which the storage has lost a part and not the end: that is
+//!   corruption, whatever else is known.
 
 use super::{CHECKED_FROM, HEADER_BYTES, Head, Header, LogRef, RECORD_BYTES};
 use crate::error::{Error, Result};
@@ -20,6 +22,9 @@ use crate::storage::Storage;
 const READ_BYTES: usize = 1024 * 1024;
 /// The same where requests wait.
 const SMALL_READ_BYTES: usize = 64 * 1024;
+/// Reads end at a multiple of this, where no piece of a file in IndexedDB goes on: that such a
+/// piece is missing shows in how many bytes the others have.
+const SLOT_BYTES: u64 = 32 * 1024;
 
 /// What is done with each payload, and where in its log the record ends that it was in.
 type Apply<'a> = dyn FnMut(&LogRef, u64, &[u8]) -> Result<()> + 'a;
@@ -72,17 +77,19 @@ async fn recover_log<S: Storage>(
     let mut file = LogFile::open(storage, log).await?;
     let start = if has_header { HEADER_BYTES as u64 } else { 0 };
     let end = file.replay(start, whole, apply).await?;
-    match whole {
+    let message = match whole {
         Some(whole) if end != whole => {
-            let message = "the log is damaged below the length at which the next one began";
-            Err(Error::corruption(log.file, end, message))
+            "the log is damaged below the length at which the next one began"
         }
-        None if file.highest_durable(end).await? > end && !planted(Bug::DamageTakenForTornTail) => {
-            let message = "the log is damaged below the length that was durable";
-            Err(Error::corruption(log.file, end, message))
+        // The search goes through all of it, and so finds what is lost.
+        None if file.highest_durable(end).await? > end && !planted(Bug::DamageTakenForTornTail)
+            || file.is_lossy && end < file.len =>
+        {
+            "the log is damaged where no crash can tear it"
         }
-        _ => Ok(Recovered { end, torn: end < file.len }),
-    }
+        _ => return Ok(Recovered { end, torn: end < file.len }),
+    };
+    Err(Error::corruption(log.file, end, message))
 }
 
 /// Whether a log begins with its undamaged header.
@@ -105,6 +112,8 @@ pub(crate) struct LogFile<'a, S> {
     read_bytes: usize,
     window_start: u64,
     window: Vec<u8>,
+    /// A part that was read before its end is lost.
+    is_lossy: bool,
 }
 
 /// A record that verified.
@@ -117,14 +126,13 @@ pub(crate) struct Record<'a> {
 impl<'a, S: Storage> LogFile<'a, S> {
     pub(super) async fn open(storage: &'a S, log: &'a LogRef) -> Result<LogFile<'a, S>> {
         let len = storage.len(log.file).await?;
-        let read_bytes = READ_BYTES;
-        Ok(LogFile { storage, log, len, read_bytes, window_start: 0, window: Vec::new() })
+        Ok(LogFile { read_bytes: READ_BYTES, ..LogFile::until(storage, log, len) })
     }
 
     /// A log that ends at `len`, to be read in small pieces.
     pub(crate) fn until(storage: &'a S, log: &'a LogRef, len: u64) -> LogFile<'a, S> {
         let (read_bytes, window) = (SMALL_READ_BYTES, Vec::new());
-        LogFile { storage, log, len, read_bytes, window_start: 0, window }
+        LogFile { storage, log, len, read_bytes, window_start: 0, window, is_lossy: false }
     }
 
     /// Its length, in bytes.
@@ -208,7 +216,7 @@ impl<'a, S: Storage> LogFile<'a, S> {
     }
 
     /// The bytes from `offset` on that the window holds, at least `wanted`; None where the file
-    /// ends before that.
+    /// ends before that. What is lost of them is anything.
     async fn ahead(&mut self, offset: u64, wanted: usize) -> Result<Option<&[u8]>> {
         let rest = self.len.saturating_sub(offset);
         if rest < wanted as u64 {
@@ -220,14 +228,12 @@ impl<'a, S: Storage> LogFile<'a, S> {
         let skip = match held {
             Some(skip) => skip,
             None => {
-                let bytes = rest.min(wanted.max(self.read_bytes) as u64) as usize;
+                let end = offset + wanted.max(self.read_bytes) as u64;
+                let bytes = rest.min(end.next_multiple_of(SLOT_BYTES) - offset) as usize;
                 self.window.resize(bytes, 0);
                 self.window_start = offset;
                 let read = self.storage.read(self.log.file, offset, &mut self.window).await?;
-                if read < bytes {
-                    let message = "the log became shorter while it was read";
-                    return Err(Error::io(message).at(self.log.file, offset));
-                }
+                self.is_lossy |= read < bytes;
                 0
             }
         };

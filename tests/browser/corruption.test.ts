@@ -277,6 +277,49 @@ for (const storage of DURABLE) {
   });
 }
 
+test("indexeddb: a log without one of its pieces is damaged there, the rest is read", async () => {
+  const place = { storage: "indexeddb", name: "pieces" } as const;
+  const commits = 40;
+  await page.evaluate(
+    async ([{ name, storage }, commits, bytes]) => {
+      const kv = await kvass.openKv(name, { storage });
+      for (let n = 0; n < commits; n++) await kv.set(["n", n], new Uint8Array(bytes).fill(n + 1));
+      await kv.close();
+    },
+    [place, commits, VALUE_BYTES] as const,
+  );
+  const [log] = (await filesOf(place)).filter(({ magic }) => magic === "kvasslog");
+  assert.ok(log && log.bytes > commits * VALUE_BYTES, "all is in one log");
+  for (const piece of [30, 11, 0]) {
+    await page.evaluate(([place, file, piece]) => files.losePiece(place, file, piece), [
+      place,
+      log.file,
+      piece,
+    ] as const);
+    const found = await page.evaluate(async ({ name, storage }) => {
+      const refused = await kvass.openKv(name, { storage }).then(
+        () => "opened",
+        ({ code, message }) => `${code}: ${message}`,
+      );
+      const kv = await kvass.openKv(name, { storage, salvage: true });
+      let count = 0;
+      for await (const { value } of kv.list<Uint8Array>({ prefix: ["n"] })) {
+        count += value.every((byte) => byte === value[0]) ? 1 : 100;
+      }
+      const { damage } = await kv.verify();
+      const { failure } = await kv.status();
+      await kv.close();
+      return { refused, count, damage, failure: String(failure?.message) };
+    }, place);
+    const [{ kind, file, offset } = assert.fail("it is found")] = found.damage;
+    assert.deepEqual([kind, file], ["log", log.file]);
+    const where = new RegExp(`^Corruption: .*salvage: true.*file ${file}, offset ${offset}\\)$`);
+    assert.match(found.refused, where);
+    assert.match(found.failure, /damaged places/);
+    assert.ok(found.count >= commits - 6 && found.count < commits, `${piece}: ${found.count}`);
+  }
+});
+
 /** Frames that no host understands, by what is wrong with them. */
 const MALFORMED: Record<string, number[]> = {
   "no bytes": [],

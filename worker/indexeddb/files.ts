@@ -42,6 +42,7 @@ import {
   keyOf,
   lastIn,
   MANIFEST_SLOTS,
+  type Part,
   PIECE_BYTES,
   piecesIn,
   slotEnd,
@@ -71,15 +72,16 @@ class File {
 
 /** Bytes of a file that were read. */
 export class Bytes {
-  readonly #parts: Uint8Array[];
+  readonly #parts: Part[];
 
-  constructor(parts: Uint8Array[]) {
+  constructor(parts: Part[]) {
     this.#parts = parts;
   }
 
-  /** Copies them into `target`, the engine's own buffer; returns how many they are. */
+  /** Copies them into `target`, the engine's own buffer; returns how many are not lost. */
   copyTo(target: Uint8Array): number {
-    return copy(this.#parts, target);
+    copy(this.#parts, target);
+    return bytesOf(this.#parts.filter((part) => part instanceof Uint8Array));
   }
 }
 
@@ -136,7 +138,9 @@ export class Files {
 
   #know(file: number, len: number, pieces: unknown[]): void {
     this.#entry(file).learn(len);
-    this.#ahead.set(file, pieces);
+    // Behind one that is missing none is in its place.
+    const isWhole = bytesOf(pieces as Uint8Array[]) >= Math.min(len, LOG_BYTES);
+    if (isWhole || pieces.length === 1) this.#ahead.set(file, pieces);
   }
 
   async list(): Promise<Uint32Array> {
@@ -300,7 +304,7 @@ export class Files {
     return entry?.len ?? endOf(last);
   }
 
-  async #read(file: number, start: number, end: number): Promise<Uint8Array[]> {
+  async #read(file: number, start: number, end: number): Promise<Part[]> {
     await this.#prepared;
     this.#check(file);
     const first = slotStart(start);
@@ -313,7 +317,11 @@ export class Files {
     }
     const range = piecesIn(file, first, end);
     const [pieces = []] = await this.#connection.read((chunks) => [chunks.getAll(range)]);
-    return cut(pieces, first, start, end);
+    const bytes = cut(pieces, first, start, end);
+    if (bytesOf(bytes) === end - start) return bytes;
+    // The file ends before, or pieces are missing.
+    const [keys] = await this.#connection.read((chunks) => [chunks.getAllKeys(range)]);
+    return cut(pieces, first, start, end, keys);
   }
 
   /** Changes a file in one transaction, after which it has `len` bytes and `tail` at its end. */

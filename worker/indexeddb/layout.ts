@@ -77,36 +77,50 @@ export function split(offset: number, data: Uint8Array): Uint8Array[] {
   return pieces;
 }
 
-/** What `pieces`, which follow each other from `position` on, have of the bytes in a range. */
-export function cut(pieces: unknown[], position: number, start: number, end: number): Uint8Array[] {
-  const cuts: Uint8Array[] = [];
+/** Bytes of a file; in a clamped array zeros for those that are lost, though others follow. */
+export type Part = Uint8Array | Uint8ClampedArray;
+
+/**
+ * What `pieces`, which follow each other from `position` on or have `keys`, have of the bytes in a
+ * range.
+ */
+export function cut(
+  pieces: unknown[],
+  position: number,
+  start: number,
+  end: number,
+  keys: IDBValidKey[] = [],
+): Part[] {
+  const cuts: Part[] = [];
   let begin = position;
   for (const piece of pieces) {
     // A value that is none of ours ends the file.
     if (!(piece instanceof Uint8Array)) break;
-    const [from, to] = [Math.max(start - begin, 0), Math.min(end - begin, piece.length)];
-    if (from < to) cuts.push(piece.subarray(from, to));
-    begin += piece.length;
+    // Without keys it has no length.
+    const lost = new Uint8ClampedArray(offsetOf(keys.shift() as number) - begin);
+    for (const part of [lost, piece]) {
+      const [from, to] = [Math.max(start - begin, 0), Math.min(end - begin, part.length)];
+      if (from < to) cuts.push(part.subarray(from, to));
+      begin += part.length;
+    }
   }
   return cuts;
 }
 
-/** Copies arrays behind each other into `target`; returns how many bytes they have. */
-export function copy(parts: Uint8Array[], target: Uint8Array): number {
+/** Copies arrays behind each other into `target`. */
+export function copy(parts: Part[], target: Uint8Array): void {
   let at = 0;
   for (const part of parts) {
     target.set(part, at);
     at += part.length;
   }
-  return at;
 }
 
 /** How many bytes arrays have in all. */
-export const bytesOf = (parts: Uint8Array[]) =>
-  parts.reduce((bytes, part) => bytes + part.length, 0);
+export const bytesOf = (parts: Part[]) => parts.reduce((bytes, part) => bytes + part.length, 0);
 
 /** Arrays behind each other as one. */
-export function join(...parts: Uint8Array[]): Uint8Array {
+export function join(...parts: Part[]): Uint8Array {
   const whole = new Uint8Array(bytesOf(parts));
   copy(parts, whole);
   return whole;

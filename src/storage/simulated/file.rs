@@ -1,6 +1,7 @@
 //! A simulated file: what it holds, what of that is durable, and what a crash may make of it.
 
 use crate::rng::Rng;
+use std::ops::Range;
 
 /// Disks write sectors whole, in any order.
 const SECTOR_BYTES: u64 = 512;
@@ -9,6 +10,8 @@ const SECTOR_BYTES: u64 = 512;
 pub(super) struct File {
     pub exists: bool,
     pub bytes: Vec<u8>,
+    /// What is not returned any more.
+    pub lost: Range<u64>,
     durable_exists: bool,
     durable: Vec<u8>,
     pending: Vec<Change>,
@@ -89,6 +92,21 @@ impl File {
     /// A file that has always been there.
     pub fn permanent() -> File {
         File { exists: true, durable_exists: true, ..File::default() }
+    }
+
+    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> usize {
+        let rest = usize::try_from(offset).ok().and_then(|offset| self.bytes.get(offset..));
+        let found = buffer.iter_mut().zip(rest.unwrap_or_default());
+        let read = found.map(|(to, from)| *to = *from).count();
+        let place = |at: u64| read.min(at.saturating_sub(offset) as usize);
+        let (start, end) = (place(self.lost.start), place(self.lost.end));
+        match buffer.get_mut(start..end) {
+            Some(lost) if !lost.is_empty() => {
+                lost.iter_mut().for_each(|byte| *byte = !*byte);
+                start
+            }
+            _ => read,
+        }
     }
 
     pub fn write(&mut self, offset: u64, data: &[u8]) {

@@ -59,6 +59,13 @@ export async function change(
   await write(place, file, edit(await read(place, file)));
 }
 
+/** Takes one of the pieces away that a file in IndexedDB has. */
+export async function losePiece(place: Place, file: number, number: number): Promise<void> {
+  const keys = await withChunks(place, "readonly", (chunks) => chunks.getAllKeys(range(file)));
+  const key = keys[number] ?? NaN;
+  await withChunks(place, "readwrite", (chunks) => chunks.delete(key));
+}
+
 async function directory({ name }: Place): Promise<FileSystemDirectoryHandle> {
   const root = await navigator.storage.getDirectory();
   return (await root.getDirectoryHandle("kvass")).getDirectoryHandle(name);
