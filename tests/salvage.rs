@@ -320,6 +320,28 @@ fn verify_finds_a_lost_part_of_a_log_that_is_history() {
 }
 
 #[test]
+fn a_log_that_is_empty_or_ends_too_soon_is_told_of_by_salvage_and_by_verify() {
+    let (whole, [log, _]) = two_logs();
+    let ends = record_ends(&whole.contents(log));
+    let (_, short) = ends.split_last().expect("records");
+    assert!(short.len() >= 5, "{short:?}");
+    for end in [&[0], short].concat() {
+        let disk = whole.restart();
+        block_on(disk.truncate(log, end)).expect("it is cut");
+        let error = open_as(&disk, false).err().expect("it is damaged");
+        assert_eq!((error.code(), error.place()), (Code::Corruption, Some((log, end))));
+        let db = salvaged(&disk);
+        assert!(list(&db, false).expect("it lists").len() >= 5);
+        let places: Vec<_> = db.damage().iter().map(Error::place).collect();
+        assert_eq!(places, [Some((log, end))]);
+        assert!(db.failure().is_some());
+        let found = block_on(db.verify()).expect("only damage is found");
+        let places: Vec<_> = found.damage.iter().map(|(_, error)| error.place()).collect();
+        assert_eq!((found.damaged, places), (1, vec![Some((log, end))]));
+    }
+}
+
+#[test]
 fn a_newer_manifest_that_is_damaged_is_never_lost_in_silence() {
     let (mut refused, mut same) = (0, 0);
     for seed in 0..6 {

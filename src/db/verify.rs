@@ -177,6 +177,10 @@ impl<E: Env> Db<E> {
             let turn = self.flushing.enter().await;
             found.files += 1;
             let checked = self.check_log(&log, bytes, found).await;
+            // That it is too short was found by salvage, if by anyone.
+            let is_of_log = |error: &Error| error.place().is_some_and(|(file, _)| file == log.file);
+            let known = self.damage().into_iter().find(is_of_log);
+            let checked = checked.and(known.map_or(Ok(()), Err));
             // It may have been let go of meanwhile, and its number given to another file.
             if let Err(error) = checked
                 && self.logs().iter().any(|(named, _)| *named == log)
