@@ -17,7 +17,11 @@ async fn filled(disk: &SimulatedStorage, bytes: usize) -> Filled {
     let (mut writer, mut payloads, mut ends) = (LogWriter::new(log.clone(), None), vec![], vec![]);
     for n in 0..8 {
         let payload = vec![n + 1; bytes];
-        writer.record(|out| Ok::<_, Error>(out.extend_from_slice(&payload))).unwrap();
+        let encode = |out: &mut Vec<u8>| {
+            out.extend_from_slice(&payload);
+            Ok::<_, Error>(())
+        };
+        writer.record(encode).unwrap();
         let group = writer.take_group().unwrap();
         disk.write(group.file, group.offset, &group.bytes, Durability::Relaxed).await.unwrap();
         writer.written(group, Durability::Relaxed);
