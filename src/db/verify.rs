@@ -60,7 +60,7 @@ impl<E: Env> Db<E> {
         let mut found = Verified::default();
         self.verify_manifest(&mut found).await?;
         self.verify_logs(&mut found).await?;
-        // What is in memory goes with the tables below it: a moment later it may be in one of the next.
+        // What is in memory goes with the tables below it: a moment later it may be in those.
         let view = self.view();
         self.verify_recent_values(&view, &mut found).await?;
         // Its tables stay where they are, whatever becomes of the version.
