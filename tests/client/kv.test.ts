@@ -169,7 +169,8 @@ describe("an atomic operation", () => {
 
   test("takes a KvU64 of another copy of the package for what it is", async (t) => {
     const { kv } = await openFake(t);
-    const copy: typeof import("../../client/u64.ts") = await import("../../client/u64.ts?copy");
+    const u64 = import.meta.resolve("../../client/u64.ts");
+    const copy: typeof import("../../client/u64.ts") = await import(`${u64}?copy`);
     assert.notEqual(copy.KvU64, KvU64);
     await kv.set(["n"], new copy.KvU64(5n));
     await kv.atomic().sum(["n"], 1n).commit();
