@@ -19,8 +19,8 @@ const TOTAL = "total";
 const LIMITS = [
   { file: "index.js", max: 23.75 * KB, aim: 16 * KB },
   { file: "worker.js", max: 9.7 * KB, aim: 6 * KB },
-  { file: "kvass.wasm", max: 163 * KB, aim: 100 * KB },
-  { file: TOTAL, max: 196.25 * KB, aim: 150 * KB },
+  { file: "kvass.wasm", max: 163.5 * KB, aim: 100 * KB },
+  { file: TOTAL, max: 196.75 * KB, aim: 150 * KB },
 ];
 
 /** @param {number} bytes */

@@ -21,7 +21,7 @@ use crate::record::Op;
 use crate::signal::Turn;
 use crate::snapshot::{Inherited, Snapshot, Snapshots};
 use crate::stamp::Stamp;
-use crate::storage::{FileNo, Storage};
+use crate::storage::{FileNo, MANIFEST_SLOTS, Storage};
 use crate::table::{self, TableMeta, Tables};
 use crate::wal::{self, Commit, LogRef, LogWriter};
 use std::rc::Rc;
@@ -158,9 +158,13 @@ async fn read_manifest<S: Storage>(
 ) -> Result<Option<Manifest>> {
     match manifest::load(storage).await {
         Ok(Loaded::Fresh) => Ok(Some(Manifest::default())),
-        // After the first there may have been a second one, which is gone.
         Ok(Loaded::Found { manifest, damaged_slot: None }) => {
-            Ok(Some(*manifest).filter(|manifest| manifest.generation > 1))
+            // After the first there may have been a second one, which is gone: of what came with
+            // that, the first knows nothing.
+            let named = manifest.files();
+            let is_known = |file: &FileNo| MANIFEST_SLOTS.contains(file) || named.contains(file);
+            let is_last = manifest.generation > 1 || storage.list().await?.iter().all(is_known);
+            Ok(Some(*manifest).filter(|_| is_last))
         }
         Ok(Loaded::Found { damaged_slot: Some(error), .. }) => {
             damage.push(error);
