@@ -47,9 +47,10 @@ export class KvU64 {
   }
 }
 
-// Node and Deno print an object by this method. Set here because a class member whose name is
-// computed at run time cannot be declared in a module's types.
+// Set here because a class member whose name is computed at run time cannot be declared in a
+// module's types.
 Object.defineProperty(KvU64.prototype, MARKER, { value: true });
+// Node and Deno print an object by this method.
 Object.defineProperty(KvU64.prototype, Symbol.for("nodejs.util.inspect.custom"), {
   value(this: KvU64): string {
     return `[KvU64: ${this.value}n]`;
