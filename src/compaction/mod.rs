@@ -24,7 +24,7 @@ mod writer;
 pub use burden::burden;
 pub use choose::choose;
 pub use rest::merge_runs;
-pub use run::{flush, run};
+pub use run::{LOOK_COST, flush, run};
 pub use writer::{Output, STRIDE_BYTES};
 
 /// Tables to merge into the next level, or to write anew.

@@ -22,7 +22,7 @@ use std::rc::Rc;
 /// This many keys of a memtable are taken at once.
 const PAGE_KEYS: usize = 256;
 /// What looking for a key in deeper tables costs, in bytes that could be copied meanwhile.
-const LOOK_COST: usize = 1024;
+pub const LOOK_COST: usize = 1024;
 
 /// Merges the tables of `choice` into tables for its target; returns those, in order.
 ///

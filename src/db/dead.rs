@@ -3,6 +3,7 @@
 //! that frees it follows.
 
 use super::Db;
+use crate::compaction::LOOK_COST;
 use crate::env::Env;
 use crate::memtable::{Memtable, Page};
 use crate::record::{Op, Record};
@@ -13,8 +14,6 @@ use std::rc::Rc;
 
 /// This many keys of a memtable are looked through at once.
 const PAGE_KEYS: usize = 256;
-/// What looking for one costs, in bytes that could be copied meanwhile.
-const LOOK_COST: usize = 1024;
 
 /// What is known of the deletes of the active memtable.
 #[derive(Default)]
@@ -68,11 +67,11 @@ impl<E: Env> Db<E> {
     /// The bytes of the large values in tables that deletes after `after` in a memtable above them
     /// hide. What can't be read counts as none: whoever reads it is told.
     pub(super) async fn dead_below(&self, memtable: &Memtable, after: Stamp) -> u64 {
-        let version = self.view().version.clone();
-        let (mut page, mut last, mut bytes) = (Page::default(), None, 0u64);
         if self.tables.blobs.is_empty() {
             return 0;
         }
+        let version = self.view().version.clone();
+        let (mut page, mut last, mut bytes) = (Page::default(), None, 0u64);
         loop {
             page.clear();
             last = memtable.versions(last.as_deref(), PAGE_KEYS, &mut page);
