@@ -241,3 +241,30 @@ fn levels_of<S: Storage>(store: &Store<S>) -> Vec<u32> {
     let stats = block_on(store.db.stats()).expect("they are known");
     stats.levels.iter().map(|(tables, _)| *tables).collect()
 }
+
+#[test]
+fn space_of_values_that_compaction_has_moved_comes_back_once_they_are_deleted() {
+    let budgets = Budgets { memtable_bytes: 32 << 10, blob_bytes: 256 << 10, ..<_>::default() };
+    for reopens in [false, true] {
+        let mut store = open(budgets.clone());
+        for n in 0..8 {
+            put(&mut store, n, &value(n, 64 << 10));
+        }
+        block_on(store.db.upkeep());
+        let mut deletes = |range: std::ops::Range<u64>| {
+            let keys: Vec<_> = range.map(name).collect();
+            let deletes = keys.iter().map(|k| delete(k)).collect();
+            store.commit_one(commit(vec![], deletes)).expect("it commits");
+            store.advance(REST_MS);
+            block_on(store.db.upkeep());
+            if reopens {
+                store.reopen();
+                store.advance(LEASE_GRACE_MS);
+                block_on(store.db.upkeep());
+            }
+            usage(&store)
+        };
+        let left = [deletes(0..3), deletes(3..6), deletes(6..8)];
+        assert!(left[2] < 32 << 10, "{left:?} bytes, reopens: {reopens}");
+    }
+}

@@ -368,6 +368,8 @@ impl Blobs {
             file.retired.set(!metas.iter().any(|meta| meta.id == file.meta.id));
             stale.retain(|id| *id != file.meta.id || !file.damaged.get());
         }
+        // Held by nobody it is garbage: nothing may be moved for long.
+        self.receiving.borrow_mut().take_if(|file| file.retired.get());
         *self.stale.borrow_mut() = stale;
     }
 
