@@ -122,14 +122,19 @@ impl Staged<'_> {
     }
 }
 
-/// Where a commit that is being staged reads the present from.
+/// Where a commit that is being staged reads the present from. All of it goes by one time, or what
+/// a check has found could be gone when a sum looks at it.
 pub trait Present {
     /// The stamp and value of a key, unpublished commits before this one included; None where
-    /// it is absent or expired.
-    fn latest(&self, key: &[u8]) -> impl Future<Output = Result<Option<(Stamp, Vec<u8>)>>>;
+    /// it is absent or expired at `now_ms`.
+    fn latest(
+        &self,
+        key: &[u8],
+        now_ms: u64,
+    ) -> impl Future<Output = Result<Option<(Stamp, Vec<u8>)>>>;
 
     /// The stamp alone, without copying the value.
-    fn latest_stamp(&self, key: &[u8]) -> impl Future<Output = Result<Option<Stamp>>>;
+    fn latest_stamp(&self, key: &[u8], now_ms: u64) -> impl Future<Output = Result<Option<Stamp>>>;
 
     /// So many mutations are looked at in a row.
     fn in_a_row(&self) -> usize;
@@ -239,13 +244,17 @@ fn validate_mutation(mutation: &Mutation<'_>) -> Result<usize> {
     Ok(key_bytes + value_bytes)
 }
 
-/// The place of the first check that does not hold.
+/// The place of the first check that does not hold at `now_ms`.
 ///
 /// # Errors
 /// Those of reading.
-pub async fn failed_check(commit: &Commit<'_>, present: &impl Present) -> Result<Option<u32>> {
+pub async fn failed_check(
+    commit: &Commit<'_>,
+    now_ms: u64,
+    present: &impl Present,
+) -> Result<Option<u32>> {
     for (place, check) in (0..).zip(&commit.checks) {
-        let there = present.latest_stamp(&check.key).await?;
+        let there = present.latest_stamp(&check.key, now_ms).await?;
         if there != check.versionstamp.map(Stamp::from_bytes) {
             return Ok(Some(place));
         }
@@ -377,7 +386,7 @@ impl<'a> Staging<'a> {
                 Some(value.to_vec())
             }
             Some(_) => None,
-            None => present.latest(key).await?.map(|(_, value)| value),
+            None => present.latest(key, self.now_ms).await?.map(|(_, value)| value),
         };
         let result = value::apply(arithmetic, current.as_deref(), operand)?;
         let value = StagedValue::Bytes(Cow::Owned(result));

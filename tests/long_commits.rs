@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{START_MS, commit, delete_range, key, set};
+use common::{START_MS, commit, delete_range, key, set, sum};
 use kvass::commit::Outcome;
 use kvass::db::{ChangeKind, CommitEvent, Db, Options, Range};
 use kvass::env::manual::{ManualEnv, block_on};
@@ -254,4 +254,35 @@ fn who_begins_to_listen_while_a_commit_is_taken_in_is_told_of_all_of_it() {
     assert!(matches!(changes[0].change, ChangeKind::DeleteRange(_)));
     let told: Vec<_> = changes[1..].iter().map(|change| change.key.to_vec()).collect();
     assert!(told == keys, "each change once, in order");
+}
+
+#[test]
+fn a_commit_goes_by_one_time_however_long_it_is_taken_in() {
+    let disk = SimulatedStorage::new(1);
+    let db = open(&disk, 1);
+    let (k, five) = (key(&["n"]), [&[2][..], &5u64.to_le_bytes()].concat());
+    let (ten, expire_in_ms) = ([&[2][..], &10u64.to_le_bytes()].concat(), Some(100));
+    let (key, value, stamp_key) = (Blob(&k), Blob(&five), false);
+    let lasting = Mutation::Set { key, value, expire_in_ms, stamp_key };
+    let Ok(Outcome::Committed(stamp)) = apply(&db, &commit(vec![], vec![lasting])) else {
+        panic!("it commits")
+    };
+    let check = Check { key, versionstamp: Some(stamp.to_bytes()) };
+    let keys: Vec<_> = (0..AFTER).map(place).collect();
+    let sets = keys.iter().map(|key| set(key, &[3, 2]));
+    let long = commit(vec![check], sets.chain([sum(&k, &five)]).collect());
+    let longs = [&long];
+    let mut taken_in = pin!(db.commit(&longs));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(taken_in.as_mut().poll(&mut context).is_pending());
+    // What the check has found expires before the sum looks at it.
+    db.env().set_now_ms(START_MS + 100);
+    let answers = loop {
+        if let Poll::Ready(answers) = taken_in.as_mut().poll(&mut context) {
+            break answers;
+        }
+    };
+    assert!(matches!(answers[0], Ok(Outcome::Committed(_))), "{answers:?}");
+    let found = block_on(db.get(&k, db.snapshot())).expect("it reads");
+    assert_eq!(found.map(|(_, value)| value.to_vec()), Some(ten));
 }

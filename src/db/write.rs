@@ -203,7 +203,7 @@ impl<E: Env> Db<E> {
         let time_ms = self.now_ms();
         let (mut verdict, mut staged) = (Verdict::Applied, Vec::new());
         let stamp = self.next_stamp()?;
-        if let Some(place) = commit::failed_check(commit, self).await? {
+        if let Some(place) = commit::failed_check(commit, time_ms, self).await? {
             verdict = Verdict::CheckFailed(place);
         } else {
             match commit::stage(commit, stamp, time_ms, self).await {
@@ -411,11 +411,9 @@ impl<E: Env> Present for Db<E> {
         Db::give_way(self).await;
     }
 
-    async fn latest(&self, key: &[u8]) -> Result<Option<(Stamp, Vec<u8>)>> {
+    async fn latest(&self, key: &[u8], now_ms: u64) -> Result<Option<(Stamp, Vec<u8>)>> {
         Ok(match self.find(key, Stamp::MAX).await? {
-            Some(Found::Set { stamp, value, expires_at, in_blob })
-                if alive(expires_at, self.now_ms()) =>
-            {
+            Some(Found::Set { stamp, value, expires_at, in_blob }) if alive(expires_at, now_ms) => {
                 // No large value can be computed with: its kind is all that has to be known.
                 let at = if in_blob { Pointer::decode(&value) } else { None };
                 let known = at.as_ref().map_or(&*value, |at| value::example(at.kind));
@@ -425,12 +423,10 @@ impl<E: Env> Present for Db<E> {
         })
     }
 
-    async fn latest_stamp(&self, key: &[u8]) -> Result<Option<Stamp>> {
+    async fn latest_stamp(&self, key: &[u8], now_ms: u64) -> Result<Option<Stamp>> {
         let newest = if planted(Bug::CheckOnVisible) { self.visible.get() } else { Stamp::MAX };
         Ok(match self.find(key, newest).await? {
-            Some(Found::Set { stamp, expires_at, .. }) if alive(expires_at, self.now_ms()) => {
-                Some(stamp)
-            }
+            Some(Found::Set { stamp, expires_at, .. }) if alive(expires_at, now_ms) => Some(stamp),
             _ => None,
         })
     }
