@@ -152,8 +152,7 @@ export class Connection {
 
   #onOwner(transaction: IDBTransaction, found: unknown): void {
     if (found !== this.#owner) {
-      if (!this.#isFenced) this.#deposed();
-      this.#isFenced = true;
+      this.#fence();
       abort(transaction);
       return;
     }
@@ -162,6 +161,12 @@ export class Connection {
     } catch {
       // It commits by itself, a little later; old browsers can't be told.
     }
+  }
+
+  /** Another owner was met. */
+  #fence(): void {
+    if (!this.#isFenced) this.#deposed();
+    this.#isFenced = true;
   }
 
   /** The connection, if it is there. Throws when it was closed or another owner was met. */
@@ -182,7 +187,7 @@ export class Connection {
     const database = await this.#connect(false);
     try {
       const [owner] = await readOn<unknown>(database, META, (meta) => [meta.get(OWNER)]);
-      if (owner !== this.#owner) this.#isFenced = true;
+      if (owner !== this.#owner) this.#fence();
     } catch (error) {
       database.close();
       throw whileDoing("looking for the owner", error);

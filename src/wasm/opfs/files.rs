@@ -13,11 +13,11 @@
 use super::bindings::{self, Directory, FileHandle, Options, SyncHandle};
 use super::{check_written, failed};
 use crate::error::{Code, Error, Result};
-use crate::signal::{Turnstile, all};
+use crate::signal::{Signal, Task, Turnstile, all};
 use crate::storage::file_map::FileMap;
 use crate::storage::{FileNo, MANIFEST_SLOTS};
 use crate::wasm::js::{self, Exception, Tried};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::spawn_local;
@@ -252,6 +252,18 @@ enum Chore {
     Prepare(FileNo),
 }
 
+/// Runs a task to its end, also where who waits for it gives up: a handle that comes when nobody
+/// takes it any more would keep its file from being opened until it is collected as garbage.
+async fn to_its_end(task: Task<'static, Error>) -> Result<()> {
+    let outcome = Rc::new((Cell::new(None), Signal::default()));
+    let there = outcome.clone();
+    spawn_local(async move {
+        there.0.set(Some(task.await));
+        there.1.notify();
+    });
+    outcome.1.until(|| outcome.0.take()).await
+}
+
 impl Files {
     pub fn new(directory: Directory) -> Files {
         let create = Options::new();
@@ -296,10 +308,21 @@ impl Files {
             handle.close();
             return Err(closed());
         }
+        state.uses += 1;
+        let used = state.uses;
         let entry = state.files.entry(file);
+        // It was opened for somebody who is to find it open.
+        entry.used = used;
         let failed = entry.failed.take().filter(|_| !entry.spare);
         entry.open = Some(OpenFile { handle, len: None, unflushed: !entry.flushed, failed });
-        if entry.spare { entry.empty() } else { Ok(()) }
+        if entry.spare
+            && let Err(error) = entry.empty()
+        {
+            // A spare that is open is taken for an empty one.
+            entry.open = None;
+            return Err(error);
+        }
+        Ok(())
     }
 
     async fn open_handle(&self, file: FileNo) -> Tried<SyncHandle> {
@@ -309,10 +332,10 @@ impl Files {
     }
 
     /// Runs `run` on `file`, opening its handle first where it is not open.
-    pub async fn with(&self, file: FileNo, run: Run<'_>) -> Result<u64> {
-        if self.state.borrow_mut().owned(file)?.open.is_none() {
-            // Boxed, to keep the future of the usual case small.
-            Box::pin(self.reopen(file)).await?;
+    pub async fn with(self: &Rc<Files>, file: FileNo, run: Run<'_>) -> Result<u64> {
+        // It may have been closed again, to make room, before this goes on.
+        while self.state.borrow_mut().owned(file)?.open.is_none() {
+            to_its_end(Box::pin(self.clone().reopen(file))).await?;
         }
         let mut state = self.state.borrow_mut();
         state.uses += 1;
@@ -323,7 +346,7 @@ impl Files {
     }
 
     /// Cuts a file to `len` bytes, and closes it: none of the manifest, which keeps others out.
-    pub async fn truncate(&self, file: FileNo, len: u64) -> Result<()> {
+    pub async fn truncate(self: &Rc<Files>, file: FileNo, len: u64) -> Result<()> {
         let cut = &mut |open: &mut OpenFile| {
             if len > open.len()? {
                 return Err(Error::io("a cut past the end of the file"));
@@ -336,7 +359,7 @@ impl Files {
         Ok(())
     }
 
-    async fn reopen(&self, file: FileNo) -> Result<()> {
+    async fn reopen(self: Rc<Files>, file: FileNo) -> Result<()> {
         let _turn = self.gate.enter().await;
         if self.state.borrow_mut().owned(file)?.open.is_none() {
             self.open(file).await?;
@@ -346,34 +369,31 @@ impl Files {
 
     /// An empty file under an unused number.
     pub async fn create(self: &Rc<Files>) -> Result<FileNo> {
-        if self.state.borrow().closed {
-            return Err(closed());
+        loop {
+            let ready = self.state.borrow_mut().take_spare();
+            if let Some(number) = ready {
+                self.tidy();
+                return Ok(number);
+            }
+            to_its_end(Box::pin(self.clone().make())).await?;
         }
-        let ready = self.state.borrow_mut().take_spare();
-        let number = match ready {
-            Some(number) => number,
-            None => Box::pin(self.make()).await?,
-        };
-        self.tidy();
-        Ok(number)
     }
 
-    async fn make(&self) -> Result<FileNo> {
+    /// Makes a spare ready where there is none.
+    async fn make(self: Rc<Files>) -> Result<()> {
         let _turn = self.gate.enter().await;
-        let ready = self.state.borrow_mut().take_spare();
-        if let Some(number) = ready {
-            return Ok(number);
-        }
         let number = {
             let state = self.state.borrow();
+            if state.closed {
+                return Err(closed());
+            }
+            if state.spares().any(|(_, spare)| spare.open.is_some()) {
+                return Ok(());
+            }
             let spare = state.spares().next().map(|(number, _)| number);
             spare.unwrap_or_else(|| state.files.unused())
         };
-        self.prepare(number).await?;
-        if let Some(entry) = self.state.borrow_mut().files.get_mut(number) {
-            entry.spare = false;
-        }
-        Ok(number)
+        self.prepare(number).await
     }
 
     async fn prepare(&self, file: FileNo) -> Result<()> {
