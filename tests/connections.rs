@@ -5,9 +5,10 @@
 mod common;
 
 use common::harness::{CLIENT, Harness, decode, hello, put, responses, value_of};
-use common::{START_MS, key, number};
+use common::{START_MS, Store, frame, key, number, tiny_options};
 use kvass::env::manual::block_on;
 use kvass::error::Code;
+use kvass::host::Host;
 use kvass::sessions::Origin;
 use kvass::stamp::Stamp;
 use kvass::wire::{Blob, Changes, Event, List, PROTOCOL, Request, RequestFrame, Response, Watch};
@@ -154,4 +155,27 @@ fn one_connection_of_many_ends_without_disturbing_the_others() {
     assert_eq!(told, (5..1_002).step_by(2).collect::<Vec<_>>(), "but for 3, which began anew");
     let before_hello = block_on(harness.host.clone().frame(2, Vec::new(), Vec::new()));
     assert!(before_hello.is_err());
+}
+
+#[test]
+fn a_frame_past_the_last_sequence_is_refused_and_the_database_opens_again() {
+    let mut store = Store::open_in_memory(tiny_options(), 1);
+    let (k, one) = (key(&["k"]), number(1.0));
+    let values: Vec<_> = (0..100).map(|n| (key(&["n", &n.to_string()]), vec![1; 30])).collect();
+    let mut outcomes = Vec::new();
+    for (first, count) in [(u64::MAX, 1), (u64::MAX - 1, 2), (u64::MAX - 9, 10)] {
+        let host = Host::new(store.db.clone(), "memory", None, Box::new(|_, _| ()));
+        host.connect(1, &hello(PROTOCOL, PROTOCOL)).expect("a fair hello");
+        let bytes = frame(CLIENT, first, (0..count).map(|_| put(&k, &one)).collect());
+        let outcome = block_on(host.clone().frame(1, bytes, Vec::new()));
+        outcomes.push(outcome.map_err(|error| error.code()));
+        // What is kept of a client's commits goes into the manifest with a flush.
+        for (key, value) in &values {
+            let set = common::commit(vec![], vec![common::set(key, value)]);
+            block_on(host.db().commit(&[&set])).pop().expect("an answer").expect("it commits");
+        }
+        block_on(host.upkeep());
+        store.reopen();
+    }
+    assert_eq!(outcomes, vec![Err(Code::MalformedFrame); 3]);
 }

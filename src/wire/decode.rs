@@ -6,7 +6,8 @@ use crate::limits;
 use crate::reader::Reader;
 use crate::storage::Durability;
 
-/// Decodes a frame; None unless all bytes are used up by it.
+/// Decodes a frame; None unless all bytes are used up by it, and its sequences have one behind
+/// them: what is kept of a client's commits ends there.
 pub(super) fn request_frame<'a>(
     bytes: &'a [u8],
     attachments: &'a [External],
@@ -21,7 +22,8 @@ pub(super) fn request_frame<'a>(
         first: rest.u64()?,
         requests: rest.many(request)?,
     };
-    rest.is_at_end().then_some(frame)
+    let last = frame.first.checked_add(frame.requests.len() as u64);
+    (rest.is_at_end() && last.is_some()).then_some(frame)
 }
 
 fn blob<'a>(rest: &mut Reader<'a>) -> Option<Blob<'a>> {
