@@ -61,8 +61,9 @@ export class Guest {
     if (isMore) this.#heard = Math.min(bytes, this.#posted);
   }
 
+  /** Says something, unless it was left: a channel that is closed would refuse it. */
   say(message: HostMessage | WorkerMessage): void {
-    this.#line.postMessage(message);
+    if (!this.gone.signal.aborted) this.#line.postMessage(message);
   }
 
   /** Posts a frame. */

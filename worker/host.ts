@@ -63,6 +63,8 @@ export class Host {
   /** Where it has to be made sure of that this still is the host. */
   readonly #holder: Holder | undefined;
   #isInDoubt = false;
+  /** Nobody is served any more: the channels are closed. */
+  #hasLeft = false;
 
   constructor(
     platform: Platform,
@@ -100,10 +102,13 @@ export class Host {
     if (!this.#isKnown) this.announce();
   }
 
-  /** Sends a frame that the engine had not ready at once. */
+  /**
+   * Sends a frame that the engine had not ready at once. Where that fails its calls would be waited
+   * for as long as there is this host.
+   */
   send(connection: number, frame: Frame): void {
     for (const guest of this.#guests.values()) {
-      if (guest.connection === connection) this.#post(guest, frame);
+      if (guest.connection === connection) this.#guard(() => this.#post(guest, frame));
     }
   }
 
@@ -131,7 +136,7 @@ export class Host {
 
   /** Serves nobody any more; the engine is not touched. */
   leave(): void {
-    this.#isKnown = true;
+    this.#hasLeft = this.#isKnown = true;
     this.#lobby?.close();
     this.#door?.close();
     this.#broker?.close();
@@ -338,7 +343,7 @@ export class Host {
       return;
     }
     const check = async () => {
-      if (!(await this.#holder?.hasLock())) return;
+      if (!(await this.#holder?.hasLock()) || this.#hasLeft) return;
       this.#isInDoubt = false;
       run();
     };
