@@ -13,7 +13,7 @@ import type { TabPlatform } from "../tabs/platform.ts";
 import { type Call, Calls } from "./calls.ts";
 import type { HostOptions } from "./candidate.ts";
 import type { ByteWriter } from "./codec/bytes.ts";
-import { codeOf, errorOf, KvassError } from "./errors.ts";
+import { codeOf, errorOf, KvassError, shown, tooLarge } from "./errors.ts";
 import { type Link, Membership, type MembershipListener } from "./membership.ts";
 import type { KvStorage } from "./types.ts";
 import { type Addressed, type Make, Unanswered } from "./unanswered.ts";
@@ -210,8 +210,8 @@ export class Connection {
     const frame = this.#frame.take(this.#header(first));
     if (this.#unanswered.hasRoom) {
       this.#unanswered.sent(first, frame, this.#frameSince, link.epoch);
-      this.#posted = this.#calls.next;
-      link.post(messageOf(frame));
+      this.#postTo(link, messageOf(frame), first, count);
+      this.#posted = first + count;
       this.#membership.watch();
     } else {
       this.#unanswered.wait(first, frame, this.#frameSince);
@@ -415,9 +415,27 @@ export class Connection {
     this.#posted = next ?? this.#calls.next - this.#frame.count;
   }
 
-  readonly #post = ({ first, resendOf }: Addressed, make: Make) => {
-    this.#link?.post(make(this.#header(first, resendOf)));
+  readonly #post = ({ first, resendOf, count }: Addressed, make: Make) => {
+    const link = this.#link;
+    if (link !== undefined) this.#postTo(link, make(this.#header(first, resendOf)), first, count);
   };
+
+  /** Posts a frame. If that can't be done, for want of memory, its calls fail: none would answer. */
+  #postTo(link: Link, message: FrameMessage, first: number, count: number): void {
+    try {
+      link.post(message);
+    } catch (cause) {
+      const error = notSent(cause);
+      const end = first + count;
+      // They are not asked for again, which might go on for ever.
+      for (const [id, { subscription, sequence }] of this.#subscriptions) {
+        if (sequence < first || sequence >= end) continue;
+        this.#subscriptions.delete(id);
+        subscription.end(error);
+      }
+      for (let sequence = first; sequence < end; sequence++) this.#fail(sequence, error);
+    }
+  }
 
   #receive(frame: FrameMessage): void {
     try {
@@ -517,6 +535,10 @@ function failureOf({ failure }: Response & { type: "error" }): Error {
 function unknownOutcome(cause: Error): KvassError {
   const message = `the write may or may not have been applied: ${cause.message}`;
   return new KvassError("OutcomeUnknown", message, { cause });
+}
+
+function notSent(cause: unknown): TypeError {
+  return Object.assign(tooLarge(`the calls could not be sent: ${shown(cause)}`), { cause });
 }
 
 function hostsEnded(): KvassError {

@@ -40,8 +40,8 @@ class Entry {
   }
 }
 
-/** What of the header of a frame is known when it is sent. */
-export type Addressed = Pick<RequestHeader, "epoch" | "resendOf" | "first">;
+/** What of the header of a frame is known when it is sent, and how many requests it has. */
+export type Addressed = Pick<RequestHeader, "epoch" | "resendOf" | "first"> & { count: number };
 
 export class Unanswered {
   /** Oldest first. */
@@ -103,7 +103,7 @@ export class Unanswered {
       this.#sent.push(entry);
       this.#sentBytes += entry.size;
       const { first, frame, count } = entry;
-      post({ epoch, resendOf: 0, first }, (header) => reframed(frame, header, 0, count));
+      post({ epoch, resendOf: 0, first, count }, (header) => reframed(frame, header, 0, count));
     }
     return this.#waiting[0]?.first;
   }
@@ -132,9 +132,9 @@ export class Unanswered {
         while (to < count && isOpen(first + to)) to++;
         if (isKiller) for (let i = from; i < to; i++) giveUp(first + i);
         else if (to > from) {
-          const header = { epoch, resendOf: entry.firstHost, first: first + from };
-          const start = from;
-          const end = to;
+          const [start, end] = [from, to];
+          const those = { epoch, count: end - start, first: first + from };
+          const header = { ...those, resendOf: entry.firstHost };
           post(header, (whole) => reframed(frame, whole, start, end));
         }
         from = to + 1;

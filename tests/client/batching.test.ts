@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Calls } from "../../client/calls.ts";
-import { collect, openFake, settle } from "./support/fake-worker.ts";
+import { fieldsOf } from "../../tabs/messages.ts";
+import { collect, type FakeWorkers, openFake, settle } from "./support/fake-worker.ts";
 
 describe("calls of one microtask", () => {
   test("travel as one frame, in the order of the calls", async (t) => {
@@ -194,5 +195,61 @@ describe("answers", () => {
     assert.equal(calls.ackedThrough, 1);
     calls.take(2);
     assert.equal(calls.ackedThrough, 3);
+  });
+});
+
+describe("calls that can't be posted", () => {
+  /** Has the worker take no message that has large values. */
+  const refuse = (workers: FakeWorkers) => {
+    const { postMessage } = workers.last;
+    const error = new DOMException("Data cannot be cloned, out of memory.", "DataCloneError");
+    workers.last.postMessage = function (message, transfer) {
+      if (Array.isArray(message)) throw error;
+      // It is there whenever it is asked: what it was not sent would be waited for.
+      const { ping } = fieldsOf<{ ping?: number }>(message);
+      if (ping !== undefined) this.say({ pong: ping });
+      postMessage.call(this, message, transfer);
+    };
+    return error;
+  };
+  const large = new Uint8Array(40_000);
+
+  test("fail, and the others go on", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const error = refuse(workers);
+    await assert.rejects(kv.set(["large"], large), { code: "TooLarge", cause: error });
+    await kv.set(["small"], 1);
+    assert.equal((await kv.get(["small"])).value, 1);
+    assert.equal((await kv.get(["large"])).value, null);
+  });
+
+  test("end the subscriptions among them", async (t) => {
+    const { kv, workers } = await openFake(t);
+    refuse(workers);
+    const before = kv.watch([["small"]]).getReader();
+    await before.read();
+    const set = kv.set(["large"], large);
+    const beside = kv.watch([["small"]]).getReader();
+    await assert.rejects(set, { code: "TooLarge" });
+    await assert.rejects(beside.read(), { code: "TooLarge" });
+    await kv.set(["small"], 1);
+    assert.equal((await before.read()).value?.[0]?.value, 1);
+  });
+
+  test("to the next worker either fail too: of a write nobody knows", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const answer = workers.behaviour.request;
+    workers.behaviour.request = () => undefined;
+    const [write, read] = [kv.set(["large"], large), kv.get(["a"])];
+    await settle();
+    workers.behaviour.request = answer;
+    workers.behaviour.open = (worker) => {
+      refuse(workers);
+      worker.opened();
+    };
+    workers.last.crash();
+    await assert.rejects(write, { code: "OutcomeUnknown" });
+    await assert.rejects(read, { code: "TooLarge" });
+    await kv.set(["small"], 1);
   });
 });
