@@ -91,6 +91,13 @@ export class Watch implements Subscription {
   #take(): KvEntryMaybe[] | undefined {
     if (!this.#isNew || this.#states === undefined) return undefined;
     this.#isNew = false;
-    return this.#states.map((state, i) => entryOf(copyKey(this.#keys[i] as KvKey), state));
+    return this.#states.map((state, i) => entryOf(copyKey(this.#keys[i] as KvKey), copied(state)));
   }
+}
+
+/** Large bytes are given out in the buffer that they are in: it is the reader's from then on. */
+function copied(state: RawEntry | null): RawEntry | null {
+  if (state === null || !("payload" in state.value)) return state;
+  const { kind, payload } = state.value;
+  return { ...state, value: { kind, payload: payload.slice(0) } };
 }

@@ -68,6 +68,23 @@ describe("a watch", () => {
     assert.deepEqual((await reader.read()).value?.[0].value, { n: 1 });
   });
 
+  test("gives large bytes of its own each time, also where they were handed on", async (t) => {
+    const { kv } = await openFake(t);
+    const size = 100_000;
+    await kv.set(["a"], new Uint8Array(size).fill(1));
+    const reader = kv.watch<[Uint8Array<ArrayBuffer>, number]>([["a"], ["b"]]).getReader();
+    const first = (await reader.read()).value?.[0].value;
+    first?.fill(2);
+    await kv.set(["b"], 1);
+    const second = (await reader.read()).value?.[0].value;
+    assert.ok(second);
+    assert.deepEqual([second.length, second[0]], [size, 1]);
+    structuredClone(second, { transfer: [second.buffer] });
+    await kv.set(["b"], 2);
+    const [third, b] = (await reader.read()).value ?? [];
+    assert.deepEqual([third?.value?.length, third?.value?.[0], b?.value], [size, 1, 2]);
+  });
+
   test("ends when the handle closes", async (t) => {
     const { kv } = await openFake(t);
     const reader = kv.watch([["a"]]).getReader();
