@@ -183,7 +183,8 @@ function historyOf({ history }: OpenOptions): Required<HistoryOptions> {
 function addressOf(wasm: string | URL | undefined): string | undefined {
   try {
     if (wasm === undefined) return undefined;
-    if (isAddress(wasm)) return new URL(wasm, globalThis.location?.href).href;
+    const { document, location } = globalThis as Partial<typeof globalThis>;
+    if (isAddress(wasm)) return new URL(wasm, document?.baseURI ?? location?.href).href;
   } catch {
     // It is told below.
   }

@@ -1,8 +1,9 @@
 /**
  * What happens to the page: databases are flushed when it is hidden, given up when it is frozen or
  * goes into the back/forward cache, where its worker would stand still with the database in its
- * hands, and taken up again when it comes back. A page that goes for good is left to the browser,
- * so that the worker can still read what it was sent.
+ * hands, and taken up again when it comes back; one that is prerendered opens them when it is
+ * shown. A page that goes for good is left to the browser, so that the worker can still read what
+ * it was sent.
  */
 
 /** What follows the page. */
@@ -20,6 +21,11 @@ export function followPage(follower: Follower): () => void {
   const off = new AbortController();
   const { signal } = off;
   const hide = () => follower.hide();
+  // One that is prerendered has neither workers nor locks before it is shown, if it ever is.
+  if ((document as { prerendering?: boolean }).prerendering) {
+    follower.suspend();
+    document.addEventListener("prerenderingchange", () => follower.resume(), { signal });
+  }
   document.addEventListener("freeze", () => follower.suspend(), { signal });
   document.addEventListener("resume", () => follower.resume(), { signal });
   document.addEventListener(

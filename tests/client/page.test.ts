@@ -11,6 +11,8 @@ import { hexOf } from "./support/wire.ts";
 /** The parts of a window and its document that the client looks at. */
 class FakeDocument extends EventTarget {
   visibilityState = "visible";
+  prerendering = false;
+  baseURI: string | undefined;
 }
 
 let page: EventTarget;
@@ -75,6 +77,23 @@ describe("a page that is frozen", () => {
     assert.equal(workers.all.length, 2);
     await kv.set(["a"], 2);
     assert.equal((await reader.read()).value?.[0].value, 2);
+  });
+});
+
+describe("a page that is prerendered", () => {
+  test("opens once it is shown, however much later that is", async (t) => {
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    fakeDocument.prerendering = true;
+    const workers = new FakeWorkers();
+    const opening = openFake(t, { openTimeout: 20 }, workers);
+    await settle();
+    t.mock.timers.tick(60);
+    await settle();
+    assert.equal(workers.all.length, 0);
+    fakeDocument.prerendering = false;
+    fakeDocument.dispatchEvent(new Event("prerenderingchange"));
+    const { kv } = await opening;
+    assert.ok((await kv.set(["a"], 1)).ok);
   });
 });
 
@@ -184,6 +203,18 @@ describe("a page in the back/forward cache", () => {
     await (await opening).kv.set(["a"], 1);
     assert.equal(workers.all.length, 2);
   });
+});
+
+test("an engine's address is relative to what the document's others are", async (t) => {
+  fakeDocument.baseURI = "https://example.com/app/";
+  const workers = new FakeWorkers();
+  let wasm: unknown;
+  workers.behaviour.open = (worker, { open }) => {
+    wasm = open.wasm;
+    worker.opened();
+  };
+  await openFake(t, { wasm: "pkg/kvass.wasm" }, workers);
+  assert.equal(wasm, "https://example.com/app/pkg/kvass.wasm");
 });
 
 test("a page whose databases are closed is not followed", async (t) => {
