@@ -5,6 +5,7 @@
 
 import { hostLockOf } from "../tabs/messages.ts";
 import type { Locks } from "../tabs/platform.ts";
+import { UNSUPPORTED, withCode } from "./failure.ts";
 
 export class Holder {
   /** A lock that the worker holds for as long as it lives. */
@@ -21,7 +22,10 @@ export class Holder {
     this.#id = id;
   }
 
-  /** For the worker that calls it, and the database `name`. */
+  /**
+   * For the worker that calls it, and the database `name`. Rejects with a Failure `Unsupported`
+   * where the browser denies locks, as it does where it denies all that is stored.
+   */
   static of(locks: Locks, name: string): Promise<Holder> {
     const own = `kvass-worker:${crypto.randomUUID()}`;
     return new Promise((resolve, reject) => {
@@ -29,7 +33,9 @@ export class Holder {
         resolve(new Holder(locks, name, own, await holderOf(locks, own)));
         return new Promise<void>(() => undefined);
       };
-      locks.request(own, {}, held).catch(reject);
+      locks
+        .request(own, {}, held)
+        .catch((error) => reject(withCode(UNSUPPORTED, "Web Locks can't be used here", error)));
     });
   }
 

@@ -6,6 +6,7 @@ import { hostLockOf, lobbyOf } from "../../tabs/messages.ts";
 import type { Channel, LockOptions, Locks, Platform } from "../../tabs/platform.ts";
 import { Candidate } from "../../worker/candidate.ts";
 import type { Engines } from "../../worker/engine.ts";
+import { UNSUPPORTED } from "../../worker/failure.ts";
 import { ManualClock, settled } from "../client/support/manual-clock.ts";
 
 const NAME = "db";
@@ -21,13 +22,14 @@ class Waiting extends ManualClock implements Platform {
   readonly tab: Channel = channel();
   #lobby: Channel | undefined;
 
-  constructor() {
+  constructor(denied?: () => Promise<never>) {
     super();
     const request = async (
       name: string,
       options: LockOptions,
       granted: (lock: unknown) => unknown,
     ) => {
+      await denied?.();
       if (name !== hostLockOf(NAME)) return granted({});
       if (options.steal) this.stolen++;
       return new Promise(() => undefined);
@@ -97,4 +99,15 @@ test("a candidate that stood still while it asked hears what was answered meanwh
   waiting.hear({ host: 1 });
   await waiting.standStill(LATE_MS);
   assert.equal(waiting.stolen, 0);
+});
+
+test("where the browser denies locks, opening is Unsupported and not tried again", async () => {
+  const said: unknown[] = [];
+  const waiting = new Waiting(async () => {
+    throw new DOMException("The request was denied.", "SecurityError");
+  });
+  waiting.tab.postMessage = (message) => said.push(message);
+  await settled();
+  const message = "Web Locks can't be used here: SecurityError: The request was denied.";
+  assert.deepEqual(said, [{ fatal: { code: UNSUPPORTED, message } }]);
 });
