@@ -20,8 +20,9 @@ import { parseVersionstamp, writeVersionstamp } from "./versionstamp.ts";
 import { REQUEST } from "./wire/request.ts";
 import { type RawChange, type RawEvent, type Response, readChanges } from "./wire/response.ts";
 
-/** The most commits that wait for a reader. */
+/** The most commits that wait for a reader, and bytes of them before another one has to. */
 const BUFFERED_MAX = 10_000;
+const BUFFERED_BYTES = 128 * 1024 * 1024;
 
 type RawCommit = RawEvent & { type: "changes" };
 
@@ -44,6 +45,7 @@ export class Changes implements Subscription {
   /** What is not read yet begins at `#head`; before it are holes. */
   #buffer: (RawCommit | KvLagged | undefined)[] = [];
   #head = 0;
+  #bytes = 0;
   #id = 0;
   /** The last commit heard of: where to go on; "" for the present. */
   #last: string;
@@ -136,13 +138,15 @@ export class Changes implements Subscription {
     if (event.type === "watch" || this.#isFull) return;
     // A subscription that was sent again, since nobody had answered it, begins where it began.
     if (event.versionstamp <= this.#lastEvent) return;
-    const isFull = this.#buffer.length - this.#head >= BUFFERED_MAX;
+    const waiting = this.#buffer.length - this.#head;
+    const isFull = waiting >= BUFFERED_MAX || this.#bytes > BUFFERED_BYTES;
     if (this.#isGapless && (isFull || event.type === "lagged")) {
       this.#isFull = true;
     } else {
       this.#heard(event.versionstamp);
       if (event.type === "changes") this.#lastEvent = event.versionstamp;
       this.#buffer.push(event.type === "lagged" ? laggedOf(event) : event);
+      this.#bytes += sizeOf(event);
       if (isFull) this.#collapse(event.versionstamp);
     }
     this.#feed.offer();
@@ -164,7 +168,7 @@ export class Changes implements Subscription {
       missed = missed === null || more === null ? null : missed + more;
     }
     this.#buffer = [{ type: "lagged", versionstamp, missed }];
-    this.#head = 0;
+    this.#head = this.#bytes = 0;
   }
 
   #take(): KvChangeEvent | undefined {
@@ -176,6 +180,7 @@ export class Changes implements Subscription {
       return undefined;
     }
     this.#buffer[this.#head++] = undefined;
+    this.#bytes -= sizeOf(next);
     if (this.#head === this.#buffer.length || this.#head > BUFFERED_MAX) {
       this.#buffer.splice(0, this.#head);
       this.#head = 0;
@@ -184,6 +189,13 @@ export class Changes implements Subscription {
     const { versionstamp } = next;
     return { type: "commit", versionstamp, changes: readChanges(next).map(changeOf) };
   }
+}
+
+/** The bytes that wait with a commit. */
+function sizeOf(event: RawEvent | KvLagged): number {
+  if (event.type !== "changes") return 0;
+  const { changes, attached } = event;
+  return attached.reduce((sum, { byteLength }) => sum + byteLength, changes.end - changes.start);
 }
 
 /** Word of what the host did not send, because this page was too slow to take it in. */

@@ -109,6 +109,29 @@ describe("changes", () => {
     });
   });
 
+  for (const isGapless of [false, true]) {
+    const what = isGapless ? "are asked for again" : "are left out, and the reader is told";
+    test(`that are many bytes for a reader that does not take them ${what}`, async (t) => {
+      const { kv, workers } = await openFake(t);
+      const { versionstamp: since } = await kv.set(["n"], 0);
+      const reader = kv.changes(undefined, isGapless ? { since } : {}).getReader();
+      await settle();
+      for (let i = 0; i < 10; i++) await kv.set(["n", i], new Uint8Array(16 * 1024 * 1024));
+      const last = await kv.set(["n", "end"], 1);
+      const events: KvChangeEvent[] = [];
+      while (events.at(-1)?.versionstamp !== last.versionstamp) {
+        events.push(...(await take(reader, 1)));
+      }
+      const missed = events.flatMap((event) => (event.type === "lagged" ? [event.missed] : []));
+      if (isGapless) {
+        assert.deepEqual([events.length, missed], [11, []]);
+        assert.ok(subscriptionsOf(workers).length > 1);
+      } else {
+        assert.deepEqual([events.length, missed], [11 - Number(missed[0]) + 1, [9]]);
+      }
+    });
+  }
+
   test("tell of what the host did not send, with what was not read here", async (t) => {
     const { kv, workers } = await openFake(t);
     const reader = kv.changes().getReader();
