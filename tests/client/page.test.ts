@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, test } from "node:test";
 import { encodeKey } from "../../client/codec/key.ts";
 import { encodeValue } from "../../client/codec/value/index.ts";
 import { openKv } from "../../client/index.ts";
+import { browser } from "../../tabs/browser.ts";
 import { FakeWorkers, openFake, settle } from "./support/fake-worker.ts";
 import { hexOf } from "./support/wire.ts";
 
@@ -215,6 +216,11 @@ test("an engine's address is relative to what the document's others are", async 
   };
   await openFake(t, { wasm: "pkg/kvass.wasm" }, workers);
   assert.equal(wasm, "https://example.com/app/pkg/kvass.wasm");
+});
+
+test("what a page makes of the clock does not make its calls late", (t) => {
+  t.mock.method(Date, "now", () => 0);
+  assert.ok(browser.now() > 0);
 });
 
 test("a page whose databases are closed is not followed", async (t) => {
