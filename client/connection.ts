@@ -420,7 +420,7 @@ export class Connection {
     if (link !== undefined) this.#postTo(link, make(this.#header(first, resendOf)), first, count);
   };
 
-  /** Posts a frame. If that can't be done, for want of memory, its calls fail: none would answer. */
+  /** Posts a frame. If that can't be done, for want of memory, its calls fail: nobody answers. */
   #postTo(link: Link, message: FrameMessage, first: number, count: number): void {
     try {
       link.post(message);

@@ -245,8 +245,8 @@ export interface KvCommit<T = unknown> {
 
 /**
  * Stands for the commits that a reader of `Kv.changes` without `since` missed, because it fell more
- * than 10,000 or 128 MiB behind, because its page took nothing in while some 4 MiB were on their way
- * to it, or because they were not kept when the host was replaced. What a read finds after it
+ * than 10,000 or 128 MiB behind, because its page took nothing in while some 4 MiB were on their
+ * way to it, or because they were not kept when the host was replaced. What a read finds after it
  * includes them.
  */
 export interface KvLagged {

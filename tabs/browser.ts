@@ -10,7 +10,7 @@ export const browser: Platform = {
     return (globalThis.navigator as { locks?: unknown } | undefined)?.locks as Locks | undefined;
   },
   openChannel: (name) => new BroadcastChannel(name) as Channel,
-  // As it is when the package is loaded: pages may make another clock of it, and workers don't know.
+  // As it is when the package is loaded: pages may replace the clock, and workers don't know.
   now: Date.now,
   setTimer: (run, ms) => setTimeout(run, ms),
   clearTimer: (timer) => clearTimeout(timer as ReturnType<typeof setTimeout>),
