@@ -133,6 +133,33 @@ fn a_slow_client_that_catches_up_reads_of_all_commits_all_the_same() {
 }
 
 #[test]
+fn subscriptions_are_known_by_their_numbers_whatever_order_those_come_in() {
+    let mut harness = Harness::new();
+    harness.connect(2);
+    let (a, one) = (key(&["a"]), number(1.0));
+    let begun = responses(&harness.send(2, [7, 2, 9, 4].map(subscribe).into())).len();
+    assert_eq!(begun, 4);
+    let again = harness.send(2, vec![subscribe(4), Request::More(9), Request::More(3)]);
+    assert!(matches!(
+        responses(&again)[..],
+        [Response::Error(_), Response::Committed(_), Response::Error(_)]
+    ));
+    let end = |id| Request::Unsubscribe(id);
+    harness.send(2, vec![end(2), end(3), end(9), subscribe(1), end(9)]);
+    harness.send(1, vec![put(&a, &one)]);
+    let frame = harness.host.take_outbox(2).expect("events").bytes;
+    let told: Vec<u32> = decode(&frame)
+        .events
+        .iter()
+        .map(|event| match event {
+            Event::Changes { id, .. } => *id,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, [1, 4, 7]);
+}
+
+#[test]
 fn one_connection_of_many_ends_without_disturbing_the_others() {
     let mut harness = Harness::new();
     let (a, one) = (key(&["a"]), number(1.0));

@@ -7,6 +7,8 @@ use kvass::storage::MemoryStorage;
 use kvass::wasm::env::WebEnv;
 use kvass::wasm::storage::WebStorage;
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -69,6 +71,29 @@ async fn turns_may_overlap_and_be_given_up() {
     while done.get() < 5 {
         env.turn().await;
     }
+}
+
+#[wasm_bindgen_test]
+async fn turns_that_many_wait_for_wake_each_of_them_once() {
+    const TASKS: u32 = 300;
+    let env = Rc::new(env());
+    let (polls, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    for _ in 0..TASKS {
+        let (env, polls, done) = (env.clone(), polls.clone(), done.clone());
+        wasm_bindgen_futures::spawn_local(async move {
+            let mut turn = pin!(env.turn());
+            poll_fn(|context| {
+                polls.set(polls.get() + 1);
+                turn.as_mut().poll(context)
+            })
+            .await;
+            done.set(done.get() + 1);
+        });
+    }
+    while done.get() < TASKS {
+        env.turn().await;
+    }
+    assert!(polls.get() <= 2 * TASKS, "{} polls of {TASKS} tasks", polls.get());
 }
 
 /// Whether there is time left after `begin`, which begins a slice: in one of many tries, for on a

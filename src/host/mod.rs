@@ -44,6 +44,7 @@ pub(crate) struct Connection {
     id: u32,
     client: [u8; 16],
     outbox: RefCell<Outbox>,
+    /// By number: there may be thousands.
     subscriptions: RefCell<Vec<Rc<Subscription>>>,
     /// Frames begin in their order; one that both reads and writes is over before the next.
     writing: Turnstile,

@@ -379,9 +379,12 @@ impl<E: Env> Requests<'_, E> {
     }
 
     async fn more(&self, sequence: u64, id: u32) {
-        let subscriptions = self.connection.subscriptions.borrow().clone();
-        match subscriptions.iter().find(|subscription| subscription.id == id) {
-            Some(subscription) => self.catch_up(sequence, subscription).await,
+        let found = {
+            let subscriptions = self.connection.subscriptions.borrow();
+            place_of(&subscriptions, id).ok().and_then(|place| subscriptions.get(place).cloned())
+        };
+        match found {
+            Some(subscription) => self.catch_up(sequence, &subscription).await,
             None => {
                 let error = Error::new(Code::MalformedFrame, "there is no such subscription");
                 self.reply(sequence, Err(error));
@@ -425,23 +428,27 @@ impl<E: Env> Requests<'_, E> {
             return Err(Error::new(Code::Closed, "the connection has ended"));
         }
         let mut subscriptions = self.connection.subscriptions.borrow_mut();
-        if subscriptions.iter().any(|other| other.id == subscription.id) {
+        let Err(place) = place_of(&subscriptions, subscription.id) else {
             return Err(Error::new(Code::MalformedFrame, "a subscription's number is in use"));
-        }
+        };
         limits::within(
             subscriptions.len() + 1,
             limits::SUBSCRIPTIONS_MAX,
             "Too many subscriptions",
             "",
         )?;
-        subscriptions.push(subscription.clone());
+        subscriptions.insert(place, subscription.clone());
         drop(subscriptions);
         self.host.observe_if_needed(Some(Rc::downgrade(self.host)));
         Ok(())
     }
 
     fn unsubscribe(&self, id: u32) {
-        self.connection.subscriptions.borrow_mut().retain(|subscription| subscription.id != id);
+        let mut subscriptions = self.connection.subscriptions.borrow_mut();
+        if let Ok(place) = place_of(&subscriptions, id) {
+            subscriptions.remove(place);
+        }
+        drop(subscriptions);
         self.host.observe_if_needed(None);
     }
 
@@ -477,6 +484,11 @@ impl<E: Env> Requests<'_, E> {
             self.host.post_outbox(self.connection);
         }
     }
+}
+
+/// Where a subscription is, or would be.
+fn place_of(subscriptions: &[Rc<Subscription>], id: u32) -> std::result::Result<usize, usize> {
+    subscriptions.binary_search_by_key(&id, |subscription| subscription.id)
 }
 
 type Found = Option<(crate::stamp::Stamp, Value)>;

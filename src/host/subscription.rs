@@ -152,7 +152,8 @@ impl Subscription {
 
     /// Puts what the subscriber wants to hear of a commit into its outbox, at once.
     pub(super) fn send(&self, event: &CommitEvent, outbox: &mut Outbox) {
-        if event.stamp <= self.since.get() {
+        // Most commits concern few of many: nothing is made for the others.
+        if event.stamp <= self.since.get() || !self.concerns(event) {
             return;
         }
         match &self.kind {

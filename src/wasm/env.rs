@@ -1,11 +1,13 @@
 //! The engine's outside world in a browser worker.
 
 use crate::env::Env;
-use crate::signal::Signal;
 use crate::wasm::storage::WebStorage;
 use js_sys::Function;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 use wasm_bindgen::prelude::*;
 
 /// How long a background task runs before it lets requests in, in milliseconds, while there are
@@ -134,9 +136,10 @@ struct Turns {
 
 #[derive(Default)]
 struct Line {
-    sent: Cell<u64>,
     received: Cell<u64>,
-    moved: Signal,
+    /// Who waits for the messages that have not come, in their order: each wakes one of them, for
+    /// thousands may wait.
+    waiting: RefCell<VecDeque<Option<Waker>>>,
 }
 
 impl Turns {
@@ -148,7 +151,10 @@ impl Turns {
         let on_message = Closure::<dyn FnMut()>::new(move || {
             receiver.received.set(receiver.received.get() + 1);
             over_ms.set(performance_now());
-            receiver.moved.notify();
+            let next = receiver.waiting.borrow_mut().pop_front();
+            if let Some(Some(waker)) = next {
+                waker.wake();
+            }
         });
         let inbox = channel.port1();
         inbox.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
@@ -156,10 +162,18 @@ impl Turns {
     }
 
     async fn take(&self) {
-        let ticket = self.line.sent.get() + 1;
-        self.line.sent.set(ticket);
+        let Line { received, waiting } = &*self.line;
+        let ticket = received.get() + waiting.borrow().len() as u64;
+        waiting.borrow_mut().push_back(None);
         self.outbox.post_message(true);
-        self.line.moved.until(|| (self.line.received.get() >= ticket).then_some(())).await;
+        poll_fn(|context| {
+            let Some(place) = ticket.checked_sub(received.get()) else { return Poll::Ready(()) };
+            if let Some(waker) = waiting.borrow_mut().get_mut(place as usize) {
+                *waker = Some(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
     }
 }
 
