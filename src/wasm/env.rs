@@ -4,7 +4,6 @@ use crate::env::Env;
 use crate::wasm::storage::WebStorage;
 use js_sys::Function;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -139,7 +138,7 @@ struct Line {
     received: Cell<u64>,
     /// Who waits for the messages that have not come, in their order: each wakes one of them, for
     /// thousands may wait.
-    waiting: RefCell<VecDeque<Option<Waker>>>,
+    waiting: RefCell<Vec<Option<Waker>>>,
 }
 
 impl Turns {
@@ -151,8 +150,9 @@ impl Turns {
         let on_message = Closure::<dyn FnMut()>::new(move || {
             receiver.received.set(receiver.received.get() + 1);
             over_ms.set(performance_now());
-            let next = receiver.waiting.borrow_mut().pop_front();
-            if let Some(Some(waker)) = next {
+            // As many messages come as were sent.
+            let next = receiver.waiting.borrow_mut().remove(0);
+            if let Some(waker) = next {
                 waker.wake();
             }
         });
@@ -164,7 +164,7 @@ impl Turns {
     async fn take(&self) {
         let Line { received, waiting } = &*self.line;
         let ticket = received.get() + waiting.borrow().len() as u64;
-        waiting.borrow_mut().push_back(None);
+        waiting.borrow_mut().push(None);
         self.outbox.post_message(true);
         poll_fn(|context| {
             let Some(place) = ticket.checked_sub(received.get()) else { return Poll::Ready(()) };
