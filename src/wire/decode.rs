@@ -22,8 +22,8 @@ pub(super) fn request_frame<'a>(
         first: rest.u64()?,
         requests: rest.many(request)?,
     };
-    let last = frame.first.checked_add(frame.requests.len() as u64);
-    (rest.is_at_end() && last.is_some()).then_some(frame)
+    let behind = frame.first.checked_add(frame.requests.len() as u64 + 1);
+    (rest.is_at_end() && behind.is_some()).then_some(frame)
 }
 
 fn blob<'a>(rest: &mut Reader<'a>) -> Option<Blob<'a>> {
