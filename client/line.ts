@@ -6,6 +6,9 @@
 import { fieldsOf, type HostMessage, type LobbyMessage, lineOf } from "../tabs/messages.ts";
 import type { Channel, Platform, Port } from "../tabs/platform.ts";
 
+/** What it comes to where a message can't be read: nobody can say what answers were in it. */
+const UNREADABLE = { code: 9, message: "a message of the host could not be read" };
+
 export class Line {
   /** Which of the client's lines it is. */
   readonly name: string;
@@ -53,6 +56,7 @@ export class Line {
       else if ("upgraded" in message) this.#leaveForPort(channel);
       else this.#said(data);
     };
+    channel.onmessageerror = () => this.#said({ failed: UNREADABLE });
   }
 
   /** The host has the port: what is said from now on goes there. */

@@ -6,6 +6,8 @@
 /** A way for messages: a BroadcastChannel, a MessagePort, a Worker, or a worker's own scope. */
 export interface Channel {
   onmessage: ((event: { readonly data: unknown }) => void) | null;
+  /** Something has come that can't be read, for want of memory above all. */
+  onmessageerror?: (() => void) | null;
   postMessage(message: unknown, transfer?: Transferable[]): void;
   close(): void;
 }

@@ -23,7 +23,7 @@ import {
 } from "../tabs/messages.ts";
 import type { Channel, Platform, Port } from "../tabs/platform.ts";
 import type { Engine, Engines } from "./engine.ts";
-import { BUSY, failure, HOST_LOST, isFailure, UNSUPPORTED } from "./failure.ts";
+import { BUSY, failure, HOST_LOST, isFailure, UNSUPPORTED, unreadable } from "./failure.ts";
 import { Holder } from "./holder.ts";
 import { Host } from "./host.ts";
 
@@ -72,6 +72,7 @@ export class Candidate {
     this.#start = start;
     this.#storage = start.open.storage;
     tab.onmessage = ({ data }) => this.#receive(data);
+    tab.onmessageerror = () => this.die(unreadable("tab"));
     this.#run().catch((error) => this.die(error));
   }
 

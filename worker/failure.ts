@@ -10,11 +10,17 @@ export const QUOTA_EXCEEDED = 4;
 export const IO = 5;
 export const NEWER_FORMAT = 6;
 export const TOO_LARGE = 8;
+export const MALFORMED_FRAME = 9;
 export const UNSUPPORTED = 12;
 export const HOST_LOST = 14;
 
 export function failure(code: number, message: string): Failure {
   return { code, message };
+}
+
+/** The failure where a message could not be read: nobody can say what calls were in it. */
+export function unreadable(whose: string): Failure {
+  return failure(MALFORMED_FRAME, `a message of the ${whose} could not be read`);
 }
 
 /** Whether it has a code of ours: exceptions of the browser may have numbers too. */

@@ -26,7 +26,7 @@ import {
 } from "../tabs/messages.ts";
 import type { Channel, Platform, Port } from "../tabs/platform.ts";
 import type { Engine, Frame } from "./engine.ts";
-import { BUSY, failure, isFailure, TOO_LARGE } from "./failure.ts";
+import { BUSY, failure, isFailure, TOO_LARGE, unreadable } from "./failure.ts";
 import { Guest, type Request } from "./guest.ts";
 import type { Holder } from "./holder.ts";
 import { clientIn } from "./practice.ts";
@@ -172,7 +172,7 @@ export class Host {
       channel.close();
       return;
     }
-    channel.onmessage = ({ data }) => this.#receive(guest, data);
+    this.#listen(channel, guest);
     this.#wantPorts();
     // The client holds this lock for as long as it lives.
     this.#platform.locks
@@ -216,6 +216,11 @@ export class Host {
     this.#guard(() => this.#engine.disconnect(guest.connection));
   }
 
+  #listen(channel: Channel, guest: Guest): void {
+    channel.onmessage = ({ data }) => this.#receive(guest, data);
+    channel.onmessageerror = () => this.#refuse(guest, unreadable("tab"));
+  }
+
   #receive(guest: Guest, message: unknown): void {
     if (isFrame(message)) this.#take(guest, message);
     else this.#hear(guest, fieldsOf(message));
@@ -230,7 +235,7 @@ export class Host {
     } else if ("upgrade" in message) {
       const port = guest.upgrade() as Port | undefined;
       if (port === undefined) return;
-      port.onmessage = ({ data }) => this.#receive(guest, data);
+      this.#listen(port, guest);
       port.start();
     } else if ("bye" in message) {
       this.#dismiss(guest);

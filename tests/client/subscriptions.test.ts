@@ -3,10 +3,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Changes } from "../../client/changes.ts";
+import type { ByteWriter } from "../../client/codec/bytes.ts";
 import { encodeKey } from "../../client/codec/key.ts";
 import { Connection } from "../../client/connection.ts";
 import { LIMITS } from "../../client/limits.ts";
 import type { KvChangeEvent } from "../../client/types.ts";
+import { REQUEST } from "../../client/wire/request.ts";
 import { EPOCH, ManualTab } from "./support/manual-tab.ts";
 import { hexOf, ResponseWriter } from "./support/wire.ts";
 
@@ -110,4 +112,26 @@ test("a reader of the present goes on from what it has heard of with another hos
   const again = await reading.request();
   assert.ok(again.type === "changes");
   assert.equal(again.since, stampOf(7), "what is committed meanwhile is not the past");
+});
+
+test("where a message of a host can't be read, its calls are given up and the next begin anew", async () => {
+  const tab = new ManualTab("elsewhere");
+  const connection = new Connection(tab.options, tab);
+  await connection.connect();
+  const write = (w: ByteWriter) => w.u8(REQUEST.flush);
+  const calls = [true, false].map((isWrite) => connection.call(write, () => undefined, isWrite));
+  const outcomes = Promise.allSettled(calls);
+  await tab.pass(0);
+  assert.equal(tab.takeRequests().length, 2);
+  // The host answers others, and that it is there: nobody else would end the wait.
+  tab.garble();
+  const codes = (await outcomes).map((one) => one.status === "rejected" && one.reason.code);
+  assert.deepEqual(codes, ["OutcomeUnknown", "MalformedFrame"]);
+  const next = connection.call(write, () => undefined);
+  await tab.pass(0);
+  const [{ sequence } = { sequence: 0 }] = tab.takeRequests();
+  const out = new ResponseWriter();
+  out.reply(sequence, DONE);
+  tab.send(out);
+  await next;
 });

@@ -74,6 +74,15 @@ function channel(): Channel {
   return { onmessage: null, postMessage: () => undefined, close: () => undefined };
 }
 
+test("a worker that can't read a message of its tab ends, and says why", async () => {
+  const waiting = new Waiting();
+  const said: unknown[] = [];
+  waiting.tab.postMessage = (message) => said.push(message);
+  waiting.tab.onmessageerror?.();
+  const message = "a message of the tab could not be read";
+  assert.deepEqual(said, [{ fatal: { code: 9, message } }]);
+});
+
 test("a host that does not say that it is there is deposed", async () => {
   const waiting = new Waiting();
   await waiting.seize();

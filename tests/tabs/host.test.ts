@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { encodeHello } from "../../client/wire/hello.ts";
-import { hostLockOf, idOf, lineOf, lobbyOf } from "../../tabs/messages.ts";
+import { fieldsOf, hostLockOf, idOf, lineOf, lobbyOf } from "../../tabs/messages.ts";
 import type { Channel, LockOptions, Locks, Platform } from "../../tabs/platform.ts";
 import type { Engine } from "../../worker/engine.ts";
 import { Holder } from "../../worker/holder.ts";
@@ -20,6 +20,7 @@ const SLEPT_MS = 1_500;
 /** A channel that refuses to be spoken on once it is closed, as a BroadcastChannel does. */
 class Closable implements Channel {
   onmessage: Channel["onmessage"] = null;
+  onmessageerror: (() => void) | null = null;
   readonly said: unknown[] = [];
   #isClosed = false;
 
@@ -134,4 +135,14 @@ test("a host that can't send an answer dies, so that the next one is asked", asy
   // Nobody else would notice: the host says that it is there whenever it is asked.
   host.send(1, new Uint8Array(8));
   assert.deepEqual(place.deaths, [error]);
+});
+
+test("a client whose message can't be read is told so, and is none any more", async () => {
+  const place = new Place();
+  await place.host();
+  const line = await place.greet();
+  line.onmessageerror?.();
+  assert.deepEqual(fieldsOf<{ failed?: { code: number } }>(line.said[1]).failed?.code, 9);
+  assert.equal(line.onmessage, null);
+  assert.deepEqual(place.deaths, []);
 });

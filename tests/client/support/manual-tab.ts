@@ -119,6 +119,11 @@ export class ManualTab extends ManualClock implements TabPlatform {
     this.#say(parts.length === 1 ? parts[0] : parts);
   }
 
+  /** Something that the host in another tab has said can't be read. */
+  garble(): void {
+    for (const line of this.#lines.values()) line.onmessageerror?.();
+  }
+
   /** The requests that the host was sent since the last time, with their sequences. */
   takeRequests() {
     return this.#frames.splice(0).flatMap(({ first, requests }) => {
