@@ -2,16 +2,25 @@
 
 import { browser } from "../tabs/browser.ts";
 import type { Channel, Port, TabPlatform, WorkerLike } from "../tabs/platform.ts";
-import { shown } from "./errors.ts";
+import { KvassError, shown } from "./errors.ts";
 import type { OpenOptions } from "./types.ts";
 
 const OPTIONS = { type: "module", name: "kvass" } as const;
 
 /** The tab's platform, with workers as the option `worker` says. */
-export function tabPlatform(worker: OpenOptions["worker"]): TabPlatform {
-  const { openChannel, now, setTimer, clearTimer, turn } = browser;
+export function tabPlatform(worker?: OpenOptions["worker"]): TabPlatform {
+  const { now, setTimer, clearTimer, turn } = browser;
   return {
-    ...{ openChannel, now, setTimer, clearTimer, turn },
+    ...{ now, setTimer, clearTimer, turn },
+    openChannel: (name) => {
+      try {
+        return browser.openChannel(name);
+      } catch (error) {
+        // Firefox denies them where it denies all that is stored.
+        const message = `there can be no BroadcastChannel here: ${shown(error)}`;
+        throw new KvassError("Unsupported", message, { cause: error });
+      }
+    },
     get locks() {
       return browser.locks;
     },

@@ -125,7 +125,11 @@ export class Connection {
       else this.#lose(error);
     };
     this.#openTimer = this.#platform.setTimer(late, Math.min(openTimeout, TIMER_MS_MAX));
-    this.#membership.join();
+    try {
+      this.#membership.join();
+    } catch (error) {
+      this.#lose(error as Error);
+    }
   }
 
   /**

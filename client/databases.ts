@@ -1,6 +1,5 @@
 /** The databases of this origin: which there are, and an end to one. */
 
-import { browser } from "../tabs/browser.ts";
 import { DIRECTORY, directoryOf } from "../tabs/directory.ts";
 import {
   fieldsOf,
@@ -10,6 +9,7 @@ import {
   NOTHING_SHARED,
 } from "../tabs/messages.ts";
 import type { Platform } from "../tabs/platform.ts";
+import { tabPlatform } from "./browser.ts";
 import { KvassError } from "./errors.ts";
 import { checkName } from "./name.ts";
 import type { KvDatabase } from "./types.ts";
@@ -44,7 +44,7 @@ export async function listKv(): Promise<KvDatabase[]> {
  */
 export async function deleteKv(name = "default"): Promise<void> {
   checkName(name);
-  await deleteFrom(browser, name, (signal) => remove(name, signal));
+  await deleteFrom(tabPlatform(), name, (signal) => remove(name, signal));
 }
 
 /**

@@ -2,9 +2,12 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { deleteKv, listKv } from "../../client/index.ts";
+import { deleteKv, listKv, openKv } from "../../client/index.ts";
+import { FakeWorkers } from "./support/fake-worker.ts";
 
-function pretend(t: TestContext, name: "indexedDB" | "navigator", value: object) {
+type Global = "indexedDB" | "navigator" | "BroadcastChannel";
+
+function pretend(t: TestContext, name: Global, value: object) {
   const own = Object.getOwnPropertyDescriptor(globalThis, name);
   Object.defineProperty(globalThis, name, { configurable: true, value });
   t.after(() => {
@@ -40,4 +43,23 @@ test("a list of databases that the browser refuses is an error of ours", async (
       cause: refusal,
     });
   }
+});
+
+test("where the browser denies channels nothing is opened or deleted, and it says so", async (t) => {
+  const refusal = new DOMException("The operation is insecure.", "SecurityError");
+  const denied = class {
+    constructor() {
+      throw refusal;
+    }
+  };
+  pretend(t, "BroadcastChannel", denied);
+  pretend(t, "indexedDB", {});
+  pretend(t, "navigator", { locks: { request: () => Promise.reject(refusal) } });
+  const message = /SecurityError: The operation is insecure/;
+  const expected = { name: "KvassError", code: "Unsupported", message, cause: refusal };
+  const { start: worker, all } = new FakeWorkers();
+  await assert.rejects(openKv("denied", { worker }), expected);
+  await assert.rejects(openKv("denied", { worker }), expected);
+  assert.equal(all.length, 0);
+  await assert.rejects(deleteKv("denied"), expected);
 });
