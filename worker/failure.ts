@@ -12,6 +12,7 @@ export const NEWER_FORMAT = 6;
 export const TOO_LARGE = 8;
 export const MALFORMED_FRAME = 9;
 export const UNSUPPORTED = 12;
+export const VERSION_MISMATCH = 13;
 export const HOST_LOST = 14;
 
 export function failure(code: number, message: string): Failure {

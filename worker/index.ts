@@ -14,7 +14,7 @@ import { Broker } from "./broker.ts";
 import { Candidate } from "./candidate.ts";
 import { openDirectory } from "./directory.ts";
 import type { Engine, Engines } from "./engine.ts";
-import { failure, hasName, UNSUPPORTED, withCode } from "./failure.ts";
+import { failure, hasName, UNSUPPORTED, VERSION_MISMATCH, withCode } from "./failure.ts";
 import type { Connection } from "./indexeddb/connection.ts";
 import { connectionTo, openIndexedDb } from "./indexeddb/files.ts";
 import { practiceFrame } from "./practice.ts";
@@ -41,6 +41,10 @@ const engines: Engines = {
     try {
       initSync({ module: await compile(response) });
     } catch (error) {
+      // A cache may have it of another build than the worker.
+      if (hasName(error, "LinkError")) {
+        throw withCode(VERSION_MISMATCH, `${url} is of another version than its worker`, error);
+      }
       // A server may answer with its index page, whatever it is asked for.
       if (!hasName(error, "CompileError")) throw error;
       throw withCode(UNSUPPORTED, `the engine could not be loaded: ${url} is none`, error);

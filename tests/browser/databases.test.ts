@@ -20,8 +20,19 @@ test("nothing is listed where nothing was stored", async () => {
   await page.close();
 });
 
+/** A module that imports of its glue what that has not. */
+const OTHER_BUILD = [
+  ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0],
+  ...[2, 10, 1, 1, 0x24, 4, 0x6e, 0x6f, 0x6e, 0x65, 0, 0],
+];
+
 test("a database that can't be opened says why", async () => {
   const page = await visitor.visit();
+  await page
+    .context()
+    .route("**/other-build.wasm", (route) =>
+      route.fulfill({ contentType: "application/wasm", body: Buffer.from(OTHER_BUILD) }),
+    );
   const refusals = await page.evaluate(async () => {
     const refusal = (name: string, options: object) =>
       kvass.openKv(name, { storage: "opfs", ...options }).then(
@@ -32,12 +43,16 @@ test("a database that can't be opened says why", async () => {
       await refusal("x".repeat(300), {}),
       // As a server does that answers with its index page whatever it is asked for.
       await refusal("no engine", { wasm: "/index.html" }),
+      // As a cache may have it that was not asked for all files of the package.
+      await refusal("another engine", { wasm: "/other-build.wasm" }),
     ];
   });
-  const [long, wasm] = refusals;
+  const [long, wasm, other] = refusals;
   assert.deepEqual([long?.name, long?.code], ["TypeError", "TooLarge"]);
   assert.deepEqual([wasm?.name, wasm?.code], ["KvassError", "Unsupported"]);
   assert.match(wasm?.message, /index\.html is none: .*expected magic word/);
+  assert.deepEqual([other?.name, other?.code], ["KvassError", "VersionMismatch"]);
+  assert.match(other?.message, /other-build\.wasm is of another version than its worker: LinkErr/);
   await page.close();
 });
 
