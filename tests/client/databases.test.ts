@@ -45,7 +45,7 @@ test("a list of databases that the browser refuses is an error of ours", async (
   }
 });
 
-test("where the browser denies channels nothing is opened or deleted, and it says so", async (t) => {
+test("where the browser denies channels nothing is opened or deleted, and says so", async (t) => {
   const refusal = new DOMException("The operation is insecure.", "SecurityError");
   const denied = class {
     constructor() {
