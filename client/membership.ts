@@ -281,7 +281,7 @@ export class Membership {
       if (message.leaving === this.#link?.epoch) this.#left = message.leaving;
     } else if ("silent" in message) {
       if (this.#link?.role === "host" && this.#link.epoch === message.silent) this.#probe();
-    } else if ("deleting" in message) {
+    } else if ("deleting" in message || ("gone" in message && message.gone === this.#database)) {
       this.#deleted();
     }
   }
@@ -458,6 +458,8 @@ export class Membership {
       const known = this.#database;
       this.#database = welcome.database || known;
       if (known !== "" && known !== this.#database) {
+        // It has the files. Who had others can't know where the browser has taken those away.
+        if (source === this.#candidate) this.#say({ gone: known });
         this.#deleted();
         return;
       }
@@ -525,9 +527,7 @@ export class Membership {
     if (passes(PATIENCE_MS) || (isAbsent && this.#link !== undefined)) this.#ask();
     const isMuch = Math.floor(before / ABSENCE_MS) < Math.floor(this.#silentMs / ABSENCE_MS);
     if (passes(SILENCE_MS) || isMuch) this.#depose();
-    if (this.#absentMs >= ABSENCE_MS) {
-      this.#pings = 0;
-    }
+    if (this.#absentMs >= ABSENCE_MS) this.#pings = 0;
     if (this.#absentMs >= UNANSWERED_MS) {
       const late = this.#awakeMs - LATE_MS;
       this.#listener.absent(this.#absence(), late, this.#silentMs >= ABSENCE_MS);
@@ -539,8 +539,7 @@ export class Membership {
   /** Whether the own worker may become the host as soon as it has the engine. */
   get #isLoading(): boolean {
     if (this.#link !== undefined || this.#candidate === undefined) return false;
-    const isFirst = this.#epoch === 0;
-    return !this.#candidateWaits && (isFirst || this.#platform.now() < this.#loadsUntil);
+    return !this.#candidateWaits && (this.#epoch === 0 || this.#platform.now() < this.#loadsUntil);
   }
 
   #ask(): void {

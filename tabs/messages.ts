@@ -33,7 +33,9 @@ export type LobbyMessage =
   /** The host of this epoch ends, and not because of anything that it was asked. */
   | { leaving: number }
   /** The database is about to be deleted: everybody lets go of it. */
-  | { deleting: true };
+  | { deleting: true }
+  /** The files are not those of this database any more: who has it open closes. */
+  | { gone: string };
 
 /** Said by a client on its line, besides frames. */
 export type ClientMessage =

@@ -26,15 +26,23 @@ export class ManualTab extends ManualClock implements TabPlatform {
   ended = 0;
   /** Where each hello since was said: names of channels. */
   greeted: string[] = [];
+  /** What else was said in the lobby. */
+  said: unknown[] = [];
+  /** Which database the host in another tab has. */
+  database = "";
   #lobby: Channel | undefined;
   readonly #lines = new Map<string, Channel>();
   /** Says something to the tab as its host does. */
   #say: (data: unknown) => void = () => assert.fail("there is no host");
+  #sayHere: (data: unknown) => void = () => assert.fail("there is no worker");
 
-  /** With the host in the tab's own worker, or in another tab: then it has no worker. */
-  constructor(where: "here" | "elsewhere") {
+  /**
+   * With the host in the tab's own worker, or in another tab: then it has no worker, or one that
+   * becomes the host when it is told to.
+   */
+  constructor(where: "here" | "elsewhere" | "both") {
     super();
-    this.startWorker = where === "here" ? () => this.#start() : undefined;
+    this.startWorker = where === "elsewhere" ? undefined : () => this.#start();
     this.#storage = where === "here" ? "memory" : "opfs";
     if (where === "here") return;
     this.locks = { request: async (_, __, granted) => granted({}), query: async () => ({}) };
@@ -66,6 +74,7 @@ export class ManualTab extends ManualClock implements TabPlatform {
       );
       if (hello === undefined) {
         if (this.#lines.has(name)) this.#hear(data);
+        else this.said.push(data);
         return;
       }
       this.greeted.push(name);
@@ -92,13 +101,23 @@ export class ManualTab extends ManualClock implements TabPlatform {
         this.ended++;
       },
     };
-    this.#say = (data) => worker.onmessage?.({ data });
+    this.#sayHere = (data) => worker.onmessage?.({ data });
+    if (this.locks === undefined) this.#say = this.#sayHere;
     return worker;
   }
 
   #welcome(): void {
-    const said = { welcome: welcome(EPOCH), storage: this.#storage, salvage: false };
+    const said = this.#welcomeTo(this.database);
     queueMicrotask(() => this.#say(said));
+  }
+
+  #welcomeTo(database: string) {
+    return { welcome: welcome(EPOCH, 1, database), storage: this.#storage, salvage: false };
+  }
+
+  /** Has the own worker be the host of a database. */
+  hostHere(database: string): void {
+    this.#sayHere(this.#welcomeTo(database));
   }
 
   #hear(message: unknown): void {
@@ -107,7 +126,7 @@ export class ManualTab extends ManualClock implements TabPlatform {
       return;
     }
     const { open, ping } = fieldsOf<{ open?: unknown; ping?: number }>(message);
-    if (open !== undefined) this.#welcome();
+    if (open !== undefined && this.locks === undefined) this.#welcome();
     if (ping === undefined) return;
     this.pings++;
     if (this.isAwake) queueMicrotask(() => this.#say({ pong: ping }));
