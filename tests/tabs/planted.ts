@@ -205,13 +205,7 @@ export const PLANTED: readonly Planted[] = [
   {
     what: "a database that was deleted stays open",
     focus: { storage: "opfs", faults: ["delete", "open"] },
-    edits: [
-      edit(
-        "client/membership.ts",
-        'else if ("deleting" in message) {\n      this.#deleted();',
-        "{",
-      ),
-    ],
+    edits: [edit("client/membership.ts", '"deleting" in message || (', "(")],
   },
   {
     what: "a subscription is sent again after the calls that follow it",
