@@ -10,7 +10,7 @@ use kvass::db::{ChangeKind, CommitEvent, Db, Options, Range};
 use kvass::env::manual::{ManualEnv, block_on};
 use kvass::error::{Code, Result};
 use kvass::history::{Reader, Retention};
-use kvass::limits::LEASE_GRACE_MS;
+use kvass::limits::{HISTORY_RECENT_MS, LEASE_GRACE_MS, RETRY_MS};
 use kvass::rng::Rng;
 use kvass::signal::join_all;
 use kvass::stamp::Stamp;
@@ -53,6 +53,12 @@ fn changes_since(db: &Store, since: Stamp) -> Result<Vec<CommitEvent>> {
 
 fn page(db: &Store, reader: &Reader, events: &mut Vec<CommitEvent>) -> Result<bool> {
     block_on(db.next_changes(reader, |_, _| true, |event| events.push(event.clone())))
+}
+
+/// How many logs there are with bytes in them.
+fn logs_on(disk: &Disk) -> usize {
+    let is_log = |file: &u32| disk.contents(*file).starts_with(b"kvasslog");
+    disk.file_numbers().into_iter().filter(is_log).count()
 }
 
 fn stamps(events: &[CommitEvent]) -> Vec<Stamp> {
@@ -288,6 +294,30 @@ fn history_is_kept_for_a_time() {
 }
 
 #[test]
+fn history_that_a_failure_has_kept_is_let_go_when_upkeep_is_tried_again() {
+    let (rng, disk) = (Rng::new(8), Disk::new(8));
+    let db = open(&disk, Retention { bytes: 0, ms: u64::MAX });
+    // Somebody listens, and may come back to hear of what is recent.
+    db.observe(Some(Rc::new(|_| ())));
+    for _ in 0..300 {
+        write(&db, &rng).expect("it commits");
+        block_on(db.upkeep());
+    }
+    assert!(changes_since(&db, Stamp::ZERO).is_ok(), "it is recent");
+    let due_ms = START_MS + HISTORY_RECENT_MS;
+    db.env().set_now_ms(due_ms);
+    disk.inject(Some(Call::Write), 0, Fault::Fail(Code::Io));
+    block_on(db.upkeep());
+    assert_eq!(db.failure().map(|error| error.code()), Some(Code::Io));
+    assert!(db.next_release_ms() <= due_ms + RETRY_MS, "a host that rests wakes up for it");
+    db.env().set_now_ms(due_ms + RETRY_MS);
+    block_on(db.upkeep());
+    assert_eq!(db.failure(), None);
+    assert_eq!(changes_since(&db, Stamp::ZERO).expect_err("gone").code(), Code::HistoryGone);
+    assert_eq!(logs_on(&disk), 1, "its files are gone");
+}
+
+#[test]
 fn what_a_reader_is_about_to_read_is_kept_while_it_asks_for_more() {
     let (rng, disk) = (Rng::new(4), Disk::new(4));
     let db = open(&disk, Retention { bytes: 0, ms: 0 });
@@ -398,8 +428,9 @@ fn after_a_failed_write_the_log_begins_anew_and_says_so() {
     let (rng, disk) = (Rng::new(6), Disk::new(6));
     let db = open(&disk, ALL);
     let mut last = Stamp::ZERO;
-    for _ in 0..50 {
+    for _ in 0..200 {
         last = write(&db, &rng).expect("it commits");
+        block_on(db.upkeep());
     }
     disk.inject(Some(Call::Write), 0, Fault::Fail(Code::Io));
     write(&db, &rng).expect_err("the write fails");
@@ -408,6 +439,7 @@ fn after_a_failed_write_the_log_begins_anew_and_says_so() {
     assert_eq!(changes_since(&db, Stamp::ZERO).expect_err("gone").code(), Code::HistoryGone);
     let next = write(&db, &rng).expect("it commits");
     assert_eq!(stamps(&changes_since(&db, last).expect("it is there")), [next]);
+    assert_eq!(logs_on(&disk), 1, "what can't be read any more takes no space");
 }
 
 #[test]

@@ -256,8 +256,13 @@ impl<E: Env> Db<E> {
     /// # Errors
     /// Those of storing the manifest.
     pub(super) async fn trim_history(&self) -> Result<()> {
-        let mut files = Vec::new();
-        self.edit(&mut |manifest| files = self.retain_history(manifest, &[])).await?;
+        let (mut files, due_ms) = (Vec::new(), self.history_due_ms.get());
+        let stored = self.edit(&mut |manifest| files = self.retain_history(manifest, &[])).await;
+        if stored.is_err() {
+            // All of it is still there, for the next attempt.
+            self.history_due_ms.set(due_ms);
+        }
+        stored?;
         self.tables.garbage.borrow_mut().append(&mut files);
         self.appraise();
         self.collect_garbage().await;
