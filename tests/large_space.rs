@@ -6,9 +6,14 @@ mod common;
 
 use common::large::{name, open, put, settle, usage, value};
 use common::{Store, commit, delete, delete_range, key, set, tiny};
+use kvass::db::Options;
 use kvass::env::manual::block_on;
+use kvass::error::Code;
+use kvass::history::Retention;
 use kvass::limits::{Budgets, HISTORY_RECENT_MS, LEASE_GRACE_MS, REST_MS};
-use kvass::storage::Storage;
+use kvass::stamp::Stamp;
+use kvass::storage::simulated::{Call, Fault};
+use kvass::storage::{SimulatedStorage, Storage};
 use kvass::wire::Mutation;
 use std::rc::Rc;
 
@@ -267,4 +272,56 @@ fn space_of_values_that_compaction_has_moved_comes_back_once_they_are_deleted() 
         let left = [deletes(0..3), deletes(3..6), deletes(6..8)];
         assert!(left[2] < 32 << 10, "{left:?} bytes, reopens: {reopens}");
     }
+}
+
+/// Large values in logs of half a MiB at least, and history of the last MiB.
+fn with_history() -> Store<SimulatedStorage> {
+    let budgets = Budgets { memtable_bytes: 512 << 10, ..Budgets::default() };
+    let history = Retention { bytes: 1 << 20, ms: u64::MAX };
+    let options = Options { budgets, history, ..Options::default() };
+    Store::open(Rc::new(SimulatedStorage::new(1)), options, 1).expect("a new database opens")
+}
+
+#[test]
+fn a_large_value_that_an_open_has_found_in_a_log_counts_once_as_history() {
+    let mut store = with_history();
+    put(&mut store, 1, &value(1, 400 << 10));
+    store.reopen();
+    put(&mut store, 2, &value(2, 400 << 10));
+    store.advance(HISTORY_RECENT_MS);
+    settle(&mut store);
+    assert_eq!(levels_of(&store).iter().sum::<u32>(), 1, "what logs point at is much");
+    assert!(store.db.read_changes(Stamp::ZERO).is_ok(), "it takes less than a MiB");
+}
+
+#[test]
+fn all_large_values_of_a_log_that_an_open_has_found_count_as_history() {
+    let mut store = with_history();
+    (1..4).for_each(|n| put(&mut store, n, &value(n, 300 << 10)));
+    store.reopen();
+    put(&mut store, 4, &value(4, 300 << 10));
+    store.advance(HISTORY_RECENT_MS);
+    settle(&mut store);
+    let gone = store.db.read_changes(Stamp::ZERO).expect_err("it takes more than a MiB");
+    assert_eq!(gone.code(), Code::HistoryGone);
+}
+
+#[test]
+fn large_values_from_before_a_repair_count_as_history_no_longer() {
+    let mut store = with_history();
+    put(&mut store, 1, &value(1, 300 << 10));
+    let (key, small) = (name(9), value(9, 9));
+    store.storage.inject(Some(Call::Write), 0, Fault::Fail(Code::Io));
+    store.commit_one(commit(vec![], vec![set(&key, &small)])).expect_err("it fails");
+    settle(&mut store);
+    let repaired = store.db.visible();
+    for n in 2..4 {
+        put(&mut store, n, &value(n, 300 << 10));
+        settle(&mut store);
+    }
+    put(&mut store, 4, &value(4, 300 << 10));
+    store.advance(HISTORY_RECENT_MS);
+    put(&mut store, 5, &value(5, 10 << 10));
+    settle(&mut store);
+    assert!(store.db.read_changes(repaired).is_ok(), "it takes less than a MiB");
 }

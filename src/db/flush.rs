@@ -175,6 +175,8 @@ impl<E: Env> Db<E> {
         let thaw = Thaw(self);
         let first = self.install(&view.active, None).await?;
         drop(thaw);
+        // The logs that pointed at large values are gone.
+        self.tables.blobs.forget_recent();
         *self.log.borrow_mut() = LogWriter::new(first, None);
         self.durable.set(self.visible.get());
         self.poisoned.set(false);

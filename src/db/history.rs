@@ -203,7 +203,9 @@ impl<E: Env> Db<E> {
     pub(super) fn seal_log(&self) {
         let (log, bytes) = (self.log.borrow().log().clone(), self.log_end().1);
         let (last, last_ms) = (self.visible.get(), self.now_ms());
-        let large_bytes = self.tables.blobs.recent_bytes();
+        // Of what was written since the memtable was frozen some is in logs of earlier opens.
+        let earlier = self.sealed.borrow().iter().map(|log| log.large_bytes).sum();
+        let large_bytes = self.tables.blobs.recent_bytes().saturating_sub(earlier);
         self.sealed.borrow_mut().push(HistoryLog { log, bytes, last, last_ms, large_bytes });
     }
 
