@@ -151,6 +151,40 @@ fn a_repeat_is_answered_as_the_commit_was_also_after_a_write_that_failed() {
 }
 
 #[test]
+fn a_relaxed_repeat_is_answered_as_the_commit_was_though_a_strict_one_beside_it_fails() {
+    let disk = Disk::new(1);
+    let db = open(&disk, 1);
+    let (n, other) = (counter(1), counter(2));
+    let add = commit(vec![], vec![sum(&n, ONE)]);
+    let first = send(&db, origin(1, 0, 0), commit(vec![], vec![sum(&n, ONE)]));
+    assert!(matches!(first, Ok(Outcome::Committed(_))));
+    let strict =
+        Commit { durability: Some(Durability::Strict), ..commit(vec![], vec![sum(&other, ONE)]) };
+    disk.inject(Some(Call::Write), 0, Fault::Fail(Code::Io));
+    let mut answers = block_on(db.commit_from(Some(&origin(1, 0, 1)), &[&add, &strict]));
+    let failed = answers.pop().expect("two answers");
+    assert_eq!(failed.map_err(|error| error.code()), Err(Code::Io));
+    assert_eq!(answers, [first]);
+}
+
+#[test]
+fn a_strict_repeat_is_unknown_where_a_flush_has_failed_and_no_repair_was_possible() {
+    let disk = Disk::new(1);
+    let db = open(&disk, 1);
+    let (n, other) = (counter(1), counter(2));
+    let add = |key, durability| Commit { durability, ..commit(vec![], vec![sum(key, ONE)]) };
+    let first = send(&db, origin(1, 0, 0), add(&n, None));
+    assert!(matches!(first, Ok(Outcome::Committed(_))));
+    disk.inject(Some(Call::Sync), 0, Fault::Short);
+    let strict = Some(Durability::Strict);
+    send(&db, origin(2, 0, 0), add(&other, strict)).expect_err("the flush fails");
+    assert!(db.unflushed(), "what a flush has given up, no later one makes durable");
+    disk.inject(Some(Call::Create), 0, Fault::Fail(Code::Io));
+    assert!(is_unknown(&send(&db, origin(1, 0, 1), add(&n, strict))));
+    assert_eq!(send(&db, origin(1, 0, 1), add(&n, strict)), first);
+}
+
+#[test]
 fn a_repeat_that_meets_the_first_on_its_way_waits_and_gets_the_same_answer() {
     for seed in 0..40 {
         let disk = Disk::new(seed);

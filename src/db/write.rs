@@ -81,8 +81,7 @@ impl<E: Env> Db<E> {
                     }
                 }
             };
-            let durability = commit.durability.unwrap_or(self.options.durability);
-            strict |= durability == Durability::Strict && is_logged(&outcome);
+            strict |= self.is_strict(commit) && is_logged(&outcome);
             outcomes.push(outcome);
         }
         let through = self.assigned.get();
@@ -94,10 +93,11 @@ impl<E: Env> Db<E> {
         };
         if let Err(error) = settled.or_else(acknowledged_all_the_same) {
             let published = self.published_in(generation);
-            for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_ok()) {
+            let answered = commits.iter().zip(&mut outcomes);
+            for (commit, outcome) in answered.filter(|(_, outcome)| outcome.is_ok()) {
                 match outcome {
                     Ok(Outcome::Committed(stamp)) if *stamp <= published => {
-                        if strict && *stamp > self.durable.get() {
+                        if self.is_strict(commit) && *stamp > self.durable.get() {
                             *outcome = Err(Error::new(Code::OutcomeUnknown, UNFLUSHED));
                         }
                     }
@@ -106,6 +106,11 @@ impl<E: Env> Db<E> {
             }
         }
         outcomes
+    }
+
+    /// Whether a commit is to be acknowledged once it is durable.
+    fn is_strict(&self, commit: &Commit<'_>) -> bool {
+        commit.durability.unwrap_or(self.options.durability) == Durability::Strict
     }
 
     /// Makes everything committed so far durable.
