@@ -472,6 +472,28 @@ mod tests {
     }
 
     #[test]
+    fn answers_that_are_too_old_are_unknown_and_those_of_a_client_in_use_stay() {
+        let sessions = Sessions::default();
+        for client in [1, 2] {
+            let first = stamp(u64::from(client));
+            sessions.record(&[client; 16], &sender(1, 0), first, Verdict::Applied, NOW);
+        }
+        sessions.record(&[2; 16], &sender(2, 0), stamp(3), Verdict::Applied, NOW + 1);
+        sessions.through(Stamp::MAX, NOW + SESSION_AGE_MS);
+        assert!(is_unknown(sessions.answer(&origin(1, 1), 1)), "it was applied");
+        let answer = sessions.answer(&origin(2, 1), 1);
+        assert_eq!(answer, Some(Ok(Outcome::Committed(stamp(2)))));
+    }
+
+    #[test]
+    fn what_a_client_says_that_it_has_heard_is_no_new_commit_though_nothing_is_known_of_it() {
+        let sessions = Sessions::default();
+        let origin = Origin { acked_through: 5, ..origin(1, 0) };
+        assert!(is_unknown(sessions.answer(&origin, 5)));
+        assert!(sessions.answer(&origin, 6).is_none());
+    }
+
+    #[test]
     fn answers_past_the_bound_are_unknown_and_not_new() {
         let sessions = Sessions::default();
         for sequence in 1..=RUNS_MAX as u64 + 10 {
