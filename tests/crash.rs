@@ -10,10 +10,13 @@ use kvass::commit::Outcome;
 use kvass::db::{Db, Options, Range};
 use kvass::env::manual::{ManualEnv, block_on};
 use kvass::error::{Code, Result};
+use kvass::limits::RETRY_MS;
 use kvass::rng::Rng;
 use kvass::signal::join_all;
 use kvass::storage::Durability;
 use kvass::storage::simulated::{Call, Fault, SimulatedStorage};
+use kvass::wire::{Blob, Mutation};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -516,4 +519,60 @@ fn an_expiry_that_repairs_leaves_a_failed_flush_to_be_told_by_the_next_commit() 
     assert!(db.failure().is_none(), "it is repaired");
     block_on(write(&db, 2, Durability::Relaxed)).expect_err("the flush had failed");
     block_on(write(&db, 3, Durability::Relaxed)).expect("it was told");
+}
+
+#[test]
+fn a_commit_whose_flush_fails_is_not_back_after_the_process_has_ended() {
+    for (call, fault) in [(Call::Sync, Fault::Fail(Code::Io)), (Call::Write, Fault::Short)] {
+        let disk = Disk::new(1);
+        let db = open(&disk, 1).expect("it opens");
+        block_on(write(&db, 1, Durability::Relaxed)).expect("it commits");
+        disk.inject(Some(call), 0, fault);
+        block_on(write(&db, 2, Durability::Strict)).expect_err("it is refused");
+        drop(db);
+        let db = open(&disk.restart(), 2).expect("it opens");
+        assert_eq!(state_of(&db).expect("it lists"), state_after(1), "{call:?}");
+    }
+}
+
+#[test]
+fn what_a_manifest_names_that_may_be_stored_stays_where_the_next_attempt_fails_too() {
+    for after in 0..5 {
+        let (disk, mut n) = (Disk::new(1), 0);
+        let db = open(&disk, 1).expect("it opens");
+        while !db.wants_upkeep() {
+            n += 1;
+            block_on(write(&db, n, Durability::Relaxed)).expect("it commits");
+        }
+        // One of them is that of a manifest, which is written by then.
+        disk.inject(Some(Call::Sync), after, Fault::Fail(Code::Io));
+        block_on(db.upkeep());
+        db.env().set_now_ms(START_MS + RETRY_MS);
+        disk.inject(Some(Call::Create), 0, Fault::Fail(Code::Io));
+        disk.inject(Some(Call::Write), 0, Fault::Fail(Code::Io));
+        block_on(db.upkeep());
+        drop(db);
+        let db = open(&disk.restart(), 2).expect("it opens");
+        assert_eq!(state_of(&db).expect("it lists"), state_after(n), "after {after}");
+    }
+}
+
+#[test]
+fn an_expiry_that_a_failed_write_undid_is_done_again() {
+    let disk = Disk::new(1);
+    let db = open(&disk, 1).expect("a new database opens");
+    let (key, value, expire_in_ms) = (key(&["k"]), number(1.0), Some(100));
+    let (key, value) = (Blob(&key), Blob(&value));
+    let lasting = Mutation::Set { key, value, expire_in_ms, stamp_key: false };
+    block_on(db.commit(&[&commit(vec![], vec![lasting])])).remove(0).expect("it commits");
+    db.env().set_now_ms(START_MS + 100);
+    disk.inject(Some(Call::Write), 0, Fault::Fail(Code::Io));
+    block_on(db.expire()).expect_err("the write fails");
+    let events = Rc::new(Cell::new(0));
+    let told = events.clone();
+    db.observe(Some(Rc::new(move |event| told.set(told.get() + event.changes.len()))));
+    assert!(db.next_expiry_ms() <= START_MS + 100, "it is tried again");
+    block_on(db.expire()).expect("it is repaired");
+    assert_eq!(events.get(), 1, "who watches is told");
+    assert_eq!(db.next_expiry_ms(), u64::MAX);
 }

@@ -9,9 +9,10 @@ use kvass::env::manual::block_on;
 use kvass::error::Code;
 use kvass::history::Retention;
 use kvass::limits::{HISTORY_RECENT_MS, LEASE_GRACE_MS, LEASE_HOSTS, REPLAYED_FLUSH_MS, RETRY_MS};
+use kvass::rng::Rng;
 use kvass::sessions::Origin;
 use kvass::storage::simulated::{Call, Fault};
-use kvass::storage::{SimulatedStorage, Storage};
+use kvass::storage::{MANIFEST_SLOTS, SimulatedStorage, Storage};
 use kvass::wire::{Blob, Check, Mutation};
 use std::rc::Rc;
 
@@ -300,4 +301,77 @@ fn a_flush_of_what_was_acknowledged_that_fails_in_upkeep_reaches_the_next_commit
     assert_eq!(error.code(), Code::Io);
     store.commit_one(commit(vec![], vec![set(&key, &one)])).expect("and then it goes on");
     assert_eq!(store.count(), 1);
+}
+
+#[test]
+fn whatever_fails_in_a_commit_or_in_upkeep_nothing_is_lost_and_no_file_is_left_behind() {
+    for call in [Call::Write, Call::Sync, Call::Create] {
+        (0..16).for_each(|after| fail_now_and_then(call, after));
+    }
+}
+
+/// Lets a call of each upkeep and of some commits fail, while keys come in order: so tables move
+/// down as they are, too.
+fn fail_now_and_then(call: Call, after: u64) {
+    let context = format!("{call:?} after {after}");
+    let disk = SimulatedStorage::new(after);
+    // None is let go of by an open.
+    let history = Retention { bytes: u64::MAX, ms: u64::MAX };
+    let options = Options { history, ..tiny_options() };
+    let mut store = Store::open(Rc::new(disk.clone()), options, after).expect("it opens");
+    let pair = |n: u64| {
+        let len = if n.is_multiple_of(2) { 20 } else { 60 };
+        (key(&[&format!("{n:04}")]), [&[3][..], &Rng::new(n).bytes(len)].concat())
+    };
+    for n in 0..200 {
+        let (key, value) = pair(n);
+        let put = |store: &mut Store<_>| store.commit_one(commit(vec![], vec![set(&key, &value)]));
+        if n % 5 == 0 {
+            disk.inject(Some(call), after, Fault::Fail(Code::Io));
+        }
+        let mut done = put(&mut store);
+        disk.clear_faults();
+        // What has failed in the background is told to one commit.
+        done = done.or_else(|_| put(&mut store)).or_else(|_| put(&mut store));
+        done.expect(&context);
+        if store.db.wants_upkeep() {
+            disk.inject(Some(call), after, Fault::Fail(Code::Io));
+            block_on(store.db.upkeep());
+            disk.clear_faults();
+            store.advance(RETRY_MS);
+            block_on(store.db.upkeep());
+        }
+    }
+    block_on(store.db.flush()).expect("it flushes");
+    let before = disk.file_numbers().len();
+    store.reopen();
+    for (key, value) in (0..200).map(pair) {
+        assert_eq!(store.get(&key), Some(value), "{context}");
+    }
+    // The log that was kept ready makes way for two.
+    assert_eq!(disk.file_numbers().len(), before + 1, "{context}");
+}
+
+#[test]
+fn whichever_manifest_is_damaged_once_files_were_removed_the_other_finds_all_that_it_names() {
+    let disk = SimulatedStorage::new(1);
+    let mut store = Store::open(Rc::new(disk.clone()), tiny_options(), 1).expect("it opens");
+    let mut opened = 0;
+    for (count, key) in keys().iter().enumerate().take(1_000) {
+        store.commit_one(commit(vec![], vec![set(key, &number(1.0))])).expect("it commits");
+        let before = disk.file_numbers();
+        block_on(store.db.upkeep());
+        let there = disk.file_numbers();
+        if before.iter().all(|file| there.contains(file)) {
+            continue;
+        }
+        for slot in MANIFEST_SLOTS {
+            let damaged = disk.restart();
+            damaged.flip_bit(slot, 30, 0);
+            let other = Store::open(Rc::new(damaged), tiny_options(), 1).expect("it opens");
+            assert_eq!(other.count(), count + 1, "slot {slot}");
+        }
+        opened += 1;
+    }
+    assert!(opened > 10, "{opened} times");
 }
