@@ -13,7 +13,7 @@ use kvass::history::Retention;
 use kvass::limits::{Budgets, LEASE_GRACE_MS, REST_MS, RETRY_MS};
 use kvass::rng::Rng;
 use kvass::storage::simulated::{Call, Fault};
-use kvass::storage::{SimulatedStorage, Storage};
+use kvass::storage::{Durability, SimulatedStorage, Storage};
 use kvass::wire::{Commit, Mutation};
 use std::rc::Rc;
 
@@ -299,4 +299,38 @@ fn a_database_at_rest_leaves_history_and_reserve_alone_where_there_is_no_room_fo
     assert_eq!(store.db.failure(), None);
     assert_eq!((store.db.reserved_bytes(), store.storage.file_numbers()), (reserve, files));
     write(&mut store, set(&name(0), &value(0, 300))).expect("there is room for that");
+}
+
+#[test]
+fn deletes_whose_flush_has_failed_are_not_written_again_on_trust() {
+    let mut store = store(QUOTA_BYTES);
+    for n in 0..40 {
+        write(&mut store, set(&name(n), &value(n, 300))).expect("there is room");
+    }
+    store.storage.inject(Some(Call::Sync), 0, Fault::Fail(Code::QuotaExceeded));
+    let (durability, name) = (Some(Durability::Strict), name(0));
+    let strict = Commit { durability, ..commit(vec![], vec![delete(&name)]) };
+    let refused = store.commit_one(strict).expect_err("it may not be durable");
+    assert_eq!(refused.code(), Code::QuotaExceeded);
+}
+
+#[test]
+fn after_a_power_cut_anywhere_while_the_reserve_is_made_it_can_be_made() {
+    for (seed, after) in (0..8).flat_map(|seed| (0..20).map(move |after| (seed, after))) {
+        let mut store = store(QUOTA_BYTES);
+        let mut n = 0;
+        while !store.db.wants_upkeep() || usage(&store) < 3_000 {
+            store.commit_one(commit(vec![], vec![set(&name(n), &value(n, 300))])).expect("room");
+            n += 1;
+        }
+        block_on(store.db.flush()).expect("it flushes");
+        store.storage.inject(None, after, Fault::PowerCut);
+        block_on(store.db.upkeep());
+        let disk = store.storage.crash(&Rng::new(seed));
+        let mut store = Store::open(Rc::new(disk), options(), 2).expect("it opens");
+        store.advance(LEASE_GRACE_MS);
+        block_on(store.db.upkeep());
+        assert_eq!(store.db.failure(), None, "seed {seed}, after {after}");
+        assert_eq!(store.count(), n, "seed {seed}, after {after}");
+    }
 }
