@@ -502,3 +502,36 @@ fn an_entry_carries_the_stamp_of_its_commit() {
     let entry = Entry { versionstamp: stamp, value: wire::Value::Inline(Blob(&one)) };
     assert_eq!(answers[1], Response::Entry(Some(entry)));
 }
+
+#[test]
+fn a_flush_is_not_put_off_by_the_commits_that_follow() {
+    let mut harness = Harness::new();
+    let (k, one) = (key(&["k"]), number(1.0));
+    block_on(harness.host.tick());
+    for at_ms in [0, 100, 200] {
+        harness.host.db().env().set_now_ms(START_MS + at_ms);
+        harness.send(1, vec![put(&k, &one)]);
+        assert_eq!(harness.host.next_tick_ms(), START_MS + FLUSH_DELAY_MS);
+    }
+}
+
+#[test]
+fn an_expiry_is_flushed_a_moment_later() {
+    let mut harness = Harness::new();
+    let (k, one) = (key(&["k"]), number(1.0));
+    let (key, value, expire_in_ms) = (Blob(&k[..]), Blob(&one[..]), Some(1_000));
+    let lasting = kvass::wire::Mutation::Set { key, value, expire_in_ms, stamp_key: false };
+    let requests = vec![Request::Commit(commit(vec![], vec![lasting])), Request::Flush];
+    harness.send(1, requests);
+    // What was due for the commit finds nothing to do.
+    let expiry_ms = START_MS + 1_000;
+    harness.host.db().env().set_now_ms(expiry_ms);
+    block_on(harness.host.tick());
+    assert!(harness.host.db().unflushed());
+    let due_ms = harness.host.next_tick_ms();
+    assert!(due_ms <= expiry_ms + FLUSH_DELAY_MS, "{} too late", due_ms - expiry_ms);
+    harness.host.db().env().set_now_ms(due_ms);
+    block_on(harness.host.tick());
+    assert!(!harness.host.db().unflushed());
+    assert_eq!(harness.host.next_tick_ms(), u64::MAX);
+}
