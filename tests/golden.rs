@@ -9,7 +9,9 @@ mod fixture;
 use fixture::{decode, place, shown};
 use kvass::db::{Db, Options, OwnedEntry, Range};
 use kvass::env::manual::{ManualEnv, block_on};
+use kvass::error::Code;
 use kvass::manifest::FORMAT;
+use kvass::stamp::Stamp;
 use kvass::storage::SimulatedStorage;
 use kvass::wire::{Blob, Commit, Mutation};
 use std::fs;
@@ -154,4 +156,20 @@ fn a_database_of_every_format_is_written_to_and_is_of_the_newest_then() {
             golden.name
         );
     }
+}
+
+#[test]
+fn what_a_database_of_the_first_format_has_in_tables_only_is_history_no_longer() {
+    let mut with_tables = 0;
+    for golden in all().into_iter().filter(|golden| golden.name.contains("golden/1/")) {
+        let db = golden.open(golden.at_ms);
+        let stats = block_on(db.stats()).expect("it is known");
+        if stats.levels.iter().all(|(tables, _)| *tables == 0) {
+            continue;
+        }
+        let gone = db.read_changes(Stamp::ZERO).expect_err("its logs have gone");
+        assert_eq!(gone.code(), Code::HistoryGone, "{}", golden.name);
+        with_tables += 1;
+    }
+    assert!(with_tables > 0);
 }
