@@ -241,7 +241,7 @@ fn a_host_sets_no_timer_for_history_that_can_not_be_let_go_for_now() {
     let options = Options { history: Retention { bytes: 0, ms: u64::MAX }, ..tiny_options() };
     let mut store = Store::open(Rc::new(disk.clone()), options, 1).expect("it opens");
     store.db.observe(Some(Rc::new(|_| ())));
-    for n in 0..200 {
+    for n in 0..600 {
         let (key, value) = (key(&[&format!("{n:04}")]), [&[3][..], &[7; 30]].concat());
         store.commit_one(commit(vec![], vec![set(&key, &value)])).expect("it commits");
         block_on(store.db.upkeep());
@@ -310,8 +310,8 @@ fn whatever_fails_in_a_commit_or_in_upkeep_nothing_is_lost_and_no_file_is_left_b
     }
 }
 
-/// Lets a call of each upkeep and of some commits fail, while keys come in order: so tables move
-/// down as they are, too.
+/// Lets a call of each upkeep and of some commits fail. Tables move down as they are, and are
+/// merged.
 fn fail_now_and_then(call: Call, after: u64) {
     let context = format!("{call:?} after {after}");
     let disk = SimulatedStorage::new(after);
@@ -321,12 +321,20 @@ fn fail_now_and_then(call: Call, after: u64) {
     let mut store = Store::open(Rc::new(disk.clone()), options, after).expect("it opens");
     let pair = |n: u64| {
         let len = if n.is_multiple_of(2) { 20 } else { 60 };
-        (key(&[&format!("{n:04}")]), [&[3][..], &Rng::new(n).bytes(len)].concat())
+        // First in order, and then between those.
+        let key = match n {
+            0..300 => key(&[&format!("{n:04}")]),
+            _ => key(&[&format!("{:04}x", n * 119 % 600)]),
+        };
+        (key, [&[3][..], &Rng::new(n).bytes(len)].concat())
     };
-    for n in 0..200 {
+    for n in 0..600 {
         let (key, value) = pair(n);
         let put = |store: &mut Store<_>| store.commit_one(commit(vec![], vec![set(&key, &value)]));
-        if n % 5 == 0 {
+        if n % 23 == 0 {
+            // The second time it is the repair that fails, or what follows on it.
+            disk.inject(Some(Call::Write), 0, Fault::Fail(Code::Io));
+            put(&mut store).expect_err(&context);
             disk.inject(Some(call), after, Fault::Fail(Code::Io));
         }
         let mut done = put(&mut store);
@@ -338,14 +346,16 @@ fn fail_now_and_then(call: Call, after: u64) {
             disk.inject(Some(call), after, Fault::Fail(Code::Io));
             block_on(store.db.upkeep());
             disk.clear_faults();
-            store.advance(RETRY_MS);
-            block_on(store.db.upkeep());
+            if store.db.failure().is_some() {
+                store.advance(RETRY_MS);
+                block_on(store.db.upkeep());
+            }
         }
     }
     block_on(store.db.flush()).expect("it flushes");
     let before = disk.file_numbers().len();
     store.reopen();
-    for (key, value) in (0..200).map(pair) {
+    for (key, value) in (0..600).map(pair) {
         assert_eq!(store.get(&key), Some(value), "{context}");
     }
     // The log that was kept ready makes way for two.
