@@ -67,7 +67,8 @@ impl HistoryLog {
 pub fn kept_until(history: &[HistoryLog], retention: Retention, now_ms: u64) -> u64 {
     let bytes: u64 = history.iter().map(HistoryLog::size).sum();
     let oldest = history.first().filter(|log| {
-        bytes > retention.bytes || log.last_ms.saturating_add(retention.ms) <= now_ms
+        let is_much = bytes > retention.bytes || history.len() > HISTORY_LOGS_MAX;
+        is_much || log.last_ms.saturating_add(retention.ms) <= now_ms
     });
     let until_ms = oldest.map(|log| log.last_ms.saturating_add(HISTORY_RECENT_MS));
     until_ms.filter(|until_ms| now_ms < *until_ms).unwrap_or(u64::MAX)
@@ -169,6 +170,9 @@ mod tests {
         assert_eq!(kept(90_000, 1, true), []);
         assert_eq!(kept(69_999, HISTORY_RECENT_BYTES / 2, true), [20, 30]);
         assert_eq!(kept(69_999, 1, false), []);
+        let many: Vec<_> = (0..=HISTORY_LOGS_MAX as u64).map(|counter| log(counter, 1)).collect();
+        let unbounded = Retention { bytes: u64::MAX, ms: u64::MAX };
+        assert_eq!(kept_until(&many, unbounded, 0), HISTORY_RECENT_MS, "too many for ever");
         let due = |now_ms| kept_until(&[log(10, 1), log(20, 1)], nothing, now_ms);
         assert_eq!([due(69_999), due(70_000)], [70_000, u64::MAX]);
     }
