@@ -8,6 +8,7 @@
 use super::payload::{self, Client};
 use super::{CHECKED_FROM, HEADER_BYTES, Head, LogRef, Previous, RECORD_BYTES};
 use crate::error::{Code, Error, Result};
+use crate::limits::SESSIONS_MAX;
 use crate::planted::{Bug, planted};
 use crate::sessions::ClientId;
 use crate::storage::{Durability, FileNo};
@@ -84,8 +85,12 @@ impl LogWriter {
         if let Some(payload::Sender { client, .. }) = &mut head.sender
             && let Client::New(id) = *client
         {
-            match self.clients.iter().position(|known| *known == id) {
-                Some(place) => *client = Client::Known(place as u64 + 1),
+            // One that is further back is named again, and has another number from then on: a host
+            // that stays may see any number of clients come and go within a log.
+            let recent = self.clients.len().saturating_sub(SESSIONS_MAX);
+            let known = self.clients.iter().skip(recent).position(|known| *known == id);
+            match known {
+                Some(place) => *client = Client::Known((recent + place) as u64 + 1),
                 None => new = Some(id),
             }
         }
@@ -197,6 +202,31 @@ mod tests {
     use crate::sessions::Verdict;
     use crate::stamp::Stamp;
     use crate::wal::payload::LoggedOp;
+
+    #[test]
+    fn a_client_is_named_again_where_many_were_named_since() {
+        use crate::wal::payload::Commit;
+        let log = LogRef { id: 1, file: 2, salt: [1; 8] };
+        let mut writer = LogWriter::new(log, None);
+        let mut names = Vec::new();
+        let many = 2 * SESSIONS_MAX as u16;
+        for number in (0..many).chain([many - 1, 0, 0]) {
+            let mut id = [0; 16];
+            id[..2].copy_from_slice(&number.to_le_bytes());
+            let stamp = Stamp { epoch: 1, counter: 1 };
+            let sender = payload::Sender { client: Client::New(id), sequence: 1, acked_through: 0 };
+            let (sender, verdict) = (Some(sender), Verdict::Applied);
+            let from = writer.group.len() + RECORD_BYTES;
+            let head = payload::Head { stamp, time_ms: 1, sender, verdict };
+            writer.commit(head, |_| {}).unwrap();
+            let commit = Commit::decode(&writer.group[from..]).unwrap();
+            names.push(commit.head.sender.unwrap().client);
+        }
+        let [.., known, again, then] = names.as_slice() else { panic!("too few") };
+        assert_eq!(*known, Client::Known(u64::from(many)));
+        assert_eq!(*again, Client::New([0; 16]));
+        assert_eq!(*then, Client::Known(u64::from(many) + 1));
+    }
 
     #[test]
     fn a_record_has_the_bytes_of_the_format_document() {
