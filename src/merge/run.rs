@@ -47,6 +47,8 @@ pub struct RunCursor<S: Storage> {
     held_key: Vec<u8>,
     /// Entries that were hidden by deleted ranges, since the last skip.
     passed: u32,
+    /// Versions of one key that were passed in a row.
+    versions: u32,
     /// Everything up to this edge that is older than the stamp is hidden.
     skip: Option<(Rc<[u8]>, Stamp)>,
     /// The table entered last and its deleted ranges, until the merge has taken them.
@@ -96,6 +98,7 @@ impl<S: Storage> RunCursor<S> {
             held: None,
             held_key: Vec::new(),
             passed: 0,
+            versions: 0,
             skip: None,
             ranges: None,
         }
@@ -281,6 +284,14 @@ impl<S: Storage> RunCursor<S> {
             if !self.taken && cursor.stamp() <= scan.snapshot.stamp {
                 self.taken = true;
                 return Ok(Step::Entry);
+            }
+            self.versions = if shared == SAME_KEY { self.versions + 1 } else { 0 };
+            if self.versions >= PASSED_MAX {
+                // Of this key there may be any number, for as long as a list keeps them.
+                self.versions = 0;
+                let behind: &[u8] = if self.taken { &[0] } else { &[] };
+                self.skip = Some(([cursor.key(), behind].concat().into(), Stamp::ZERO));
+                return Ok(Step::Load);
             }
         }
     }
