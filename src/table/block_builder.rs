@@ -76,6 +76,11 @@ impl BlockBuilder {
         (&self.last_key, self.last_stamp)
     }
 
+    /// How many entries the open block has.
+    pub fn entries(&self) -> usize {
+        self.entries
+    }
+
     /// What the open block would occupy before its trailer, in bytes; 0 where it is empty.
     pub fn open_bytes(&self) -> usize {
         match self.entries {

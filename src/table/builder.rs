@@ -19,6 +19,9 @@ use crate::storage::{Durability, FileNo, Storage};
 use core::cmp::Ordering;
 use std::rc::Rc;
 
+/// An index leaf points to as many blocks at least, or the top would have nearly all of the index
+/// where keys are longer than a block is meant to be.
+const LEAF_MIN: usize = 16;
 /// What has gathered is written once it is this much, in bytes.
 const WRITE_BYTES: usize = 64 * 1024;
 /// What was written is flushed once it is this much, so that no flush takes long.
@@ -195,7 +198,8 @@ impl<S: Storage> TableBuilder<S> {
             Some(key) => Record { key, stamp: Stamp::ZERO, op },
             None => Record { key, stamp: *stamp, op },
         });
-        if next.is_none() || self.leaf.open_bytes() >= self.block_bytes {
+        let is_full = self.leaf.open_bytes() >= self.block_bytes && self.leaf.entries() >= LEAF_MIN;
+        if next.is_none() || is_full {
             self.close_leaf();
         }
     }
