@@ -19,8 +19,8 @@ use crate::storage::{Durability, FileNo, Storage};
 use core::cmp::Ordering;
 use std::rc::Rc;
 
-/// An index leaf points to as many blocks at least, or the top would have nearly all of the index
-/// where keys are longer than a block is meant to be.
+/// An index leaf points to as many blocks at least where keys are long for a block: or the top would
+/// have nearly all of the index.
 const LEAF_MIN: usize = 16;
 /// What has gathered is written once it is this much, in bytes.
 const WRITE_BYTES: usize = 64 * 1024;
@@ -198,7 +198,9 @@ impl<S: Storage> TableBuilder<S> {
             Some(key) => Record { key, stamp: Stamp::ZERO, op },
             None => Record { key, stamp: *stamp, op },
         });
-        let is_full = self.leaf.open_bytes() >= self.block_bytes && self.leaf.entries() >= LEAF_MIN;
+        let is_long = 4 * self.last.0.len() >= self.block_bytes;
+        let has_many = !is_long || self.leaf.entries() >= LEAF_MIN;
+        let is_full = self.leaf.open_bytes() >= self.block_bytes && has_many;
         if next.is_none() || is_full {
             self.close_leaf();
         }
