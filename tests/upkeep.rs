@@ -137,6 +137,30 @@ fn what_a_list_still_reads_gives_its_space_back_when_it_ends() {
 }
 
 #[test]
+fn what_is_overwritten_while_a_list_reads_gives_its_space_back_when_it_ends() {
+    let mut store = filled(None);
+    let bytes = |store: &Store| bytes_by_level(store).iter().sum::<u64>();
+    let before = bytes(&store);
+    let snapshot = store.db.snapshot();
+    store.db.snapshots().lease(1, snapshot, store.now_ms()).expect("a lease");
+    for value in 2..6 {
+        for key in keys() {
+            store.commit_one(commit(vec![], vec![set(&key, &number(value.into()))])).expect("it");
+            block_on(store.db.upkeep());
+        }
+        // It rests meanwhile.
+        store.advance(2_000);
+        block_on(store.db.upkeep());
+    }
+    assert!(bytes(&store) > 3 * before, "{} of {before}", bytes(&store));
+    store.db.snapshots().release_all(1);
+    block_on(store.db.upkeep());
+    store.advance(2_000);
+    block_on(store.db.upkeep());
+    assert!(bytes(&store) < 2 * before, "{} of {before}", bytes(&store));
+}
+
+#[test]
 fn a_few_deletes_of_a_large_database_wait_for_the_memtable_to_be_full() {
     let mut store = filled(None);
     block_on(store.db.upkeep());

@@ -116,7 +116,7 @@ fn reclaim(levels: &Levels<'_>, retained: Stamp) -> Option<Choice> {
         for table in levels.level(level).iter().filter(|table| is_sparse(&[table])) {
             if levels.lies_deeper(level, &table.smallest, &table.largest) {
                 if level + 1 < LEVELS_MAX {
-                    let gain = gain_permille(levels, level, &[table]);
+                    let gain = gain_permille(levels, level, &[table], retained);
                     offer(gain, move_down(levels, level, &[table]));
                 }
             } else if table.newest <= retained {
@@ -127,7 +127,7 @@ fn reclaim(levels: &Levels<'_>, retained: Stamp) -> Option<Choice> {
     for oldest in levels.level(0).iter().rev() {
         let group = group_of(oldest, levels);
         if is_sparse(&group) {
-            offer(gain_permille(levels, 0, &group), move_down(levels, 0, &group));
+            offer(gain_permille(levels, 0, &group, retained), move_down(levels, 0, &group));
         }
     }
     best.map(|(_, choice)| choice)
@@ -174,7 +174,7 @@ fn spare_permille(table: &TableMeta) -> u64 {
 /// tombstone hides one entry of the usual size in each deeper level, as far as there are any, and
 /// what was found when they were written: that ranges hide, and large values. The tombstones
 /// themselves count where nothing is left for them to hide.
-fn gain_permille(levels: &Levels<'_>, level: usize, upper: &[&TableMeta]) -> u64 {
+fn gain_permille(levels: &Levels<'_>, level: usize, upper: &[&TableMeta], retained: Stamp) -> u64 {
     let Some((smallest, largest)) = hull(upper) else { return 0 };
     let deletes = deletes_of(upper);
     let hidden = |deep: usize| {
@@ -186,7 +186,9 @@ fn gain_permille(levels: &Levels<'_>, level: usize, upper: &[&TableMeta]) -> u64
     let deeper = || level + 1..levels.tables.len();
     let met = |deep| held_by(levels.meeting(deep, smallest, largest));
     let all = deeper().map(met).fold(held_by(upper), u64::saturating_add);
-    let known = upper.iter().fold(0u64, |sum, table| sum.saturating_add(table.hidden));
+    // What a reader may still see is not freed yet.
+    let known = upper.iter().filter(|table| table.newest <= retained);
+    let known = known.fold(0u64, |sum, table| sum.saturating_add(table.hidden));
     let mut gain = deeper().map(hidden).fold(known.min(all), u64::saturating_add);
     if !levels.lies_deeper(level + 1, smallest, largest) {
         let dropped = held_by(upper).saturating_mul(deletes) / versions_of(upper).max(1);

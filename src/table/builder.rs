@@ -149,11 +149,13 @@ impl<S: Storage> TableBuilder<S> {
         match record.op {
             Op::Set { value, in_blob, .. } => {
                 self.meta.sets += 1;
+                let mut bytes = (record.key.len() + value.len()) as u64;
                 if in_blob && let Some(pointer) = Pointer::decode(value) {
                     blob::count(&mut self.meta.blobs, pointer);
-                    if !is_newest {
-                        self.hide(pointer.len);
-                    }
+                    bytes = pointer.len;
+                }
+                if !is_newest {
+                    self.hide(bytes);
                 }
             }
             Op::Delete => self.meta.deletes += 1,
