@@ -19,8 +19,10 @@ use crate::error::{Code, Error, Result};
 use crate::external::External;
 use crate::manifest::FORMAT;
 use crate::planted::{Bug, planted};
+use crate::ranges::Ranges;
 use crate::sessions::Origin;
 use crate::signal::Turnstile;
+use crate::stamp::Stamp;
 use crate::wire::hello::{self, Hello};
 use crate::wire::{Request, RequestFrame};
 pub use outbox::Frame;
@@ -35,6 +37,9 @@ use subscription::Subscription;
 
 /// How long a relaxed commit waits for its flush, at the most, in milliseconds.
 pub const FLUSH_DELAY_MS: u64 = 250;
+
+/// What is subscribed to is gathered anew once so many subscriptions have ended.
+const ENDED_MAX: usize = 64;
 
 /// Sends a frame to a connection.
 type Post = Box<dyn Fn(u32, Frame)>;
@@ -106,6 +111,10 @@ pub struct Host<E: Env> {
     storage: &'static str,
     reason: Option<String>,
     connections: RefCell<Vec<Rc<Connection>>>,
+    /// What anybody is subscribed to, as if it were deleted, and what some were that have ended:
+    /// so many subscriptions.
+    interest: RefCell<Ranges>,
+    ended: Cell<usize>,
     post: Post,
     flush_due_ms: Cell<u64>,
     /// Whether expired entries are being deleted: 0 or 1.
@@ -124,7 +133,18 @@ impl<E: Env> Host<E> {
     ) -> Rc<Host<E>> {
         let flush_due_ms = Cell::new(u64::MAX);
         let (connections, expiring) = (RefCell::default(), Cell::new(0));
-        Rc::new(Host { db, storage, reason, connections, post, flush_due_ms, expiring })
+        let (interest, ended) = (RefCell::default(), Cell::new(0));
+        Rc::new(Host {
+            db,
+            storage,
+            reason,
+            connections,
+            interest,
+            ended,
+            post,
+            flush_due_ms,
+            expiring,
+        })
     }
 
     /// The database.
@@ -175,7 +195,7 @@ impl<E: Env> Host<E> {
         if connection.is_gone.get() {
             return;
         }
-        connection.subscriptions.take();
+        self.ended.set(self.ended.get() + connection.subscriptions.take().len());
         self.db.snapshots().release_all(connection.id);
         self.observe_if_needed(None);
     }
@@ -285,6 +305,15 @@ impl<E: Env> Host<E> {
         self.post_all();
     }
 
+    /// Takes note of what is subscribed to. In the order of keys, for then each is added at the end.
+    fn interest_in(&self, subscriptions: &[Rc<Subscription>]) {
+        let mut spans = Vec::new();
+        subscriptions.iter().for_each(|subscription| subscription.add_spans(&mut spans));
+        spans.sort_unstable();
+        let (mut interest, once) = (self.interest.borrow_mut(), Stamp::MAX);
+        spans.iter().for_each(|(start, end)| interest.insert(start, end, once, once));
+    }
+
     fn connection(&self, id: u32) -> Option<Rc<Connection>> {
         self.connections.borrow().iter().find(|connection| connection.id == id).cloned()
     }
@@ -349,7 +378,7 @@ impl<E: Env> Host<E> {
         match (wanted, this) {
             (true, Some(host)) => self.db.observe(Some(Rc::new(move |event| {
                 if let Some(host) = host.upgrade() {
-                    host.distribute(&Rc::new(event));
+                    host.distribute(event);
                 }
             }))),
             (false, _) => self.db.observe(None),
@@ -357,7 +386,23 @@ impl<E: Env> Host<E> {
         }
     }
 
-    fn distribute(&self, event: &Rc<CommitEvent>) {
+    /// Tells the subscribers of a commit. To ask each of thousands about each change takes long, so
+    /// what none of them wants is left out first.
+    fn distribute(&self, mut event: CommitEvent) {
+        if self.ended.get() > ENDED_MAX {
+            self.ended.set(0);
+            self.interest.take();
+            let connections = self.connections.borrow();
+            let all: Vec<_> =
+                connections.iter().flat_map(|one| one.subscriptions.borrow().clone()).collect();
+            self.interest_in(&all);
+        }
+        let interest = self.interest.borrow();
+        event.changes.retain(|record| subscription::touches(&interest, record));
+        if event.changes.is_empty() {
+            return;
+        }
+        let event = &Rc::new(event);
         for connection in self.connections.borrow().iter() {
             for subscription in connection.subscriptions.borrow().iter() {
                 match connection.is_stalled.get() {

@@ -439,6 +439,7 @@ impl<E: Env> Requests<'_, E> {
         )?;
         subscriptions.insert(place, subscription.clone());
         drop(subscriptions);
+        self.host.interest_in(core::slice::from_ref(subscription));
         self.host.observe_if_needed(Some(Rc::downgrade(self.host)));
         Ok(())
     }
@@ -447,6 +448,7 @@ impl<E: Env> Requests<'_, E> {
         let mut subscriptions = self.connection.subscriptions.borrow_mut();
         if let Ok(place) = place_of(&subscriptions, id) {
             subscriptions.remove(place);
+            self.host.ended.set(self.host.ended.get() + 1);
         }
         drop(subscriptions);
         self.host.observe_if_needed(None);

@@ -68,6 +68,18 @@ impl Subscription {
         Subscription { id, kind, held, since: Cell::new(since), reader, missed }
     }
 
+    /// Appends the ranges of keys that it is about.
+    pub(super) fn add_spans(&self, spans: &mut Vec<(Rc<[u8]>, Rc<[u8]>)>) {
+        match &self.kind {
+            Kind::Watch(places) => spans.extend(places.iter().map(|(key, _)| {
+                let past: Rc<[u8]> = [key, &[0][..]].concat().into();
+                (Rc::from(&**key), past)
+            })),
+            Kind::Changes(ranges) => spans
+                .extend(ranges.fragments().iter().map(|one| (one.start.clone(), one.end.clone()))),
+        }
+    }
+
     /// Has the subscriber catch up with `reader` before it hears of anything, or, with None, hear
     /// of the commits after `since`.
     pub(super) fn catch_up(&self, reader: Option<Rc<Reader>>, since: Stamp) {
@@ -215,7 +227,7 @@ fn touched(places: &[Watched], ChangeRecord { key, change }: &ChangeRecord) -> R
 }
 
 /// Whether a change touches one of the ranges.
-fn touches(ranges: &Ranges, ChangeRecord { key, change }: &ChangeRecord) -> bool {
+pub(super) fn touches(ranges: &Ranges, ChangeRecord { key, change }: &ChangeRecord) -> bool {
     match change {
         ChangeKind::DeleteRange(past) => overlaps(ranges, key, Some(past)),
         _ => overlaps(ranges, key, None),
