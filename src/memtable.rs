@@ -22,6 +22,8 @@ pub use page::Page;
 
 /// What one version occupies beside its key and value, roughly: nodes, counters, stamp.
 const OVERHEAD_BYTES: usize = 96;
+/// Gaps are forgotten once they take so many bytes.
+const GAP_BYTES_MAX: usize = 64 * 1024;
 
 /// What a version says of its key, owned.
 #[derive(Clone, Debug)]
@@ -60,6 +62,14 @@ impl OwnedOp {
         }
     }
 
+    /// Milliseconds since the Unix epoch; 0 is never.
+    pub fn expires_at(&self) -> u64 {
+        match self {
+            OwnedOp::Set { expires_at, .. } => *expires_at,
+            OwnedOp::Delete => 0,
+        }
+    }
+
     fn value(&self) -> Option<&Bytes> {
         match self {
             OwnedOp::Set { value, .. } => Some(value),
@@ -90,6 +100,9 @@ impl Drop for Link {
 pub struct Memtable {
     entries: RefCell<Index<Link>>,
     ranges: RefCell<Ranges>,
+    /// What lists have found to be empty, here and in all that lies below, at the stamps that they
+    /// saw; nothing was put there since. They are passed over at once.
+    gaps: RefCell<Ranges>,
     bytes: Cell<usize>,
     sets: Cell<u64>,
     deletes: Cell<u64>,
@@ -105,11 +118,15 @@ impl Memtable {
     /// Adds a version, which is newer than all there are of its key or of the same commit (then
     /// it takes that one's place). Versions that neither `visible` nor any later snapshot can
     /// see are cut off. Values may share buffers with each other: such memory counts until the
-    /// last of them is gone. What somebody else holds then counts on.
-    pub fn insert(&self, key: &[u8], stamp: Stamp, op: OwnedOp, visible: Stamp) {
+    /// last of them is gone. What somebody else holds then counts on. Returns when the newest
+    /// version expires that there was, 0 for never.
+    pub fn insert(&self, key: &[u8], stamp: Stamp, op: OwnedOp, visible: Stamp) -> u64 {
+        if op.value().is_some() && self.has_gaps() {
+            self.gaps.borrow_mut().spare(key);
+        }
         let mut entries = self.entries.borrow_mut();
         let mut added = key.len() + op.value().map_or(0, |value| value.len()) + OVERHEAD_BYTES;
-        let mut freed = 0;
+        let (mut freed, mut before) = (0, 0);
         self.count(&op, 1);
         self.deleted.set(self.deleted.get() + u64::from(op.value().is_none()));
         if self.cut_at.replace(visible) != visible {
@@ -119,8 +136,9 @@ impl Memtable {
             Err(place) => entries.insert(place, key, Link { stamp, op, older: None }),
             Ok(place) => {
                 added -= key.len();
-                let Some(head) = entries.at_mut(place) else { return };
+                let Some(head) = entries.at_mut(place) else { return 0 };
                 let mut older = std::mem::replace(head, Link { stamp, op, older: None });
+                before = older.op.expires_at();
                 let is_cut = visible < stamp && older.stamp >= self.cut_since.get();
                 if older.stamp == stamp {
                     freed += self.forget(&older);
@@ -134,6 +152,7 @@ impl Memtable {
             }
         }
         self.bytes.set((self.bytes.get() + added).saturating_sub(freed));
+        before
     }
 
     /// Hides all that is older than `stamp` in `start..end`. `visible` is as for
@@ -155,6 +174,30 @@ impl Memtable {
     /// The newest deleted range over a key at or below `at`.
     pub fn cover(&self, key: &[u8], at: Stamp) -> Cover {
         self.ranges.borrow().cover(key, at)
+    }
+
+    /// Notes that nothing is in `start..end` at `at` and in what was put there since.
+    pub fn add_gap(&self, start: &[u8], end: &[u8], at: Stamp) {
+        let mut gaps = self.gaps.borrow_mut();
+        if gaps.is_full(GAP_BYTES_MAX) {
+            *gaps = Ranges::default();
+        }
+        gaps.insert(&Rc::from(start), &Rc::from(end), at, at);
+    }
+
+    /// Forgets all gaps: another memtable is written to.
+    pub fn forget_gaps(&self) {
+        self.gaps.take();
+    }
+
+    /// Whether there are gaps.
+    pub fn has_gaps(&self) -> bool {
+        !self.gaps.borrow().is_empty()
+    }
+
+    /// Whether a key is in a gap that a scan at `at` may pass over, which has a stamp then.
+    pub fn gap(&self, key: &[u8], at: Stamp) -> Cover {
+        self.gaps.borrow().cover(key, at)
     }
 
     /// Drops every version that a snapshot at or above `visible` cannot see; returns the bytes

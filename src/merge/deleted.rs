@@ -13,6 +13,9 @@ use crate::storage::Storage;
 use crate::table::{RangeBlock, Table};
 use std::rc::Rc;
 
+/// The stamp of a gap, see [`Memtable::add_gap`]: nothing in it is to be looked at.
+pub const PASSED_BY_ALL: Stamp = Stamp::MAX;
+
 /// The deleted ranges of the sources that a scan has come to.
 pub struct Deleted<S: Storage> {
     sources: Vec<Deleter<S>>,
@@ -22,12 +25,14 @@ pub struct Deleted<S: Storage> {
     stamp: Stamp,
     /// Up to here it is that one for certain; None: that is not known.
     certain: Option<Edge>,
-    /// Up to here that tombstone reaches, whatever other sources say.
+    /// Up to here that tombstone reaches, whatever other sources say: but gaps are to be found.
     reach: Edge,
+    has_gaps: bool,
 }
 
 enum Deleter<S: Storage> {
     Memory(Rc<Memtable>),
+    Gaps(Rc<Memtable>),
     Table(Rc<Table<S>>, RangeBlock),
 }
 
@@ -39,13 +44,17 @@ impl<S: Storage> Deleted<S> {
     /// For a scan that sees the commits through `at`.
     pub fn new(at: Stamp, reverse: bool) -> Deleted<S> {
         let (sources, stamp) = (Vec::new(), Stamp::ZERO);
-        Deleted { sources, at, reverse, stamp, certain: None, reach: None }
+        Deleted { sources, at, reverse, stamp, certain: None, reach: None, has_gaps: false }
     }
 
     /// Takes a memtable into account. What is deleted after this is not seen by the scan.
     pub fn add_memtable(&mut self, memtable: &Rc<Memtable>) {
         if memtable.has_ranges() {
             self.sources.push(Deleter::Memory(memtable.clone()));
+        }
+        if memtable.has_gaps() {
+            self.has_gaps = true;
+            self.sources.push(Deleter::Gaps(memtable.clone()));
         }
     }
 
@@ -71,7 +80,7 @@ impl<S: Storage> Deleted<S> {
             Some(edge) if self.reverse => **edge <= *key,
             Some(edge) => *key < **edge,
         };
-        if stamp < self.stamp && within(&self.reach) {
+        if stamp < self.stamp && within(&self.reach) && !self.has_gaps {
             return Ok(true);
         }
         if !self.certain.as_ref().is_some_and(within) {
@@ -111,6 +120,13 @@ impl<S: Storage> Deleter<S> {
     fn cover(&self, key: &[u8], at: Stamp) -> Result<Cover> {
         match self {
             Deleter::Memory(memtable) => Ok(memtable.cover(key, at)),
+            Deleter::Gaps(memtable) => {
+                let mut gap = memtable.gap(key, at);
+                if gap.stamp > Stamp::ZERO {
+                    gap.stamp = PASSED_BY_ALL;
+                }
+                Ok(gap)
+            }
             Deleter::Table(_, ranges) => ranges.cover(key, at),
         }
     }
@@ -118,7 +134,7 @@ impl<S: Storage> Deleter<S> {
     /// Whether the scan, at this key, is past all that it deletes; its block can go then.
     fn is_passed(&self, key: &[u8], reverse: bool) -> bool {
         match self {
-            Deleter::Memory(_) => false,
+            Deleter::Memory(_) | Deleter::Gaps(_) => false,
             Deleter::Table(table, _) if reverse => *key < *table.meta().smallest,
             Deleter::Table(table, _) => *table.meta().largest < *key,
         }

@@ -1,0 +1,186 @@
+//! Lists pass over what earlier ones have found to be empty, and over nothing else.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
+
+mod common;
+
+use common::{Store, commit, delete, delete_range, key, number, set};
+use kvass::db::{Options, Range};
+use kvass::env::manual::block_on;
+use kvass::limits::Budgets;
+use kvass::rng::Rng;
+use kvass::snapshot::Snapshot;
+use kvass::wire::{Blob, Mutation};
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+fn at(number: u64) -> Vec<u8> {
+    key(&["q", &format!("{number:06}")])
+}
+
+fn apply(store: &mut Store, mutations: Vec<Mutation<'_>>) {
+    store.commit_one(commit(vec![], mutations)).expect("it commits");
+}
+
+/// Keys of a list, and how often it let others run.
+fn list(store: &Store, range: Range<'_>, snapshot: Snapshot, limit: usize) -> (Vec<Vec<u8>>, u32) {
+    let mut keys = Vec::new();
+    let sink = |record: kvass::record::Record<'_>| {
+        keys.push(record.key.to_vec());
+        keys.len() < limit
+    };
+    let mut waits = 0;
+    {
+        let mut list = pin!(store.db.list(range, snapshot, sink));
+        let mut context = Context::from_waker(Waker::noop());
+        while list.as_mut().poll(&mut context).is_pending() {
+            waits += 1;
+        }
+    }
+    (keys, waits)
+}
+
+#[test]
+fn the_first_entry_behind_many_dead_ones_is_found_at_once_the_second_time() {
+    for reverse in [false, true] {
+        let mut store = Store::open_in_memory(Options::default(), 1);
+        store.db.env().set_slice_used_up(true);
+        store.db.env().set_turn_polls(1);
+        let n = 5_000;
+        let place = |number: u64| if reverse { 2 * n - number } else { number };
+        (0..n + 100).for_each(|number| {
+            apply(&mut store, vec![set(&at(place(number)), &number_of(number))])
+        });
+        (0..n).for_each(|number| apply(&mut store, vec![delete(&at(place(number)))]));
+        let range = Range { start: &at(0), end: &at(2 * n + 1), reverse };
+        let (first, waits) = list(&store, range, store.db.snapshot(), 1);
+        assert_eq!(first, [at(place(n))]);
+        assert!(waits > 10);
+        // So it is with a queue that is taken from while more is put in.
+        for number in n..n + 90 {
+            let (first, waits) = list(&store, range, store.db.snapshot(), 1);
+            assert_eq!((first, waits), (vec![at(place(number))], 0));
+            let more = at(place(number + 100));
+            apply(&mut store, vec![delete(&at(place(number))), set(&more, &number_of(1))]);
+        }
+        // What is put in between is found, and what lies around it passed over.
+        apply(&mut store, vec![set(&at(place(700)), &number_of(1))]);
+        let (first, waits) = list(&store, range, store.db.snapshot(), 2);
+        assert_eq!((first, waits), (vec![at(place(700)), at(place(n + 90))], 0));
+    }
+}
+
+fn number_of(value: u64) -> Vec<u8> {
+    number(value as f64)
+}
+
+#[test]
+fn so_is_what_lies_before_a_deleted_range_and_the_end_of_a_log_that_is_cut_again_and_again() {
+    let mut store = Store::open_in_memory(Options::default(), 1);
+    store.db.env().set_slice_used_up(true);
+    store.db.env().set_turn_polls(1);
+    let n = 5_000;
+    (0..=n).for_each(|place| apply(&mut store, vec![set(&at(place), &number_of(place))]));
+    apply(&mut store, vec![delete_range(&at(1), &at(n))]);
+    for reverse in [false, true] {
+        let range = Range { start: &at(1), end: &at(n + 1), reverse };
+        let (_, waits) = list(&store, range, store.db.snapshot(), 2);
+        assert!(reverse || waits > 10, "nothing is known yet");
+        assert_eq!(list(&store, range, store.db.snapshot(), 2), (vec![at(n)], 0));
+    }
+    for place in n + 1..2 * n {
+        apply(&mut store, vec![set(&at(place), &number_of(place))]);
+        apply(&mut store, vec![delete(&at(place))]);
+        let range = Range { start: &at(0), end: &at(2 * n), reverse: true };
+        assert_eq!(list(&store, range, store.db.snapshot(), 1), (vec![at(n)], 0));
+    }
+}
+
+/// Many lists of all kinds, at the present and at snapshots that are held, beside a map.
+#[test]
+fn lists_answer_as_a_sorted_map_would_wherever_much_is_dead() {
+    for seed in 0..4 {
+        let rng = Rng::new(seed);
+        let budgets = Budgets {
+            memtable_bytes: if seed % 2 == 0 { 40_000 } else { 400_000 },
+            block_bytes: 512,
+            table_bytes: 8 * 1024,
+            level0_tables: 2,
+            level1_bytes: 32 * 1024,
+            ..Budgets::default()
+        };
+        let mut store = Store::open_in_memory(Options { budgets, ..Options::default() }, seed);
+        let mut now: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+        let mut held: Vec<(Snapshot, BTreeMap<Vec<u8>, u64>)> = Vec::new();
+        let keys = 600;
+        for step in 0..1_500 {
+            now.retain(|_, ends| *ends > store.now_ms());
+            let first = rng.below(keys);
+            match rng.below(16) {
+                0..=3 => {
+                    let expires = rng.one_in(3).then(|| 1 + rng.below(2_000));
+                    let (key, value) = (at(first), number_of(step));
+                    apply(
+                        &mut store,
+                        vec![Mutation::Set {
+                            key: Blob(&key),
+                            value: Blob(&value),
+                            expire_in_ms: expires,
+                            stamp_key: false,
+                        }],
+                    );
+                    let ends = expires.map_or(u64::MAX, |span| store.now_ms() + span);
+                    now.insert(key, ends);
+                }
+                4 => {
+                    for number in first..(first + rng.below(300)).min(keys) {
+                        let (key, value) = (at(number), number_of(step));
+                        apply(&mut store, vec![set(&key, &value)]);
+                        now.insert(key, u64::MAX);
+                    }
+                }
+                5 | 6 => {
+                    for number in first..(first + rng.below(400)).min(keys) {
+                        apply(&mut store, vec![delete(&at(number))]);
+                        now.remove(&at(number));
+                    }
+                }
+                7 => {
+                    let (start, end) = (at(first), at(first + rng.below(200)));
+                    apply(&mut store, vec![delete_range(&start, &end)]);
+                    now.retain(|key, _| *key < start || end <= *key);
+                }
+                8 => store.advance(rng.below(800)),
+                9 if rng.one_in(4) => block_on(store.db.upkeep()),
+                10 => block_on(store.db.expire()).expect("it expires"),
+                11 if held.len() < 4 => {
+                    let snapshot = store.db.snapshot();
+                    store.db.snapshots().lease(1, snapshot, store.now_ms()).expect("a lease");
+                    held.push((snapshot, now.clone()));
+                }
+                12 if rng.one_in(8) => {
+                    held.clear();
+                    store.db.snapshots().release_all(1);
+                }
+                _ => {}
+            }
+            now.retain(|_, ends| *ends > store.now_ms());
+            let (start, end) = (at(first), at(first + rng.below(keys)));
+            let (start, end) = if rng.one_in(3) { (vec![1], vec![0xff]) } else { (start, end) };
+            let (reverse, limit) = (rng.one_in(2), 1 + rng.below(5) as usize);
+            let range = Range { start: &start, end: &end, reverse };
+            let present = (store.db.snapshot(), now.clone());
+            let chosen = rng.below(2 * held.len() as u64 + 2) as usize;
+            let (snapshot, model) = held.get(chosen).unwrap_or(&present);
+            let wanted = model.range(start.clone()..end.clone().max(start.clone()));
+            let wanted = wanted.filter(|(_, ends)| **ends > snapshot.time_ms).map(|(key, _)| key);
+            let wanted: Vec<_> = match reverse {
+                true => wanted.rev().take(limit).cloned().collect(),
+                false => wanted.take(limit).cloned().collect(),
+            };
+            let (found, _) = list(&store, range, *snapshot, limit);
+            assert_eq!(found, wanted, "seed {seed}, step {step}, reverse {reverse}");
+        }
+    }
+}
