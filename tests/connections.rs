@@ -160,6 +160,34 @@ fn subscriptions_are_known_by_their_numbers_whatever_order_those_come_in() {
 }
 
 #[test]
+fn who_still_listens_is_told_however_many_others_have_ended() {
+    let mut harness = Harness::new();
+    harness.connect(2);
+    let (keys, one): (Vec<_>, _) =
+        ((0..300).map(|n| key(&[&n.to_string()])).collect(), number(1.0));
+    let watch = |n: u32| Request::Watch(Watch { id: n, keys: vec![Blob(&keys[n as usize])] });
+    harness.send(2, vec![subscribe(999)]);
+    let told = |harness: &mut Harness, n: u32| {
+        harness.send(1, vec![put(&keys[n as usize], &one)]);
+        harness.host.take_outbox(2).is_some()
+    };
+    // In no order of their keys, so often that what is wanted is gathered anew.
+    for n in (0..1_200).map(|n| n * 7 % 300) {
+        harness.send(2, vec![Request::Unsubscribe(n), watch(n)]);
+        assert!(told(&mut harness, n), "{n}");
+        harness.send(2, vec![Request::Unsubscribe(n)]);
+        assert!(!told(&mut harness, n), "{n} has ended");
+        if n % 5 == 0 {
+            harness.send(2, vec![watch(n)]);
+            assert!(told(&mut harness, n), "{n} again");
+        }
+    }
+    (0..300).for_each(|n| assert_eq!(told(&mut harness, n), n % 5 == 0, "{n}"));
+    harness.send(1, vec![put(&key(&["a"]), &one)]);
+    assert!(harness.host.take_outbox(2).is_some(), "a reader of changes");
+}
+
+#[test]
 fn one_connection_of_many_ends_without_disturbing_the_others() {
     let mut harness = Harness::new();
     let (a, one) = (key(&["a"]), number(1.0));

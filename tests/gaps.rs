@@ -97,90 +97,107 @@ fn so_is_what_lies_before_a_deleted_range_and_the_end_of_a_log_that_is_cut_again
     }
 }
 
-/// Many lists of all kinds, at the present and at snapshots that are held, beside a map.
-#[test]
-fn lists_answer_as_a_sorted_map_would_wherever_much_is_dead() {
-    for seed in 0..4 {
-        let rng = Rng::new(seed);
+const KEYS: u64 = 600;
+
+/// A database, what a map would hold in its place, with the times when that ends, and what it held
+/// at snapshots.
+struct Beside {
+    rng: Rng,
+    store: Store,
+    now: BTreeMap<Vec<u8>, u64>,
+    held: Vec<(Snapshot, BTreeMap<Vec<u8>, u64>)>,
+}
+
+impl Beside {
+    fn new(seed: u64) -> Beside {
         let budgets = Budgets {
-            memtable_bytes: if seed % 2 == 0 { 40_000 } else { 400_000 },
+            memtable_bytes: if seed.is_multiple_of(2) { 40_000 } else { 400_000 },
             block_bytes: 512,
             table_bytes: 8 * 1024,
             level0_tables: 2,
             level1_bytes: 32 * 1024,
             ..Budgets::default()
         };
-        let mut store = Store::open_in_memory(Options { budgets, ..Options::default() }, seed);
-        let mut now: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
-        let mut held: Vec<(Snapshot, BTreeMap<Vec<u8>, u64>)> = Vec::new();
-        let keys = 600;
-        for step in 0..1_500 {
-            now.retain(|_, ends| *ends > store.now_ms());
-            let first = rng.below(keys);
-            match rng.below(16) {
-                0..=3 => {
-                    let expires = rng.one_in(3).then(|| 1 + rng.below(2_000));
-                    let (key, value) = (at(first), number_of(step));
-                    apply(
-                        &mut store,
-                        vec![Mutation::Set {
-                            key: Blob(&key),
-                            value: Blob(&value),
-                            expire_in_ms: expires,
-                            stamp_key: false,
-                        }],
-                    );
-                    let ends = expires.map_or(u64::MAX, |span| store.now_ms() + span);
-                    now.insert(key, ends);
-                }
-                4 => {
-                    for number in first..(first + rng.below(300)).min(keys) {
-                        let (key, value) = (at(number), number_of(step));
-                        apply(&mut store, vec![set(&key, &value)]);
-                        now.insert(key, u64::MAX);
-                    }
-                }
-                5 | 6 => {
-                    for number in first..(first + rng.below(400)).min(keys) {
-                        apply(&mut store, vec![delete(&at(number))]);
-                        now.remove(&at(number));
-                    }
-                }
-                7 => {
-                    let (start, end) = (at(first), at(first + rng.below(200)));
-                    apply(&mut store, vec![delete_range(&start, &end)]);
-                    now.retain(|key, _| *key < start || end <= *key);
-                }
-                8 => store.advance(rng.below(800)),
-                9 if rng.one_in(4) => block_on(store.db.upkeep()),
-                10 => block_on(store.db.expire()).expect("it expires"),
-                11 if held.len() < 4 => {
-                    let snapshot = store.db.snapshot();
-                    store.db.snapshots().lease(1, snapshot, store.now_ms()).expect("a lease");
-                    held.push((snapshot, now.clone()));
-                }
-                12 if rng.one_in(8) => {
-                    held.clear();
-                    store.db.snapshots().release_all(1);
-                }
-                _ => {}
+        let store = Store::open_in_memory(Options { budgets, ..Options::default() }, seed);
+        Beside { rng: Rng::new(seed), store, now: BTreeMap::new(), held: Vec::new() }
+    }
+
+    fn set(&mut self, number: u64, expire_in_ms: Option<u64>) {
+        let (key, value) = (at(number), number_of(number));
+        let (name, value, stamp_key) = (Blob(&key), Blob(&value), false);
+        apply(&mut self.store, vec![Mutation::Set { key: name, value, expire_in_ms, stamp_key }]);
+        let ends = expire_in_ms.map_or(u64::MAX, |span| self.store.now_ms() + span);
+        self.now.insert(key, ends);
+    }
+
+    fn change(&mut self, first: u64) {
+        let up_to = |count: u64| (first + count).min(KEYS);
+        match self.rng.below(16) {
+            0..=3 => {
+                let expires = self.rng.one_in(3).then(|| 1 + self.rng.below(2_000));
+                self.set(first, expires);
             }
-            now.retain(|_, ends| *ends > store.now_ms());
-            let (start, end) = (at(first), at(first + rng.below(keys)));
-            let (start, end) = if rng.one_in(3) { (vec![1], vec![0xff]) } else { (start, end) };
-            let (reverse, limit) = (rng.one_in(2), 1 + rng.below(5) as usize);
-            let range = Range { start: &start, end: &end, reverse };
-            let present = (store.db.snapshot(), now.clone());
-            let chosen = rng.below(2 * held.len() as u64 + 2) as usize;
-            let (snapshot, model) = held.get(chosen).unwrap_or(&present);
-            let wanted = model.range(start.clone()..end.clone().max(start.clone()));
-            let wanted = wanted.filter(|(_, ends)| **ends > snapshot.time_ms).map(|(key, _)| key);
-            let wanted: Vec<_> = match reverse {
-                true => wanted.rev().take(limit).cloned().collect(),
-                false => wanted.take(limit).cloned().collect(),
-            };
-            let (found, _) = list(&store, range, *snapshot, limit);
-            assert_eq!(found, wanted, "seed {seed}, step {step}, reverse {reverse}");
+            4 => (first..up_to(self.rng.below(300))).for_each(|number| self.set(number, None)),
+            5 | 6 => {
+                for number in first..up_to(self.rng.below(400)) {
+                    apply(&mut self.store, vec![delete(&at(number))]);
+                    self.now.remove(&at(number));
+                }
+            }
+            7 => {
+                let (start, end) = (at(first), at(first + self.rng.below(200)));
+                apply(&mut self.store, vec![delete_range(&start, &end)]);
+                self.now.retain(|key, _| *key < start || end <= *key);
+            }
+            8 => self.store.advance(self.rng.below(800)),
+            9 if self.rng.one_in(4) => block_on(self.store.db.upkeep()),
+            10 => block_on(self.store.db.expire()).expect("it expires"),
+            11 if self.held.len() < 4 => {
+                let (snapshot, now_ms) = (self.store.db.snapshot(), self.store.now_ms());
+                self.store.db.snapshots().lease(1, snapshot, now_ms).expect("a lease");
+                self.held.push((snapshot, self.now.clone()));
+            }
+            12 if self.rng.one_in(8) => {
+                self.held.clear();
+                self.store.db.snapshots().release_all(1);
+            }
+            _ => {}
+        }
+        let now_ms = self.store.now_ms();
+        self.now.retain(|_, ends| *ends > now_ms);
+    }
+
+    /// Any list, at the present or at a snapshot: what it finds, and what it is to find.
+    fn list(&self, first: u64) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        let rng = &self.rng;
+        let (start, end) = match rng.one_in(3) {
+            true => (vec![1], vec![0xff]),
+            false => (at(first), at(first + rng.below(KEYS))),
+        };
+        let (reverse, limit) = (rng.one_in(2), 1 + rng.below(5) as usize);
+        let range = Range { start: &start, end: &end, reverse };
+        let present = (self.store.db.snapshot(), self.now.clone());
+        let chosen = rng.below(2 * self.held.len() as u64 + 2) as usize;
+        let (snapshot, model) = self.held.get(chosen).unwrap_or(&present);
+        let all = model.range(start.clone()..end.clone());
+        let all = all.filter(|(_, ends)| **ends > snapshot.time_ms).map(|(key, _)| key.clone());
+        let wanted = match reverse {
+            true => all.rev().take(limit).collect(),
+            false => all.take(limit).collect(),
+        };
+        (list(&self.store, range, *snapshot, limit).0, wanted)
+    }
+}
+
+#[test]
+fn lists_answer_as_a_sorted_map_would_wherever_much_is_dead() {
+    for seed in 0..4 {
+        let mut beside = Beside::new(seed);
+        for step in 0..1_500 {
+            let first = beside.rng.below(KEYS);
+            beside.change(first);
+            let (found, wanted) = beside.list(first);
+            assert_eq!(found, wanted, "seed {seed}, step {step}");
         }
     }
 }

@@ -22,7 +22,6 @@ use crate::planted::{Bug, planted};
 use crate::ranges::Ranges;
 use crate::sessions::Origin;
 use crate::signal::Turnstile;
-use crate::stamp::Stamp;
 use crate::wire::hello::{self, Hello};
 use crate::wire::{Request, RequestFrame};
 pub use outbox::Frame;
@@ -38,8 +37,8 @@ use subscription::Subscription;
 /// How long a relaxed commit waits for its flush, at the most, in milliseconds.
 pub const FLUSH_DELAY_MS: u64 = 250;
 
-/// What is subscribed to is gathered anew once so many subscriptions have ended.
-const ENDED_MAX: usize = 64;
+/// What is subscribed to is not gathered anew before so many subscriptions have ended.
+const ENDED_MIN: usize = 64;
 
 /// Sends a frame to a connection.
 type Post = Box<dyn Fn(u32, Frame)>;
@@ -111,9 +110,9 @@ pub struct Host<E: Env> {
     storage: &'static str,
     reason: Option<String>,
     connections: RefCell<Vec<Rc<Connection>>>,
-    /// What anybody is subscribed to, as if it were deleted, and what some were that have ended:
-    /// so many subscriptions.
+    /// What anybody is subscribed to, as if it were deleted, and what some were that have ended.
     interest: RefCell<Ranges>,
+    /// So many subscriptions have ended since that was gathered.
     ended: Cell<usize>,
     post: Post,
     flush_due_ms: Cell<u64>,
@@ -305,13 +304,24 @@ impl<E: Env> Host<E> {
         self.post_all();
     }
 
-    /// Takes note of what is subscribed to. In the order of keys, for then each is added at the end.
-    fn interest_in(&self, subscriptions: &[Rc<Subscription>]) {
-        let mut spans = Vec::new();
-        subscriptions.iter().for_each(|subscription| subscription.add_spans(&mut spans));
-        spans.sort_unstable();
-        let (mut interest, once) = (self.interest.borrow_mut(), Stamp::MAX);
-        spans.iter().for_each(|(start, end)| interest.insert(start, end, once, once));
+    /// Takes note of what a subscription is about.
+    fn interest_in(&self, subscription: &Subscription) {
+        subscription.add_to(&mut self.interest.borrow_mut());
+    }
+
+    /// Forgets what only those wanted that have ended, once they are so many that it is worth it.
+    fn forget_interest(&self) {
+        let mut interest = self.interest.borrow_mut();
+        if self.ended.get() <= ENDED_MIN.max(interest.fragments().len()) {
+            return;
+        }
+        self.ended.set(0);
+        *interest = Ranges::default();
+        for connection in self.connections.borrow().iter() {
+            for subscription in connection.subscriptions.borrow().iter() {
+                subscription.add_to(&mut interest);
+            }
+        }
     }
 
     fn connection(&self, id: u32) -> Option<Rc<Connection>> {
@@ -389,14 +399,7 @@ impl<E: Env> Host<E> {
     /// Tells the subscribers of a commit. To ask each of thousands about each change takes long, so
     /// what none of them wants is left out first.
     fn distribute(&self, mut event: CommitEvent) {
-        if self.ended.get() > ENDED_MAX {
-            self.ended.set(0);
-            self.interest.take();
-            let connections = self.connections.borrow();
-            let all: Vec<_> =
-                connections.iter().flat_map(|one| one.subscriptions.borrow().clone()).collect();
-            self.interest_in(&all);
-        }
+        self.forget_interest();
         let interest = self.interest.borrow();
         event.changes.retain(|record| subscription::touches(&interest, record));
         if event.changes.is_empty() {

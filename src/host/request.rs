@@ -439,7 +439,7 @@ impl<E: Env> Requests<'_, E> {
         )?;
         subscriptions.insert(place, subscription.clone());
         drop(subscriptions);
-        self.host.interest_in(core::slice::from_ref(subscription));
+        self.host.interest_in(subscription);
         self.host.observe_if_needed(Some(Rc::downgrade(self.host)));
         Ok(())
     }

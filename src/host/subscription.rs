@@ -68,15 +68,18 @@ impl Subscription {
         Subscription { id, kind, held, since: Cell::new(since), reader, missed }
     }
 
-    /// Appends the ranges of keys that it is about.
-    pub(super) fn add_spans(&self, spans: &mut Vec<(Rc<[u8]>, Rc<[u8]>)>) {
+    /// Adds the ranges of keys that it is about to what somebody is interested in.
+    pub(super) fn add_to(&self, interest: &mut Ranges) {
+        let mut add = |start: &Rc<[u8]>, end: &Rc<[u8]>| {
+            interest.insert(start, end, Stamp::MAX, Stamp::MAX);
+        };
         match &self.kind {
-            Kind::Watch(places) => spans.extend(places.iter().map(|(key, _)| {
-                let past: Rc<[u8]> = [key, &[0][..]].concat().into();
-                (Rc::from(&**key), past)
-            })),
-            Kind::Changes(ranges) => spans
-                .extend(ranges.fragments().iter().map(|one| (one.start.clone(), one.end.clone()))),
+            Kind::Watch(places) => {
+                for (key, _) in places {
+                    add(&Rc::from(&**key), &[key, &[0][..]].concat().into());
+                }
+            }
+            Kind::Changes(all) => all.fragments().iter().for_each(|one| add(&one.start, &one.end)),
         }
     }
 
