@@ -7,6 +7,7 @@
 //! Deleted ranges lie beside the entries that they hide, which stay until they are flushed.
 
 use crate::bytes::Bytes;
+use crate::planted::{Bug, planted};
 use crate::ranges::{Cover, Ranges};
 use crate::record::{Found, Op};
 use crate::stamp::Stamp;
@@ -102,7 +103,7 @@ pub struct Memtable {
     ranges: RefCell<Ranges>,
     /// What lists have found to be empty, here and in all that lies below, at the stamps that they
     /// saw; nothing was put there since. They are passed over at once.
-    gaps: RefCell<Ranges>,
+    gaps: RefCell<Rc<Ranges>>,
     bytes: Cell<usize>,
     sets: Cell<u64>,
     deletes: Cell<u64>,
@@ -121,8 +122,8 @@ impl Memtable {
     /// last of them is gone. What somebody else holds then counts on. Returns when the newest
     /// version expires that there was, 0 for never.
     pub fn insert(&self, key: &[u8], stamp: Stamp, op: OwnedOp, visible: Stamp) -> u64 {
-        if op.value().is_some() && self.has_gaps() {
-            self.gaps.borrow_mut().spare(key);
+        if op.value().is_some() && !planted(Bug::GapNotClosed) {
+            self.close_gap(key);
         }
         let mut entries = self.entries.borrow_mut();
         let mut added = key.len() + op.value().map_or(0, |value| value.len()) + OVERHEAD_BYTES;
@@ -180,9 +181,16 @@ impl Memtable {
     pub fn add_gap(&self, start: &[u8], end: &[u8], at: Stamp) {
         let mut gaps = self.gaps.borrow_mut();
         if gaps.is_full(GAP_BYTES_MAX) {
-            *gaps = Ranges::default();
+            *gaps = Rc::default();
         }
-        gaps.insert(&Rc::from(start), &Rc::from(end), at, at);
+        Rc::make_mut(&mut gaps).insert(&Rc::from(start), &Rc::from(end), at, at);
+    }
+
+    /// What scans from now on may pass over, at the stamps of each gap or later ones. A scan that
+    /// has begun to must go on with these: of a key in a gap that was closed meanwhile some of its
+    /// sources would show what others, which are past it, have deleted.
+    pub fn gaps(&self) -> Rc<Ranges> {
+        self.gaps.borrow().clone()
     }
 
     /// Forgets all gaps: another memtable is written to.
@@ -190,14 +198,12 @@ impl Memtable {
         self.gaps.take();
     }
 
-    /// Whether there are gaps.
-    pub fn has_gaps(&self) -> bool {
-        !self.gaps.borrow().is_empty()
-    }
-
-    /// Whether a key is in a gap that a scan at `at` may pass over, which has a stamp then.
-    pub fn gap(&self, key: &[u8], at: Stamp) -> Cover {
-        self.gaps.borrow().cover(key, at)
+    fn close_gap(&self, key: &[u8]) {
+        let mut gaps = self.gaps.borrow_mut();
+        // Most keys are in none, and scans that go on have the gaps too.
+        if gaps.newest(key, Stamp::MAX) > Stamp::ZERO {
+            Rc::make_mut(&mut gaps).spare(key);
+        }
     }
 
     /// Drops every version that a snapshot at or above `visible` cannot see; returns the bytes

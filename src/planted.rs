@@ -54,6 +54,10 @@ pub enum Bug {
     Level0Reversed,
     /// A filter excludes keys that are there.
     FilterFalseNegative,
+    /// What is put where a list has found nothing is passed over by later ones.
+    GapNotClosed,
+    /// A list of an earlier state tells later ones what to pass over.
+    GapOutOfDate,
     /// Checks are decided on what is visible, not on what was decided before.
     CheckOnVisible,
     /// A read finds what has expired.
@@ -121,7 +125,7 @@ pub enum Bug {
 }
 
 /// All of them.
-pub const BUGS: [Bug; 56] = [
+pub const BUGS: [Bug; 58] = [
     Bug::DroppedFlush,
     Bug::FlushNotAwaited,
     Bug::PublishedBeforeAppend,
@@ -146,6 +150,8 @@ pub const BUGS: [Bug; 56] = [
     Bug::SnapshotIgnoredInMemory,
     Bug::Level0Reversed,
     Bug::FilterFalseNegative,
+    Bug::GapNotClosed,
+    Bug::GapOutOfDate,
     Bug::CheckOnVisible,
     Bug::ExpiredStaysVisible,
     Bug::ExpiryNotFinal,

@@ -97,6 +97,23 @@ fn so_is_what_lies_before_a_deleted_range_and_the_end_of_a_log_that_is_cut_again
     }
 }
 
+#[test]
+fn a_list_that_began_before_an_entry_expired_still_finds_it() {
+    let mut beside = Beside::new(1);
+    (0..100).for_each(|number| beside.set(number, (number == 50).then_some(10)));
+    for number in (0..100).filter(|number| *number != 50) {
+        apply(&mut beside.store, vec![delete(&at(number))]);
+    }
+    let earlier = beside.store.db.snapshot();
+    beside.store.advance(10);
+    for reverse in [false, true] {
+        let range = Range { start: &at(0), end: &at(100), reverse };
+        let now = beside.store.db.snapshot();
+        assert_eq!(list(&beside.store, range, now, 1).0, <[Vec<u8>; 0]>::default());
+        assert_eq!(list(&beside.store, range, earlier, 1).0, [at(50)]);
+    }
+}
+
 const KEYS: u64 = 600;
 
 /// A database, what a map would hold in its place, with the times when that ends, and what it held

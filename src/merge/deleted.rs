@@ -7,13 +7,13 @@
 use crate::error::Result;
 use crate::memtable::Memtable;
 use crate::planted::{Bug, planted};
-use crate::ranges::Cover;
+use crate::ranges::{Cover, Ranges};
 use crate::stamp::Stamp;
 use crate::storage::Storage;
 use crate::table::{RangeBlock, Table};
 use std::rc::Rc;
 
-/// The stamp of a gap, see [`Memtable::add_gap`]: nothing in it is to be looked at.
+/// The stamp of a gap, see [`Memtable::gaps`]: nothing in it is to be looked at.
 pub const PASSED_BY_ALL: Stamp = Stamp::MAX;
 
 /// The deleted ranges of the sources that a scan has come to.
@@ -32,7 +32,7 @@ pub struct Deleted<S: Storage> {
 
 enum Deleter<S: Storage> {
     Memory(Rc<Memtable>),
-    Gaps(Rc<Memtable>),
+    Gaps(Rc<Ranges>),
     Table(Rc<Table<S>>, RangeBlock),
 }
 
@@ -52,9 +52,10 @@ impl<S: Storage> Deleted<S> {
         if memtable.has_ranges() {
             self.sources.push(Deleter::Memory(memtable.clone()));
         }
-        if memtable.has_gaps() {
+        let gaps = memtable.gaps();
+        if !gaps.is_empty() {
             self.has_gaps = true;
-            self.sources.push(Deleter::Gaps(memtable.clone()));
+            self.sources.push(Deleter::Gaps(gaps));
         }
     }
 
@@ -120,8 +121,8 @@ impl<S: Storage> Deleter<S> {
     fn cover(&self, key: &[u8], at: Stamp) -> Result<Cover> {
         match self {
             Deleter::Memory(memtable) => Ok(memtable.cover(key, at)),
-            Deleter::Gaps(memtable) => {
-                let mut gap = memtable.gap(key, at);
+            Deleter::Gaps(gaps) => {
+                let mut gap = gaps.cover(key, at);
                 if gap.stamp > Stamp::ZERO {
                     gap.stamp = PASSED_BY_ALL;
                 }

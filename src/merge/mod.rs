@@ -37,8 +37,6 @@ pub use source::Step;
 
 /// After so many entries, shown or passed over, the caller gets a word in.
 const STRIDE: u32 = 256;
-/// So many dead entries in a row cost less than it takes to pass over them at once.
-const DEAD_MIN: u32 = 32;
 /// Gaps that one scan takes note of.
 const GAPS_MAX: usize = 8;
 
@@ -75,6 +73,7 @@ pub struct Merge<S: Storage> {
     /// Where a row of entries that are passed over is worth a note: the first one from which on it
     /// is, and how many followed by themselves, not in a gap that is known; or how many came.
     dead: u32,
+    dead_min: u32,
     dead_from: Option<Vec<u8>>,
     gaps: Vec<Gap>,
 }
@@ -140,6 +139,7 @@ impl<S: Storage> Merge<S> {
             stride: STRIDE,
             broken: false,
             dead: 0,
+            dead_min: u32::MAX,
             dead_from: None,
             gaps: Vec::new(),
         }
@@ -298,7 +298,7 @@ impl<S: Storage> Merge<S> {
     /// Counts an entry that is passed over by itself.
     fn count_dead(&mut self) {
         self.dead += 1;
-        if self.dead >= DEAD_MIN && self.dead_from.is_none() {
+        if self.dead >= self.dead_min && self.dead_from.is_none() {
             self.dead = 0;
             self.dead_from = self.record().map(|record| record.key.to_vec());
         }
@@ -308,11 +308,17 @@ impl<S: Storage> Merge<S> {
     fn end_gap(&mut self) {
         let (dead, from) = (std::mem::take(&mut self.dead), self.dead_from.take());
         if let Some(from) = from
-            && dead >= DEAD_MIN
+            && dead >= self.dead_min
             && self.gaps.len() < GAPS_MAX
         {
             self.gaps.push((from, self.record().map(|record| record.key.to_vec())));
         }
+    }
+
+    /// Has the scan take note of where it passes over so many dead entries in a row.
+    pub fn noting_gaps(mut self, dead_min: usize) -> Merge<S> {
+        self.dead_min = dead_min as u32;
+        self
     }
 
     /// What the scan has found to be empty: from the first key of each on, in the direction of the

@@ -25,6 +25,7 @@ fn config() -> Config {
         level0_tables: 2,
         level1_bytes: 1_500,
         level_growth: 3,
+        gap_entries: 1,
         ..Budgets::default()
     };
     Config {
