@@ -19,8 +19,8 @@ use crate::storage::{Durability, FileNo, Storage};
 use core::cmp::Ordering;
 use std::rc::Rc;
 
-/// An index leaf points to as many blocks at least where keys are long for a block: or the top would
-/// have nearly all of the index.
+/// An index leaf points to as many blocks at least where keys are long for a block: or the top
+/// would have nearly all of the index.
 const LEAF_MIN: usize = 16;
 /// What has gathered is written once it is this much, in bytes.
 const WRITE_BYTES: usize = 64 * 1024;

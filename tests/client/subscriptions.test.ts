@@ -114,7 +114,7 @@ test("a reader of the present goes on from what it has heard of with another hos
   assert.equal(again.since, stampOf(7), "what is committed meanwhile is not the past");
 });
 
-test("where a message of a host can't be read, its calls are given up and the next begin anew", async () => {
+test("calls are given up where a host's message can't be read, and go on anew", async () => {
   const tab = new ManualTab("elsewhere");
   const connection = new Connection(tab.options, tab);
   await connection.connect();
