@@ -17,10 +17,10 @@ const TOTAL = "total";
  * from growing further.
  */
 const LIMITS = [
-  { file: "index.js", max: 23.9 * KB, aim: 16 * KB },
-  { file: "worker.js", max: 9.7 * KB, aim: 6 * KB },
-  { file: "kvass.wasm", max: 163.5 * KB, aim: 100 * KB },
-  { file: TOTAL, max: 196.75 * KB, aim: 150 * KB },
+  { file: "index.js", max: 24.05 * KB, aim: 16 * KB },
+  { file: "worker.js", max: 9.8 * KB, aim: 6 * KB },
+  { file: "kvass.wasm", max: 166.6 * KB, aim: 100 * KB },
+  { file: TOTAL, max: 200.4 * KB, aim: 150 * KB },
 ];
 
 /** @param {number} bytes */
