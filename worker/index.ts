@@ -34,21 +34,20 @@ const engines: Engines = {
     directory = openDirectory(name, false).catch(() => undefined);
     // Bundlers look for these very words.
     const url = wasm ?? new URL("./kvass.wasm", import.meta.url);
+    const response = await fetch(url);
+    if (!response.ok) {
+      throw failure(UNSUPPORTED, `the engine could not be loaded: ${response.status} ${url}`);
+    }
     try {
-      const response = await fetch(url);
-      if (!response.ok) {
-        throw failure(UNSUPPORTED, `the engine could not be loaded: ${response.status} ${url}`);
-      }
       initSync({ module: await compile(response) });
     } catch (error) {
       // A cache may have it of another build than the worker.
       if (hasName(error, "LinkError")) {
         throw withCode(VERSION_MISMATCH, `${url} is of another version than its worker`, error);
       }
-      // A server may answer with its index page, whatever it is asked for, and a network with
-      // nothing.
-      if (!hasName(error, "CompileError", "TypeError")) throw error;
-      throw withCode(UNSUPPORTED, `the engine could not be loaded from ${url}`, error);
+      // A server may answer with its index page, whatever it is asked for.
+      if (!hasName(error, "CompileError")) throw error;
+      throw withCode(UNSUPPORTED, `the engine could not be loaded: ${url} is none`, error);
     }
   },
   async practise(hello, { name, storage }) {
