@@ -23,6 +23,8 @@ import { type RawChange, type RawEvent, type Response, readChanges } from "./wir
 /** The most commits that wait for a reader, and bytes of them before another one has to. */
 const BUFFERED_MAX = 10_000;
 const BUFFERED_BYTES = 128 * 1024 * 1024;
+/** Of a frame so many bytes may wait with a commit that are not about it. */
+const SPARE_BYTES = 4096;
 
 type RawCommit = RawEvent & { type: "changes" };
 
@@ -145,7 +147,7 @@ export class Changes implements Subscription {
     } else {
       this.#heard(event.versionstamp);
       if (event.type === "changes") this.#lastEvent = event.versionstamp;
-      this.#buffer.push(event.type === "lagged" ? laggedOf(event) : event);
+      this.#buffer.push(event.type === "lagged" ? laggedOf(event) : apart(event));
       this.#bytes += sizeOf(event);
       if (isFull) this.#collapse(event.versionstamp);
     }
@@ -189,6 +191,14 @@ export class Changes implements Subscription {
     const { versionstamp } = next;
     return { type: "commit", versionstamp, changes: readChanges(next).map(changeOf) };
   }
+}
+
+/** A commit that keeps of its frame what is about it: there may be answers too, of megabytes. */
+function apart(event: RawCommit): RawCommit {
+  const { bytes, start, end } = event.changes;
+  const size = end - start;
+  if (bytes.byteLength < size + SPARE_BYTES) return event;
+  return { ...event, changes: { bytes: bytes.slice(start, end), start: 0, end: size } };
 }
 
 /** The bytes that wait with a commit. */

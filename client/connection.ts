@@ -214,7 +214,7 @@ export class Connection {
     const frame = this.#frame.take(this.#header(first));
     if (this.#unanswered.hasRoom) {
       this.#unanswered.sent(first, frame, this.#frameSince, link.epoch);
-      this.#postTo(link, messageOf(frame), first, count);
+      this.#postTo(link, () => messageOf(frame), first, count);
       this.#posted = first + count;
       this.#membership.watch();
     } else {
@@ -324,14 +324,20 @@ export class Connection {
 
   #sendSubscription(id: number, subscription: Subscription): void {
     const write = (w: ByteWriter) => subscription.write(w, id);
-    // Until it is answered it keeps its place among the calls: it begins before those after it.
-    this.#add(write, {
-      isWrite: false,
-      isPassing: false,
-      answer: (response) => this.#subscribed(id, subscription, response),
-      fail: () => this.#lost(id),
-    });
-    this.#subscriptions.set(id, { subscription, sequence: this.#calls.next - 1 });
+    // It is known before it is sent: that may fail at once.
+    this.#subscriptions.set(id, { subscription, sequence: this.#calls.next });
+    try {
+      // Until it is answered it keeps its place among the calls: it begins before those after it.
+      this.#add(write, {
+        isWrite: false,
+        isPassing: false,
+        answer: (response) => this.#subscribed(id, subscription, response),
+        fail: () => this.#lost(id),
+      });
+    } catch (error) {
+      this.#subscriptions.delete(id);
+      throw error;
+    }
   }
 
   /** A request of a subscription was given up. The next host is asked for it anyhow. */
@@ -420,14 +426,14 @@ export class Connection {
   }
 
   readonly #post = ({ first, resendOf, count }: Addressed, make: Make) => {
-    const link = this.#link;
-    if (link !== undefined) this.#postTo(link, make(this.#header(first, resendOf)), first, count);
+    const message = () => make(this.#header(first, resendOf));
+    if (this.#link !== undefined) this.#postTo(this.#link, message, first, count);
   };
 
   /** Posts a frame. If that can't be done, for want of memory, its calls fail: nobody answers. */
-  #postTo(link: Link, message: FrameMessage, first: number, count: number): void {
+  #postTo(link: Link, message: () => FrameMessage, first: number, count: number): void {
     try {
-      link.post(message);
+      link.post(message());
     } catch (cause) {
       const error = notSent(cause);
       const end = first + count;

@@ -105,9 +105,9 @@ const databases = /* @__PURE__ */ new Map<string, Shared>();
  * `Busy` if another tab or worker holds the database and does not answer, `Unsupported` if a
  * storage or the platform can't do what is asked for, `Corruption`, `NewerFormat`, `QuotaExceeded`
  * or `Io` if its files can't be opened, `VersionMismatch` if the tab that hosts it has another
- * kvass, or the worker an engine of another build, `NoHost` where it can't be opened and no page
- * hosts it, `HostLost` if the worker crashed again and again, `Closed` if it is deleted meanwhile,
- * `Timeout` if it takes too long
+ * kvass, or the worker an engine with another interface, `NoHost` where it can't be opened and no
+ * page hosts it, `HostLost` if the worker crashed again and again, `Closed` if it is deleted
+ * meanwhile, `Timeout` if it takes too long
  */
 export async function openKv(name = "default", options: OpenOptions = {}): Promise<Kv> {
   checkArguments(name, options);

@@ -138,8 +138,8 @@ pub struct Budgets {
     /// So many mutations are taken in in a row, of one commit or several. Then requests run, if
     /// they have waited for long enough.
     pub mutations_in_a_row: usize,
-    /// Where a list passes over at least so many dead entries in a row, later ones pass over them
-    /// at once: fewer cost less than that.
+    /// Where a list passes over twice as many dead entries in a row, later ones pass over them at
+    /// once: fewer cost less than that.
     pub gap_entries: usize,
     /// The space in reserve for deletes on a full disk, at the most: with it a full memtable can
     /// be written to a table. 0 for none.

@@ -180,7 +180,7 @@ impl Memtable {
     /// Notes that nothing is in `start..end` at `at` and in what was put there since.
     pub fn add_gap(&self, start: &[u8], end: &[u8], at: Stamp) {
         let mut gaps = self.gaps.borrow_mut();
-        if gaps.is_full(GAP_BYTES_MAX) {
+        if gaps.bytes() > GAP_BYTES_MAX {
             *gaps = Rc::default();
         }
         Rc::make_mut(&mut gaps).insert(&Rc::from(start), &Rc::from(end), at, at);
@@ -203,6 +203,9 @@ impl Memtable {
         // Most keys are in none, and scans that go on have the gaps too.
         if gaps.newest(key, Stamp::MAX) > Stamp::ZERO {
             Rc::make_mut(&mut gaps).spare(key);
+            if gaps.bytes() > GAP_BYTES_MAX {
+                *gaps = Rc::default();
+            }
         }
     }
 
@@ -476,5 +479,21 @@ mod tests {
         out.clear();
         assert_eq!(table.page(bounds, at(2), false, 9, &mut out), None);
         assert_eq!(out.len(), 2, "c is newer than the snapshot");
+    }
+
+    #[test]
+    fn gaps_take_a_bounded_part_of_memory_however_much_is_put_into_them() {
+        let at = |counter| Stamp { epoch: 1, counter };
+        let (table, mut most) = (Memtable::default(), 0);
+        table.add_gap(&[2], &[3], at(1));
+        for n in 2..5_000u64 {
+            let key = [&[2][..], &n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()].concat();
+            table.insert(&key, at(n), OwnedOp::Delete, at(n));
+            let value = Bytes::copy(&[3, 1]);
+            let set = OwnedOp::Set { value, expires_at: 0, in_blob: false };
+            table.insert(&key, at(n), set, at(n));
+            most = most.max(table.gaps().bytes());
+        }
+        assert!((1_000..GAP_BYTES_MAX + 1_000).contains(&most), "{most} bytes");
     }
 }

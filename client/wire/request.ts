@@ -128,14 +128,16 @@ export class RequestFrame {
   /** The frame, in a buffer of its own; begins the next one. */
   take(header: RequestHeader): Frame {
     const { attachments, position, bytes } = this.#w;
+    this.#header.reset();
     const begin = HEADER_BYTES_MAX - writeHeader(this.#header, header, this.count);
     bytes.set(this.#header.bytes.subarray(0, HEADER_BYTES_MAX - begin), begin);
+    // Nothing has changed if there is no memory for it.
+    const buffer = bytes.buffer.slice(begin, position) as ArrayBuffer;
     const starts = this.#starts;
     const attached = this.#attached;
     starts.push(position);
     attached.push(attachments.length);
     for (let i = 0; i < starts.length; i++) (starts[i] as number) -= begin;
-    const buffer = bytes.buffer.slice(begin, position) as ArrayBuffer;
     const frame = { bytes: buffer, starts, attachments, attached };
     this.clear();
     return frame;
@@ -143,7 +145,6 @@ export class RequestFrame {
 
   /** Drops what was added. */
   clear(): void {
-    this.#header.reset();
     this.#w.reset();
     this.#w.position = HEADER_BYTES_MAX;
     this.#starts = [];

@@ -312,12 +312,14 @@ impl<E: Env> Host<E> {
     /// Forgets what only those wanted that have ended, once they are so many that it is worth it.
     fn forget_interest(&self) {
         let mut interest = self.interest.borrow_mut();
-        if self.ended.get() <= ENDED_MIN.max(interest.fragments().len()) {
+        let connections = self.connections.borrow();
+        let live = connections.iter().map(|one| one.subscriptions.borrow().len()).sum();
+        if self.ended.get() <= ENDED_MIN.max(live) {
             return;
         }
         self.ended.set(0);
         *interest = Ranges::default();
-        for connection in self.connections.borrow().iter() {
+        for connection in connections.iter() {
             for subscription in connection.subscriptions.borrow().iter() {
                 subscription.add_to(&mut interest);
             }
@@ -391,7 +393,11 @@ impl<E: Env> Host<E> {
                     host.distribute(event);
                 }
             }))),
-            (false, _) => self.db.observe(None),
+            (false, _) => {
+                self.interest.take();
+                self.ended.set(0);
+                self.db.observe(None);
+            }
             (true, None) => {}
         }
     }
@@ -414,5 +420,54 @@ impl<E: Env> Host<E> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::Options;
+    use crate::env::manual::{ManualEnv, block_on};
+    use crate::storage::memory::MemoryStorage;
+    use crate::wire::{Blob, Commit, Mutation, PROTOCOL, Watch};
+
+    const CLIENT: [u8; 16] = [1; 16];
+
+    #[test]
+    fn what_nobody_subscribes_to_any_more_is_forgotten() {
+        let env = ManualEnv::new(Rc::new(MemoryStorage::new()), 1_000, 1);
+        let db = block_on(Db::open(env, Options::default())).unwrap();
+        let host = Host::new(db, "memory", None, Box::new(|_, _| {}));
+        let versions = [PROTOCOL, PROTOCOL, FORMAT, FORMAT].map(u16::to_le_bytes).concat();
+        let hello = [b"KVSH", &*versions, &CLIENT, &[4], b"test"].concat();
+        host.connect(1, &hello).unwrap();
+        for n in 1..1_000u32 {
+            let key = [&b"\x02"[..], &n.to_string().into_bytes(), b"\0"].concat();
+            let (name, value, durability) = (Blob(&key), Blob(&[3, 1]), None);
+            let set = Mutation::Set { key: name, value, expire_in_ms: None, stamp_key: false };
+            let put = Commit { checks: vec![], mutations: vec![set], durability };
+            let watch = Request::Watch(Watch { id: n, keys: vec![name] });
+            // One of them stays, until the end.
+            let end = Request::Unsubscribe(if n == 999 { 1 } else { n.max(2) });
+            let requests = vec![watch, Request::Commit(put), end];
+            let first = u64::from(n) * 3;
+            let (epoch, deadline_ms) = (host.db.epoch(), 0);
+            let (acked_through, resend_of, client) = (first - 1, 0, CLIENT);
+            let frame = RequestFrame {
+                client,
+                epoch,
+                deadline_ms,
+                acked_through,
+                resend_of,
+                first,
+                requests,
+            };
+            let bytes = postcard::to_allocvec(&frame).unwrap();
+            block_on(host.clone().frame(1, bytes, Vec::new())).unwrap();
+            assert!(host.interest.borrow().fragments().len() <= ENDED_MIN + 3, "{n}");
+        }
+        assert!(!host.interest.borrow().is_empty(), "the last one stays");
+        host.disconnect(1);
+        assert!(host.interest.borrow().is_empty());
     }
 }

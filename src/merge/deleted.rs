@@ -47,13 +47,15 @@ impl<S: Storage> Deleted<S> {
         Deleted { sources, at, reverse, stamp, certain: None, reach: None, has_gaps: false }
     }
 
-    /// Takes a memtable into account. What is deleted after this is not seen by the scan.
-    pub fn add_memtable(&mut self, memtable: &Rc<Memtable>) {
+    /// Takes a memtable into account. What is deleted after this is not seen by the scan. Gaps
+    /// count where any is in `start..end`: to look for them costs each entry.
+    pub fn add_memtable(&mut self, memtable: &Rc<Memtable>, (start, end): (&[u8], &[u8])) {
         if memtable.has_ranges() {
             self.sources.push(Deleter::Memory(memtable.clone()));
         }
         let gaps = memtable.gaps();
-        if !gaps.is_empty() {
+        let first = gaps.cover(start, self.at);
+        if first.stamp > Stamp::ZERO || first.end.is_some_and(|next| *next < *end) {
             self.has_gaps = true;
             self.sources.push(Deleter::Gaps(gaps));
         }

@@ -97,7 +97,8 @@ impl<S: Storage> Merge<S> {
         let mut sources = Vec::new();
         let mut deleted = Deleted::new(scan.snapshot.stamp, scan.reverse);
         if scan.start < scan.end {
-            memtables.iter().for_each(|memtable| deleted.add_memtable(memtable));
+            let span = (&*scan.start, &*scan.end);
+            memtables.iter().for_each(|memtable| deleted.add_memtable(memtable, span));
             let memory =
                 |memtable: &Rc<Memtable>| MemoryCursor::new(memtable.clone(), scan.clone());
             sources.extend(memtables.iter().map(memory).map(Source::Memory));

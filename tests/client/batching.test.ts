@@ -236,6 +236,19 @@ describe("calls that can't be posted", () => {
     assert.equal((await before.read()).value?.[0]?.value, 1);
   });
 
+  test("end the subscription that makes a frame full", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const error = refuse(workers);
+    const end = "k".repeat(1_900);
+    for (const begin of [() => kv.watch([[end]]), () => kv.changes({ prefix: [end] })]) {
+      const set = kv.set(["large"], new Uint8Array(512 * 1024 - 500));
+      const reader = begin().getReader();
+      await assert.rejects(set, { code: "TooLarge", cause: error });
+      await assert.rejects(reader.read(), { code: "TooLarge", cause: error });
+    }
+    await kv.set(["small"], 1);
+  });
+
   test("to the next worker either fail too: of a write nobody knows", async (t) => {
     const { kv, workers } = await openFake(t);
     const answer = workers.behaviour.request;
