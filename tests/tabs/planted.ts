@@ -213,8 +213,8 @@ export const PLANTED: readonly Planted[] = [
     edits: [
       edit(
         "client/connection.ts",
-        "isPassing: false,\n      answer: (response) => this.#subscribed",
-        "isPassing: true,\n      answer: (response) => this.#subscribed",
+        "isPassing: false,\n        answer: (response) => this.#subscribed",
+        "isPassing: true,\n        answer: (response) => this.#subscribed",
       ),
     ],
   },
