@@ -7,7 +7,6 @@
 //! Deleted ranges lie beside the entries that they hide, which stay until they are flushed.
 
 use crate::bytes::Bytes;
-use crate::planted::{Bug, planted};
 use crate::ranges::{Cover, Ranges};
 use crate::record::{Found, Op};
 use crate::stamp::Stamp;
@@ -122,7 +121,7 @@ impl Memtable {
     /// last of them is gone. What somebody else holds then counts on. Returns when the newest
     /// version expires that there was, 0 for never.
     pub fn insert(&self, key: &[u8], stamp: Stamp, op: OwnedOp, visible: Stamp) -> u64 {
-        if op.value().is_some() && !planted(Bug::GapNotClosed) {
+        if op.value().is_some() {
             self.close_gap(key);
         }
         let mut entries = self.entries.borrow_mut();

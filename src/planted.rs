@@ -54,10 +54,6 @@ pub enum Bug {
     Level0Reversed,
     /// A filter excludes keys that are there.
     FilterFalseNegative,
-    /// What is put where a list has found nothing is passed over by later ones.
-    GapNotClosed,
-    /// A list of an earlier state tells later ones what to pass over.
-    GapOutOfDate,
     /// Checks are decided on what is visible, not on what was decided before.
     CheckOnVisible,
     /// A read finds what has expired.
@@ -125,7 +121,7 @@ pub enum Bug {
 }
 
 /// All of them.
-pub const BUGS: [Bug; 58] = [
+pub const BUGS: [Bug; 56] = [
     Bug::DroppedFlush,
     Bug::FlushNotAwaited,
     Bug::PublishedBeforeAppend,
@@ -150,8 +146,6 @@ pub const BUGS: [Bug; 58] = [
     Bug::SnapshotIgnoredInMemory,
     Bug::Level0Reversed,
     Bug::FilterFalseNegative,
-    Bug::GapNotClosed,
-    Bug::GapOutOfDate,
     Bug::CheckOnVisible,
     Bug::ExpiredStaysVisible,
     Bug::ExpiryNotFinal,

@@ -19,6 +19,10 @@ fn at(number: u64) -> Vec<u8> {
     key(&["q", &format!("{number:06}")])
 }
 
+fn with_gaps() -> Options {
+    Options { budgets: Budgets { gap_entries: 32, ..<_>::default() }, ..<_>::default() }
+}
+
 fn apply(store: &mut Store, mutations: Vec<Mutation<'_>>) {
     store.commit_one(commit(vec![], mutations)).expect("it commits");
 }
@@ -44,7 +48,7 @@ fn list(store: &Store, range: Range<'_>, snapshot: Snapshot, limit: usize) -> (V
 #[test]
 fn the_first_entry_behind_many_dead_ones_is_found_at_once_the_second_time() {
     for reverse in [false, true] {
-        let mut store = Store::open_in_memory(Options::default(), 1);
+        let mut store = Store::open_in_memory(with_gaps(), 1);
         store.db.env().set_slice_used_up(true);
         store.db.env().set_turn_polls(1);
         let n = 5_000;
@@ -77,7 +81,7 @@ fn number_of(value: u64) -> Vec<u8> {
 
 #[test]
 fn so_is_what_lies_before_a_deleted_range_and_the_end_of_a_log_that_is_cut_again_and_again() {
-    let mut store = Store::open_in_memory(Options::default(), 1);
+    let mut store = Store::open_in_memory(with_gaps(), 1);
     store.db.env().set_slice_used_up(true);
     store.db.env().set_turn_polls(1);
     let n = 5_000;
@@ -133,9 +137,10 @@ impl Beside {
             table_bytes: 8 * 1024,
             level0_tables: 2,
             level1_bytes: 32 * 1024,
+            gap_entries: 32,
             ..Budgets::default()
         };
-        let store = Store::open_in_memory(Options { budgets, ..Options::default() }, seed);
+        let store = Store::open_in_memory(Options { budgets, ..<_>::default() }, seed);
         Beside { rng: Rng::new(seed), store, now: BTreeMap::new(), held: Vec::new() }
     }
 

@@ -100,7 +100,7 @@ impl<E: Env> Db<E> {
     /// Has later lists pass over what one at `at` has found to be empty: only where there is
     /// nothing that it has not seen, not even in part.
     fn note_gaps(&self, gaps: Vec<Gap>, range: Range<'_>, at: Stamp) {
-        let is_present = at == self.assigned.get() || planted(Bug::GapOutOfDate);
+        let is_present = at == self.assigned.get();
         if !is_present || !self.entrance.is_free() || self.options.salvage {
             return;
         }
