@@ -139,8 +139,8 @@ pub struct Budgets {
     /// they have waited for long enough.
     pub mutations_in_a_row: usize,
     /// Where a list passes over twice as many dead entries in a row, later ones pass over them at
-    /// once. Not at all by default: the simulator has a run, of seed 291705615, in which a list with
-    /// one here passes over an entry that is there.
+    /// once. Not at all by default: the simulator has a run, of seed 291705615, in which a list
+    /// with one here passes over an entry that is there.
     pub gap_entries: usize,
     /// The space in reserve for deletes on a full disk, at the most: with it a full memtable can
     /// be written to a table. 0 for none.
