@@ -19,8 +19,8 @@ const TOTAL = "total";
 const LIMITS = [
   { file: "index.js", max: 24.05 * KB, aim: 16 * KB },
   { file: "worker.js", max: 9.8 * KB, aim: 6 * KB },
-  { file: "kvass.wasm", max: 166.6 * KB, aim: 100 * KB },
-  { file: TOTAL, max: 200.4 * KB, aim: 150 * KB },
+  { file: "kvass.wasm", max: 164.75 * KB, aim: 100 * KB },
+  { file: TOTAL, max: 198.55 * KB, aim: 150 * KB },
 ];
 
 /** @param {number} bytes */

@@ -138,10 +138,6 @@ pub struct Budgets {
     /// So many mutations are taken in in a row, of one commit or several. Then requests run, if
     /// they have waited for long enough.
     pub mutations_in_a_row: usize,
-    /// Where a list passes over twice as many dead entries in a row, later ones pass over them at
-    /// once. Not at all by default: the simulator has a run, of seed 291705615, in which a list
-    /// with one here passes over an entry that is there.
-    pub gap_entries: usize,
     /// The space in reserve for deletes on a full disk, at the most: with it a full memtable can
     /// be written to a table. 0 for none.
     pub reserve_bytes: u64,
@@ -164,7 +160,6 @@ impl Budgets {
             ("level1_bytes", self.level1_bytes >= 1),
             ("level_growth", self.level_growth >= 2),
             ("mutations_in_a_row", self.mutations_in_a_row >= 1),
-            ("gap_entries", self.gap_entries >= 1),
             ("filter_bits", (1..=FILTER_BITS_MAX).contains(&self.filter_bits)),
         ];
         match in_range.iter().find(|(_, is_in_range)| !is_in_range) {
@@ -202,7 +197,6 @@ impl Default for Budgets {
             blob_bytes: 8 * 1024 * 1024,
             stretch_bytes: 1024 * 1024,
             mutations_in_a_row: 256,
-            gap_entries: usize::MAX,
             reserve_bytes: 5 * 1024 * 1024,
         }
     }

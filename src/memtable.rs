@@ -22,8 +22,6 @@ pub use page::Page;
 
 /// What one version occupies beside its key and value, roughly: nodes, counters, stamp.
 const OVERHEAD_BYTES: usize = 96;
-/// Gaps are forgotten once they take so many bytes.
-const GAP_BYTES_MAX: usize = 64 * 1024;
 
 /// What a version says of its key, owned.
 #[derive(Clone, Debug)]
@@ -62,14 +60,6 @@ impl OwnedOp {
         }
     }
 
-    /// Milliseconds since the Unix epoch; 0 is never.
-    pub fn expires_at(&self) -> u64 {
-        match self {
-            OwnedOp::Set { expires_at, .. } => *expires_at,
-            OwnedOp::Delete => 0,
-        }
-    }
-
     fn value(&self) -> Option<&Bytes> {
         match self {
             OwnedOp::Set { value, .. } => Some(value),
@@ -100,9 +90,6 @@ impl Drop for Link {
 pub struct Memtable {
     entries: RefCell<Index<Link>>,
     ranges: RefCell<Ranges>,
-    /// What lists have found to be empty, here and in all that lies below, at the stamps that they
-    /// saw; nothing was put there since. They are passed over at once.
-    gaps: RefCell<Rc<Ranges>>,
     bytes: Cell<usize>,
     sets: Cell<u64>,
     deletes: Cell<u64>,
@@ -118,15 +105,11 @@ impl Memtable {
     /// Adds a version, which is newer than all there are of its key or of the same commit (then
     /// it takes that one's place). Versions that neither `visible` nor any later snapshot can
     /// see are cut off. Values may share buffers with each other: such memory counts until the
-    /// last of them is gone. What somebody else holds then counts on. Returns when the newest
-    /// version expires that there was, 0 for never.
-    pub fn insert(&self, key: &[u8], stamp: Stamp, op: OwnedOp, visible: Stamp) -> u64 {
-        if op.value().is_some() {
-            self.close_gap(key);
-        }
+    /// last of them is gone. What somebody else holds then counts on.
+    pub fn insert(&self, key: &[u8], stamp: Stamp, op: OwnedOp, visible: Stamp) {
         let mut entries = self.entries.borrow_mut();
         let mut added = key.len() + op.value().map_or(0, |value| value.len()) + OVERHEAD_BYTES;
-        let (mut freed, mut before) = (0, 0);
+        let mut freed = 0;
         self.count(&op, 1);
         self.deleted.set(self.deleted.get() + u64::from(op.value().is_none()));
         if self.cut_at.replace(visible) != visible {
@@ -136,9 +119,8 @@ impl Memtable {
             Err(place) => entries.insert(place, key, Link { stamp, op, older: None }),
             Ok(place) => {
                 added -= key.len();
-                let Some(head) = entries.at_mut(place) else { return 0 };
+                let Some(head) = entries.at_mut(place) else { return };
                 let mut older = std::mem::replace(head, Link { stamp, op, older: None });
-                before = older.op.expires_at();
                 let is_cut = visible < stamp && older.stamp >= self.cut_since.get();
                 if older.stamp == stamp {
                     freed += self.forget(&older);
@@ -152,7 +134,6 @@ impl Memtable {
             }
         }
         self.bytes.set((self.bytes.get() + added).saturating_sub(freed));
-        before
     }
 
     /// Hides all that is older than `stamp` in `start..end`. `visible` is as for
@@ -174,38 +155,6 @@ impl Memtable {
     /// The newest deleted range over a key at or below `at`.
     pub fn cover(&self, key: &[u8], at: Stamp) -> Cover {
         self.ranges.borrow().cover(key, at)
-    }
-
-    /// Notes that nothing is in `start..end` at `at` and in what was put there since.
-    pub fn add_gap(&self, start: &[u8], end: &[u8], at: Stamp) {
-        let mut gaps = self.gaps.borrow_mut();
-        if gaps.bytes() > GAP_BYTES_MAX {
-            *gaps = Rc::default();
-        }
-        Rc::make_mut(&mut gaps).insert(&Rc::from(start), &Rc::from(end), at, at);
-    }
-
-    /// What scans from now on may pass over, at the stamps of each gap or later ones. A scan that
-    /// has begun to must go on with these: of a key in a gap that was closed meanwhile some of its
-    /// sources would show what others, which are past it, have deleted.
-    pub fn gaps(&self) -> Rc<Ranges> {
-        self.gaps.borrow().clone()
-    }
-
-    /// Forgets all gaps: another memtable is written to.
-    pub fn forget_gaps(&self) {
-        self.gaps.take();
-    }
-
-    fn close_gap(&self, key: &[u8]) {
-        let mut gaps = self.gaps.borrow_mut();
-        // Most keys are in none, and scans that go on have the gaps too.
-        if gaps.newest(key, Stamp::MAX) > Stamp::ZERO {
-            Rc::make_mut(&mut gaps).spare(key);
-            if gaps.bytes() > GAP_BYTES_MAX {
-                *gaps = Rc::default();
-            }
-        }
     }
 
     /// Drops every version that a snapshot at or above `visible` cannot see; returns the bytes
@@ -478,21 +427,5 @@ mod tests {
         out.clear();
         assert_eq!(table.page(bounds, at(2), false, 9, &mut out), None);
         assert_eq!(out.len(), 2, "c is newer than the snapshot");
-    }
-
-    #[test]
-    fn gaps_take_a_bounded_part_of_memory_however_much_is_put_into_them() {
-        let at = |counter| Stamp { epoch: 1, counter };
-        let (table, mut most) = (Memtable::default(), 0);
-        table.add_gap(&[2], &[3], at(1));
-        for n in 2..5_000u64 {
-            let key = [&[2][..], &n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()].concat();
-            table.insert(&key, at(n), OwnedOp::Delete, at(n));
-            let value = Bytes::copy(&[3, 1]);
-            let set = OwnedOp::Set { value, expires_at: 0, in_blob: false };
-            table.insert(&key, at(n), set, at(n));
-            most = most.max(table.gaps().bytes());
-        }
-        assert!((1_000..GAP_BYTES_MAX + 1_000).contains(&most), "{most} bytes");
     }
 }

@@ -159,17 +159,6 @@ impl Ranges {
         }
     }
 
-    /// Takes a key out of the fragment that is over it.
-    pub fn spare(&mut self, key: &[u8]) {
-        let over = |fragments: &[Fragment]| fragments.partition_point(|one| *one.end <= *key);
-        if self.fragments.get(over(&self.fragments)).is_some_and(|one| *one.start <= *key) {
-            self.split(&Rc::from(key));
-            self.split(&Rc::from([key, &[0]].concat()));
-            let only = self.fragments.remove(over(&self.fragments));
-            self.bytes -= only.bytes();
-        }
-    }
-
     /// Takes out the first fragments.
     pub fn forget(&mut self, count: usize) {
         let forgotten = self.fragments.drain(..count);

@@ -65,11 +65,6 @@ pub struct Turnstile {
 }
 
 impl Turnstile {
-    /// Whether nobody is inside or waits.
-    pub fn is_free(&self) -> bool {
-        self.line.borrow().is_empty()
-    }
-
     /// Waits for its turn, and holds it until the [`Turn`] is dropped. A waiter that is dropped
     /// leaves the line.
     pub async fn enter(&self) -> Turn<'_> {

@@ -462,7 +462,7 @@ fn a_file_of_a_newer_format_is_refused_with_advice_and_the_rest_is_salvaged() {
 #[test]
 fn options_out_of_range_are_refused_by_name_and_nothing_is_made() {
     type Break = fn(&mut Budgets);
-    let breaks: [(&str, Break); 9] = [
+    let breaks: [(&str, Break); 8] = [
         ("memtable_bytes", |budgets| budgets.memtable_bytes = 0),
         ("block_bytes", |budgets| budgets.block_bytes = 0),
         ("block_bytes", |budgets| budgets.block_bytes = 1 << 30),
@@ -471,7 +471,6 @@ fn options_out_of_range_are_refused_by_name_and_nothing_is_made() {
         ("level_growth", |budgets| budgets.level_growth = 1),
         ("filter_bits", |budgets| budgets.filter_bits = 1000),
         ("mutations_in_a_row", |budgets| budgets.mutations_in_a_row = 0),
-        ("gap_entries", |budgets| budgets.gap_entries = 0),
     ];
     for (name, change) in breaks {
         let disk = Disk::new(5);

@@ -130,7 +130,6 @@ impl<E: Env> Db<E> {
         self.tables.blobs.forget_recent();
         let view = self.view();
         self.dead.clear();
-        view.active.forget_gaps();
         self.frozen_through.set(self.visible.get());
         self.replace_view(View {
             active: Rc::default(),
@@ -167,7 +166,6 @@ impl<E: Env> Db<E> {
         let _flushing = self.flushing.enter().await;
         let view = self.view();
         self.dead.clear();
-        view.active.forget_gaps();
         self.frozen_through.set(self.visible.get());
         self.replace_view(View {
             active: Rc::default(),

@@ -4,7 +4,7 @@ use super::{Db, View};
 use crate::blob::Value;
 use crate::env::Env;
 use crate::error::Result;
-use crate::merge::{Gap, Merge, Scan};
+use crate::merge::{Merge, Scan};
 use crate::planted::{Bug, planted};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::record::Op;
@@ -91,29 +91,7 @@ impl<E: Env> Db<E> {
         let _pin = self.snapshots.pin(snapshot.stamp);
         // A table holds the files that it points into, a memtable that was flushed does not.
         let _files = self.tables.blobs.hold();
-        let mut scan = self.scan(range, snapshot);
-        let more = scan.fill(self.pause(), sink).await?;
-        self.note_gaps(scan.gaps(), range, snapshot.stamp);
-        Ok(!more)
-    }
-
-    /// Has later lists pass over what one at `at` has found to be empty: only where there is
-    /// nothing that it has not seen, not even in part.
-    fn note_gaps(&self, gaps: Vec<Gap>, range: Range<'_>, at: Stamp) {
-        let is_present = at == self.assigned.get();
-        if !is_present || !self.entrance.is_free() || self.options.salvage {
-            return;
-        }
-        let active = &self.view().active;
-        let past = |key: &[u8]| [key, &[0][..]].concat();
-        for (from, to) in &gaps {
-            match (range.reverse, to) {
-                (false, Some(to)) => active.add_gap(from, to, at),
-                (false, None) => active.add_gap(from, range.end, at),
-                (true, Some(to)) => active.add_gap(&past(to), &past(from), at),
-                (true, None) => active.add_gap(range.start, &past(from), at),
-            }
-        }
+        Ok(!self.scan(range, snapshot).fill(self.pause(), sink).await?)
     }
 
     /// How many entries a range has.
@@ -136,12 +114,12 @@ impl<E: Env> Db<E> {
         let memtables: Vec<_> = [Some(&view.active), view.frozen.as_ref()]
             .into_iter()
             .flatten()
-            .filter(|memtable| !memtable.is_empty() || !memtable.gaps().is_empty())
+            .filter(|memtable| !memtable.is_empty())
             .cloned()
             .collect();
         let (start, end) = (range.start.to_vec(), range.end.to_vec());
         let scan = Scan { start, end, reverse: range.reverse, snapshot };
-        Merge::scan(&memtables, &view.version, scan).noting_gaps(self.options.budgets.gap_entries)
+        Merge::scan(&memtables, &view.version, scan)
     }
 
     /// The entries of a range with their values, large ones too: for tests and tools.

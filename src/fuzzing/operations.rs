@@ -51,7 +51,6 @@ fn open(disk: &SimulatedStorage, seed: u64, now_ms: u64) -> Database {
         level0_tables: 2,
         level1_bytes: 2048,
         level_growth: 3,
-        gap_entries: usize::MAX,
         ..Budgets::default()
     };
     let env = ManualEnv::new(Rc::new(disk.clone()), now_ms, seed);

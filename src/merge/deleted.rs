@@ -7,14 +7,11 @@
 use crate::error::Result;
 use crate::memtable::Memtable;
 use crate::planted::{Bug, planted};
-use crate::ranges::{Cover, Ranges};
+use crate::ranges::Cover;
 use crate::stamp::Stamp;
 use crate::storage::Storage;
 use crate::table::{RangeBlock, Table};
 use std::rc::Rc;
-
-/// The stamp of a gap, see [`Memtable::gaps`]: nothing in it is to be looked at.
-pub const PASSED_BY_ALL: Stamp = Stamp::MAX;
 
 /// The deleted ranges of the sources that a scan has come to.
 pub struct Deleted<S: Storage> {
@@ -25,14 +22,12 @@ pub struct Deleted<S: Storage> {
     stamp: Stamp,
     /// Up to here it is that one for certain; None: that is not known.
     certain: Option<Edge>,
-    /// Up to here that tombstone reaches, whatever other sources say: but gaps are to be found.
+    /// Up to here that tombstone reaches, whatever other sources say.
     reach: Edge,
-    has_gaps: bool,
 }
 
 enum Deleter<S: Storage> {
     Memory(Rc<Memtable>),
-    Gaps(Rc<Ranges>),
     Table(Rc<Table<S>>, RangeBlock),
 }
 
@@ -44,20 +39,13 @@ impl<S: Storage> Deleted<S> {
     /// For a scan that sees the commits through `at`.
     pub fn new(at: Stamp, reverse: bool) -> Deleted<S> {
         let (sources, stamp) = (Vec::new(), Stamp::ZERO);
-        Deleted { sources, at, reverse, stamp, certain: None, reach: None, has_gaps: false }
+        Deleted { sources, at, reverse, stamp, certain: None, reach: None }
     }
 
-    /// Takes a memtable into account. What is deleted after this is not seen by the scan. Gaps
-    /// count where any is in `start..end`: to look for them costs each entry.
-    pub fn add_memtable(&mut self, memtable: &Rc<Memtable>, (start, end): (&[u8], &[u8])) {
+    /// Takes a memtable into account. What is deleted after this is not seen by the scan.
+    pub fn add_memtable(&mut self, memtable: &Rc<Memtable>) {
         if memtable.has_ranges() {
             self.sources.push(Deleter::Memory(memtable.clone()));
-        }
-        let gaps = memtable.gaps();
-        let first = gaps.cover(start, self.at);
-        if first.stamp > Stamp::ZERO || first.end.is_some_and(|next| *next < *end) {
-            self.has_gaps = true;
-            self.sources.push(Deleter::Gaps(gaps));
         }
     }
 
@@ -83,7 +71,7 @@ impl<S: Storage> Deleted<S> {
             Some(edge) if self.reverse => **edge <= *key,
             Some(edge) => *key < **edge,
         };
-        if stamp < self.stamp && within(&self.reach) && !self.has_gaps {
+        if stamp < self.stamp && within(&self.reach) {
             return Ok(true);
         }
         if !self.certain.as_ref().is_some_and(within) {
@@ -123,13 +111,6 @@ impl<S: Storage> Deleter<S> {
     fn cover(&self, key: &[u8], at: Stamp) -> Result<Cover> {
         match self {
             Deleter::Memory(memtable) => Ok(memtable.cover(key, at)),
-            Deleter::Gaps(gaps) => {
-                let mut gap = gaps.cover(key, at);
-                if gap.stamp > Stamp::ZERO {
-                    gap.stamp = PASSED_BY_ALL;
-                }
-                Ok(gap)
-            }
             Deleter::Table(_, ranges) => ranges.cover(key, at),
         }
     }
@@ -137,7 +118,7 @@ impl<S: Storage> Deleter<S> {
     /// Whether the scan, at this key, is past all that it deletes; its block can go then.
     fn is_passed(&self, key: &[u8], reverse: bool) -> bool {
         match self {
-            Deleter::Memory(_) | Deleter::Gaps(_) => false,
+            Deleter::Memory(_) => false,
             Deleter::Table(table, _) if reverse => *key < *table.meta().smallest,
             Deleter::Table(table, _) => *table.meta().largest < *key,
         }

@@ -21,7 +21,7 @@ use crate::table::block_cursor::SAME_KEY;
 use crate::version::Version;
 use code::Code;
 use core::cmp::Ordering;
-use deleted::{Deleted, PASSED_BY_ALL};
+use deleted::Deleted;
 use run::RunCursor;
 use source::{MemoryCursor, Source};
 use std::rc::Rc;
@@ -37,8 +37,6 @@ pub use source::Step;
 
 /// After so many entries, shown or passed over, the caller gets a word in.
 const STRIDE: u32 = 256;
-/// Gaps that one scan takes note of.
-const GAPS_MAX: usize = 8;
 
 /// A range and a snapshot to read it at.
 #[derive(Clone, Debug)]
@@ -70,16 +68,7 @@ pub struct Merge<S: Storage> {
     stride: u32,
     /// A step or a load failed or was left unfinished: where the sources stand is not known.
     broken: bool,
-    /// Where a row of entries that are passed over is worth a note: the first one from which on it
-    /// is, and how many followed by themselves, not in a gap that is known; or how many came.
-    dead: u32,
-    dead_min: u32,
-    dead_from: Option<Vec<u8>>,
-    gaps: Vec<Gap>,
 }
-
-/// Where a row of dead entries begins, and the key behind it, in the direction of a scan.
-pub type Gap = (Vec<u8>, Option<Vec<u8>>);
 
 /// A source that stands on an entry.
 #[derive(Clone, Copy)]
@@ -97,8 +86,7 @@ impl<S: Storage> Merge<S> {
         let mut sources = Vec::new();
         let mut deleted = Deleted::new(scan.snapshot.stamp, scan.reverse);
         if scan.start < scan.end {
-            let span = (&*scan.start, &*scan.end);
-            memtables.iter().for_each(|memtable| deleted.add_memtable(memtable, span));
+            memtables.iter().for_each(|memtable| deleted.add_memtable(memtable));
             let memory =
                 |memtable: &Rc<Memtable>| MemoryCursor::new(memtable.clone(), scan.clone());
             sources.extend(memtables.iter().map(memory).map(Source::Memory));
@@ -129,21 +117,8 @@ impl<S: Storage> Merge<S> {
         let order: Vec<_> =
             (0..sources.len()).map(|place| Turn { code: Code::SAME, place }).collect();
         let behind = order.len();
-        Merge {
-            sources,
-            snapshot,
-            deleted,
-            reverse,
-            order,
-            behind,
-            used: false,
-            stride: STRIDE,
-            broken: false,
-            dead: 0,
-            dead_min: u32::MAX,
-            dead_from: None,
-            gaps: Vec::new(),
-        }
+        let (used, stride, broken) = (false, STRIDE, false);
+        Merge { sources, snapshot, deleted, reverse, order, behind, used, stride, broken }
     }
 
     /// Hands entries to `visit` until it returns false (that entry is used up) or there are no
@@ -245,19 +220,10 @@ impl<S: Storage> Merge<S> {
             if !self.deleted.is_empty() && self.pass_deleted()? {
                 continue;
             }
-            let Some(record) = self.record() else {
-                self.end_gap();
-                return Ok(Step::End);
-            };
-            let (shows, is_set) = (self.shows(&record), record.op != Op::Delete);
-            // What has expired may be alive to a list that began earlier.
-            if is_set && (self.dead > 0 || self.dead_from.is_some()) {
-                self.end_gap();
-            }
-            match shows {
-                true => return Ok(Step::Entry),
-                false if !is_set => self.count_dead(),
-                false => {}
+            match self.record() {
+                None => return Ok(Step::End),
+                Some(record) if self.shows(&record) => return Ok(Step::Entry),
+                Some(_) => {}
             }
         }
     }
@@ -278,54 +244,10 @@ impl<S: Storage> Merge<S> {
         if !self.deleted.hides(record.key, record.stamp)? {
             return Ok(false);
         }
-        let known = self.deleted.reach();
-        let is_gap = matches!(known, Some((_, PASSED_BY_ALL)));
-        if let Some((edge, stamp)) = known {
-            if is_gap && self.dead_from.is_none() {
-                (self.dead, self.dead_from) = (0, Some(source.record().key.to_vec()));
-            }
-            match source {
-                Source::Run(run) => run.pass(edge, stamp),
-                Source::Memory(cursor) if is_gap => cursor.pass(&edge),
-                Source::Memory(_) => {}
-            }
-        }
-        if !is_gap {
-            self.count_dead();
+        if let (Source::Run(run), Some((edge, stamp))) = (source, self.deleted.reach()) {
+            run.pass(edge, stamp);
         }
         Ok(true)
-    }
-
-    /// Counts an entry that is passed over by itself.
-    fn count_dead(&mut self) {
-        self.dead += 1;
-        if self.dead >= self.dead_min && self.dead_from.is_none() {
-            self.dead = 0;
-            self.dead_from = self.record().map(|record| record.key.to_vec());
-        }
-    }
-
-    /// Notes where a row of dead entries ends, if it was long: with the key that follows, or none.
-    fn end_gap(&mut self) {
-        let (dead, from) = (std::mem::take(&mut self.dead), self.dead_from.take());
-        if let Some(from) = from
-            && dead >= self.dead_min
-            && self.gaps.len() < GAPS_MAX
-        {
-            self.gaps.push((from, self.record().map(|record| record.key.to_vec())));
-        }
-    }
-
-    /// Has the scan take note of where it passes over so many dead entries in a row.
-    pub fn noting_gaps(mut self, dead_min: usize) -> Merge<S> {
-        self.dead_min = dead_min as u32;
-        self
-    }
-
-    /// What the scan has found to be empty: from the first key of each on, in the direction of the
-    /// scan, up to the second, or to the end. Nothing in it is alive, nor has any of it expired.
-    pub fn gaps(&mut self) -> Vec<Gap> {
-        std::mem::take(&mut self.gaps)
     }
 
     /// Loads what the last [`Merge::step`] found missing.

@@ -101,8 +101,6 @@ pub struct MemoryCursor {
     /// The last key that a page has looked at.
     last: Option<Vec<u8>>,
     exhausted: bool,
-    /// Forward: the next page begins with that key itself.
-    at_last: bool,
 }
 
 impl MemoryCursor {
@@ -118,19 +116,7 @@ impl MemoryCursor {
             before: Vec::new(),
             last: None,
             exhausted: false,
-            at_last: false,
         }
-    }
-
-    /// Goes on at an edge, in reverse before it.
-    pub fn pass(&mut self, edge: &[u8]) {
-        let mut here = std::mem::take(&mut self.before);
-        here.clear();
-        here.extend_from_slice(self.record().key);
-        self.before = here;
-        self.page.clear();
-        (self.next, self.page_keys) = (0, PAGE_MIN);
-        (self.last, self.at_last, self.exhausted) = (Some(edge.to_vec()), true, false);
     }
 
     fn step(&mut self) -> Step {
@@ -156,7 +142,6 @@ impl MemoryCursor {
         let (mut from, mut to) = (Bound::Included(&**start), Bound::Excluded(&**end));
         match &self.last {
             Some(last) if *reverse => to = Bound::Excluded(last),
-            Some(last) if self.at_last => from = Bound::Included(last),
             Some(last) => from = Bound::Excluded(last),
             None => {}
         }
@@ -165,7 +150,7 @@ impl MemoryCursor {
             self.before.extend_from_slice(before.key);
         }
         self.page.clear();
-        (self.next, self.at_last) = (0, false);
+        self.next = 0;
         let page = &mut self.page;
         let last = self.memtable.page((from, to), snapshot.stamp, *reverse, self.page_keys, page);
         self.exhausted = last.is_none();

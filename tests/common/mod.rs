@@ -39,7 +39,6 @@ pub fn tiny() -> Budgets {
         blob_bytes: 2 * 1024,
         stretch_bytes: 512,
         mutations_in_a_row: 4,
-        gap_entries: usize::MAX,
         reserve_bytes: 0,
     }
 }

@@ -32,7 +32,6 @@ fn configurations() -> Vec<(&'static str, Budgets)> {
         blob_bytes: 1_000,
         stretch_bytes: 500,
         mutations_in_a_row: 1,
-        gap_entries: usize::MAX,
         reserve_bytes: 2_000,
         compression: true,
     };

@@ -251,7 +251,6 @@ impl Config {
                 level1_bytes: [800, 3_000][rng.below(2) as usize],
                 level_growth: 2 + rng.below(3),
                 filter_bits: [1, 10][rng.below(2) as usize],
-                gap_entries: usize::MAX,
                 ..Budgets::default()
             },
             polls_max: rng.below(4) as u32,

@@ -25,7 +25,6 @@ fn config() -> Config {
         level0_tables: 2,
         level1_bytes: 1_500,
         level_growth: 3,
-        gap_entries: usize::MAX,
         ..Budgets::default()
     };
     Config {
