@@ -2,10 +2,13 @@
 #![cfg(target_arch = "wasm32")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+#[path = "common/browser.rs"]
+mod browser;
+
+use browser::{OPEN_INDEXEDDB, javascript, opfs, sleep, write_number};
 use js_sys::{Function, Promise};
 use kvass::error::{Code, Result};
-use kvass::storage::{Durability, FileNo, Storage};
-use kvass::wasm::opfs::Opfs;
+use kvass::storage::{FileNo, Storage};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use wasm_bindgen::prelude::*;
@@ -13,43 +16,6 @@ use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
 // Synchronous access handles exist in dedicated workers only.
 wasm_bindgen_test_configure!(run_in_dedicated_worker);
-
-const RELAXED: Durability = Durability::Relaxed;
-
-// What scripts/test.mjs makes of worker/.
-#[wasm_bindgen(module = "/target/worker/indexeddb.js")]
-extern "C" {
-    #[wasm_bindgen(thread_local_v2, js_name = openIndexedDb)]
-    static OPEN_INDEXEDDB: Function;
-}
-
-#[wasm_bindgen(module = "/target/worker/directory.js")]
-extern "C" {
-    #[wasm_bindgen(thread_local_v2, js_name = openDirectory)]
-    static OPEN_DIRECTORY: Function;
-}
-
-async fn opfs(name: &str) -> Result<Opfs> {
-    Opfs::open(name, &OPEN_DIRECTORY.with(Function::clone)).await
-}
-
-/// Runs JavaScript, the body of an async function.
-async fn javascript(body: &str) -> JsValue {
-    let function = Function::new_no_args(&format!("return (async () => {{ {body} }})()"));
-    let promise: Promise = function.call0(&JsValue::NULL).unwrap().unchecked_into();
-    promise.await.unwrap()
-}
-
-async fn sleep(ms: u32) {
-    javascript(&format!("await new Promise((resolve) => setTimeout(resolve, {ms}));")).await;
-}
-
-/// A file of its own number for content, in a storage that was just opened.
-async fn write_number<S: Storage>(storage: &S) -> FileNo {
-    let file = storage.create().await.unwrap();
-    storage.write(file, 0, &file.to_le_bytes(), RELAXED).await.unwrap();
-    file
-}
 
 async fn read_number<S: Storage>(storage: &S, file: FileNo) -> Result<FileNo> {
     let mut bytes = [0; 4];

@@ -2,10 +2,13 @@
 #![cfg(target_arch = "wasm32")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+#[path = "common/browser.rs"]
+mod browser;
 #[path = "common/storage_suite.rs"]
 mod storage_suite;
 
-use js_sys::{Function, Promise, Reflect};
+use browser::{OPEN_DIRECTORY, OPEN_INDEXEDDB, javascript, opfs, sleep, write_number};
+use js_sys::{Function, Reflect};
 use kvass::db::{Db, Options};
 use kvass::error::{Code, Error, Result};
 use kvass::storage::{Durability, FileNo, Storage};
@@ -30,23 +33,10 @@ const STRICT: Durability = Durability::Strict;
 const ODD_NAMES: [&str; 11] =
     ["", " ", ".", "..", "a/b", "a\\b", "%", "con", "A", "a\u{0}b", "käse 🧀"];
 
-// What scripts/test.mjs makes of worker/indexeddb/.
 #[wasm_bindgen(module = "/target/worker/indexeddb.js")]
 extern "C" {
-    #[wasm_bindgen(thread_local_v2, js_name = openIndexedDb)]
-    static OPEN_INDEXEDDB: Function;
     #[wasm_bindgen(thread_local_v2, js_name = connectionTo)]
     static CONNECTION_TO: Function;
-}
-
-#[wasm_bindgen(module = "/target/worker/directory.js")]
-extern "C" {
-    #[wasm_bindgen(thread_local_v2, js_name = openDirectory)]
-    static OPEN_DIRECTORY: Function;
-}
-
-async fn opfs(name: &str) -> Result<Opfs> {
-    Opfs::open(name, &OPEN_DIRECTORY.with(Function::clone)).await
 }
 
 async fn indexeddb(name: &str) -> Result<IndexedDb> {
@@ -98,13 +88,6 @@ async fn indexeddb_does_what_every_storage_has_to_do() {
     storage_suite::run(|name| IndexedDbOpener(name.into())).await;
 }
 
-/// Runs JavaScript, the body of an async function.
-async fn javascript(body: &str) -> JsValue {
-    let function = Function::new_no_args(&format!("return (async () => {{ {body} }})()"));
-    let promise: Promise = function.call0(&JsValue::NULL).unwrap().unchecked_into();
-    promise.await.unwrap()
-}
-
 fn code<T>(outcome: Result<T>) -> Option<Code> {
     outcome.err().map(|error| error.code())
 }
@@ -115,13 +98,6 @@ fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
         Poll::Ready(output) => Some(output),
         Poll::Pending => None,
     }
-}
-
-/// A file of its own number for content, in a storage that was just opened.
-async fn write_number<S: Storage>(storage: &S) -> FileNo {
-    let file = storage.create().await.unwrap();
-    storage.write(file, 0, &file.to_le_bytes(), RELAXED).await.unwrap();
-    file
 }
 
 async fn read_number<S: Storage>(storage: &S, file: FileNo) -> Option<FileNo> {
@@ -164,10 +140,6 @@ async fn opfs_that_is_open_is_busy_and_its_owner_goes_on() {
     assert_eq!(read_number(&first, file).await, Some(file));
     first.close().await.unwrap();
     opfs("busy").await.unwrap().close().await.unwrap();
-}
-
-async fn sleep(ms: u32) {
-    javascript(&format!("await new Promise((resolve) => setTimeout(resolve, {ms}));")).await;
 }
 
 #[wasm_bindgen_test]
