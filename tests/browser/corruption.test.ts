@@ -53,15 +53,19 @@ const readAll = (place: Place) =>
       let right = 0;
       try {
         const kv = await kvass.openKv(name, { storage });
-        const reads = Array.from({ length: entries }, async (_, n) => {
+        const read = async (n: number) => {
           const { value } = await kv.get<Uint8Array>(["n", n]);
           const isRight =
             value?.length === bytes &&
             value.every((byte, at) => byte === ((Math.imul(n + 7, at + 13) >> 5) & 0xff));
           if (isRight) right += 1;
           else errors.add(`${n} has another value`);
-        });
-        for (const read of reads) await read.catch((error) => errors.add(describe(error)));
+        };
+        // Each is caught from the beginning: one may fail while another is still under way.
+        const reads = Array.from({ length: entries }, (_, n) =>
+          read(n).catch((error) => errors.add(describe(error))),
+        );
+        await Promise.all(reads);
         await kv.close();
       } catch (error) {
         errors.add(describe(error as Error));
