@@ -6,7 +6,8 @@
 //! - What a client has acknowledged is dropped. `through` is the highest sequence that was dropped
 //!   or never will be asked for: a repeat at or below it is `OutcomeUnknown`.
 //! - Above it, a sequence without an answer was never decided: it was a read, or failed and was
-//!   undone. So it is new, also where an answer to a later one is kept.
+//!   undone. Behind all answers it is new. Before a later one it stays failed: applied now, it
+//!   would take effect after what its client did after it.
 //! - The log brings back what came after the last flush, the manifest what came before.
 //! - Kept by count and age. Where answers went for want of room, `forgotten` is the last epoch of
 //!   them: a client that nothing is known of may have been theirs if it first sent its commit in
@@ -20,6 +21,9 @@ use crate::stamp::{COUNTER_MAX, Stamp};
 use crate::wal::payload::{Client, Sender};
 use serde::Serialize;
 use std::cell::{Cell, RefCell};
+
+const UNKNOWN: &str = "the commit was sent before, and what came of it is not known any more";
+const PASSED: &str = "the commit failed, and later ones of its client were decided since";
 
 /// The random number of a client.
 pub type ClientId = [u8; 16];
@@ -186,7 +190,8 @@ impl Sessions {
     }
 
     /// What came of a commit that was decided before, `OutcomeUnknown` where that is not known
-    /// any more; None for one that is new.
+    /// any more, `Io` where it failed and a later one of its client was decided since; None for one
+    /// that is new.
     pub fn answer(&self, origin: &Origin, sequence: u64) -> Option<Result<Outcome>> {
         let sessions = self.sessions.borrow();
         let session = sessions.iter().find(|session| session.client == origin.client);
@@ -198,9 +203,10 @@ impl Sessions {
         let through = session.map_or(0, |session| session.through).max(origin.acked_through);
         let is_lost =
             session.is_none() && origin.resend_of != 0 && origin.resend_of <= self.forgotten.get();
-        let message = "the commit was sent before, and what came of it is not known any more";
-        let unknown = || Err(Error::new(Code::OutcomeUnknown, message));
-        (sequence <= through || is_lost).then(unknown)
+        if sequence <= through || is_lost {
+            return Some(Err(Error::new(Code::OutcomeUnknown, UNKNOWN)));
+        }
+        (place < runs.len()).then(|| Err(Error::new(Code::Io, PASSED)))
     }
 
     /// Keeps what came of a commit of a client.
@@ -341,6 +347,10 @@ mod tests {
         matches!(answer, Some(Err(error)) if error.code() == Code::OutcomeUnknown)
     }
 
+    fn has_failed(answer: Option<Result<Outcome>>) -> bool {
+        matches!(answer, Some(Err(error)) if error.code() == Code::Io)
+    }
+
     fn runs(sessions: &Sessions) -> usize {
         sessions.sessions.borrow().iter().map(|session| session.runs.len()).sum()
     }
@@ -402,7 +412,13 @@ mod tests {
                             Some((stamp, verdict)) if sequence > acked => {
                                 assert_eq!(answer, Some(verdict.answer(*stamp)), "seed {seed}");
                             }
-                            None if sequence > acked => assert_eq!(answer, None, "seed {seed}"),
+                            None if sequence > acked => {
+                                let later = (client, sequence + 1)..(client + 1, 0);
+                                let is_passed = given.range(later).next().is_some();
+                                let held =
+                                    if is_passed { has_failed(answer) } else { answer.is_none() };
+                                assert!(held, "seed {seed}: {sequence} of {client}");
+                            }
                             _ => assert!(answer.is_none() || is_unknown(answer)),
                         }
                         assert!(
@@ -459,13 +475,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_decided_is_new_unless_its_answer_may_have_been_forgotten() {
+    fn what_was_never_decided_has_failed_unless_its_answer_may_have_been_forgotten() {
         let sessions = Sessions::default();
         sessions.record(&[1; 16], &sender(5, 2), stamp(1), Verdict::Applied, NOW);
         assert!(is_unknown(sessions.answer(&origin(1, 1), 2)), "the client has heard of it");
-        assert!(sessions.answer(&origin(1, 1), 3).is_none(), "it failed and was undone");
+        assert!(has_failed(sessions.answer(&origin(1, 1), 3)), "it failed and was undone");
+        assert!(sessions.answer(&origin(1, 1), 6).is_none(), "nothing came after it");
         let kept = sessions.through(Stamp::MAX, NOW);
-        assert!(Sessions::new(kept, 0).answer(&origin(1, 1), 3).is_none());
+        assert!(has_failed(Sessions::new(kept, 0).answer(&origin(1, 1), 3)));
         let forgetful = Sessions::new(Vec::new(), 1);
         forgetful.record(&[1; 16], &sender(5, 2), stamp(1), Verdict::Applied, NOW);
         assert!(is_unknown(forgetful.answer(&origin(1, 1), 3)), "it may have been applied");

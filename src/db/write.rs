@@ -43,8 +43,10 @@ impl<E: Env> Db<E> {
     ///
     /// # Errors
     /// Per commit: those of [`Db::commit`], but not those of the storage for one that was published
-    /// before; and `OutcomeUnknown` for one that was sent before and of which nothing is known any
-    /// more, which is not applied, or that is to be strict, was applied, and may not be flushed.
+    /// before; `Io` for one that was sent before and failed, where a later one of its client was
+    /// decided since; and `OutcomeUnknown` for one that was sent before and of which nothing is
+    /// known any more, which is not applied, or that is to be strict, was applied, and may not be
+    /// flushed.
     pub async fn commit_from(
         &self,
         origin: Option<&Origin>,

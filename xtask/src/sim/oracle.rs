@@ -88,9 +88,9 @@ pub struct Submission {
     /// Engine time when it was handed in.
     pub since_ms: u64,
     pub fate: Fate,
-    /// It was refused by a fault, its client never heard of that and sent it again, after a later
-    /// one had been applied.
-    pub late: bool,
+    /// It was sent again, and it may be that a fault had refused it and that a later one of its
+    /// line was decided since: it is refused then.
+    pub may_be_passed: bool,
 }
 
 /// A commit that was published.
@@ -161,6 +161,17 @@ impl Oracle {
         self.submissions.get(number.checked_sub(1)? as usize).map(|it| it.line)
     }
 
+    /// Whether a commit of the line after this one was decided, as far as can be told from here: it
+    /// was published, or it may have been refused.
+    pub fn may_be_passed(&self, submission: &Submission) -> bool {
+        let is_refusable = |it: &Submission| {
+            !it.checks.is_empty() || it.mutations.iter().any(|it| matches!(it, Sent::Sum { .. }))
+        };
+        let later = self.submissions.iter().skip(submission.number as usize);
+        let mut in_line = later.filter(|it| it.line == submission.line);
+        self.last_in(submission.line) > submission.number || in_line.any(is_refusable)
+    }
+
     /// A commit is told to observers.
     pub fn event(&mut self, event: &CommitEvent, now_ms: u64) -> Verdict {
         if event.stamp <= self.greatest.max(self.last()) {
@@ -187,7 +198,7 @@ impl Oracle {
         };
         let last = self.last_in(submission.line);
         let again = self.history.iter().any(|it| it.number == Some(number));
-        if again || number <= last && !submission.late {
+        if again || number <= last {
             return fail("commits keep their order", format!("commit {number} after {last}"));
         }
         if submission.fate == Fate::Failed {
@@ -362,6 +373,7 @@ impl Oracle {
                 Some(_) => Ok(()),
                 None => fail("what is unknown was applied", format!("commit {number}: {error:?}")),
             },
+            Code::Io if submission.may_be_passed && published.is_none() => Ok(()),
             Code::Io | Code::QuotaExceeded | Code::Closed if self.disturbed => match published {
                 None => Ok(()),
                 Some(it) => fail(
@@ -374,16 +386,15 @@ impl Oracle {
     }
 
     /// The commits behind any of which this one, which was not published, may have been decided:
-    /// the last before it in its line, or what is no part of that since. One that came late may
-    /// come behind any.
+    /// the last before it in its line, or what is no part of that since.
     fn moments(&self, submission: &Submission) -> Vec<Stamp> {
         let mut moments = vec![Stamp::ZERO];
         for it in &self.history {
             let in_line = |other: &u64| self.line_of(*other) == Some(submission.line);
             match it.number.filter(in_line) {
-                Some(other) if !submission.late && other > submission.number => break,
-                Some(_) if !submission.late => moments.clear(),
-                _ => {}
+                Some(other) if other > submission.number => break,
+                Some(_) => moments.clear(),
+                None => {}
             }
             moments.push(it.stamp);
         }

@@ -153,10 +153,10 @@ impl World {
         for batch in self.clients.take_unanswered() {
             for number in batch.first..batch.first + batch.strict.len() as u64 {
                 let Some(submission) = self.oracle.submission(number).cloned() else { continue };
-                let last = self.oracle.last_in(submission.line);
+                let may_be_passed = self.oracle.may_be_passed(&submission);
                 let Some(submission) = self.oracle.submission(number) else { continue };
                 submission.fate = Fate::UnderWay;
-                submission.late = number < last;
+                submission.may_be_passed = may_be_passed;
                 submission.since_ms = submission.since_ms.min(since_ms);
             }
             self.counts.resent += batch.strict.len() as u64;
@@ -225,7 +225,7 @@ impl World {
         for (stamp, submission) in &submissions {
             let (stamp, number) = (*stamp, submission.number);
             let first = self.oracle.last_in(submission.line) + 1;
-            if number < first && !submission.late {
+            if number < first {
                 let detail = format!("commit {number} has {stamp}, and {first} was the next");
                 return fail("commits keep their order", detail);
             }

@@ -286,7 +286,7 @@ impl World {
             mutations: std::iter::once(marker).chain(mutations).collect(),
             since_ms,
             fate: Fate::UnderWay,
-            late: false,
+            may_be_passed: false,
         }
     }
 
