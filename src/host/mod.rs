@@ -37,7 +37,7 @@ use subscription::Subscription;
 /// How long a relaxed commit waits for its flush, at the most, in milliseconds.
 pub const FLUSH_DELAY_MS: u64 = 250;
 
-/// What is subscribed to is not gathered anew before so many subscriptions have ended.
+/// What is subscribed to is not gathered anew before so many keys and ranges of it have ended.
 const ENDED_MIN: usize = 64;
 
 /// Sends a frame to a connection.
@@ -112,7 +112,8 @@ pub struct Host<E: Env> {
     connections: RefCell<Vec<Rc<Connection>>>,
     /// What anybody is subscribed to, as if it were deleted, and what some were that have ended.
     interest: RefCell<Ranges>,
-    /// So many subscriptions have ended since that was gathered.
+    /// So many keys and ranges were gathered in it, and so many have ended since.
+    gathered: Cell<usize>,
     ended: Cell<usize>,
     post: Post,
     flush_due_ms: Cell<u64>,
@@ -132,13 +133,14 @@ impl<E: Env> Host<E> {
     ) -> Rc<Host<E>> {
         let flush_due_ms = Cell::new(u64::MAX);
         let (connections, expiring) = (RefCell::default(), Cell::new(0));
-        let (interest, ended) = (RefCell::default(), Cell::new(0));
+        let (interest, gathered, ended) = (RefCell::default(), Cell::new(0), Cell::new(0));
         Rc::new(Host {
             db,
             storage,
             reason,
             connections,
             interest,
+            gathered,
             ended,
             post,
             flush_due_ms,
@@ -194,7 +196,9 @@ impl<E: Env> Host<E> {
         if connection.is_gone.get() {
             return;
         }
-        self.ended.set(self.ended.get() + connection.subscriptions.take().len());
+        for subscription in connection.subscriptions.take() {
+            self.has_ended(&subscription);
+        }
         self.db.snapshots().release_all(connection.id);
         self.observe_if_needed(None);
     }
@@ -306,24 +310,33 @@ impl<E: Env> Host<E> {
 
     /// Takes note of what a subscription is about.
     fn interest_in(&self, subscription: &Subscription) {
+        self.gathered.set(self.gathered.get() + subscription.len());
         subscription.add_to(&mut self.interest.borrow_mut());
     }
 
-    /// Forgets what only those wanted that have ended, once they are so many that it is worth it.
+    /// Takes note that nobody wants to hear of what a subscription was about.
+    fn has_ended(&self, subscription: &Subscription) {
+        self.ended.set(self.ended.get() + subscription.len());
+    }
+
+    /// Forgets what only those wanted that have ended, once that is half of it: to gather the rest
+    /// takes long where it is much.
     fn forget_interest(&self) {
-        let mut interest = self.interest.borrow_mut();
-        let connections = self.connections.borrow();
-        let live = connections.iter().map(|one| one.subscriptions.borrow().len()).sum();
-        if self.ended.get() <= ENDED_MIN.max(live) {
+        if self.ended.get() <= ENDED_MIN || 2 * self.ended.get() <= self.gathered.get() {
             return;
         }
-        self.ended.set(0);
-        *interest = Ranges::default();
-        for connection in connections.iter() {
+        self.forget_all_interest();
+        for connection in self.connections.borrow().iter() {
             for subscription in connection.subscriptions.borrow().iter() {
-                subscription.add_to(&mut interest);
+                self.interest_in(subscription);
             }
         }
+    }
+
+    fn forget_all_interest(&self) {
+        self.interest.take();
+        self.gathered.set(0);
+        self.ended.set(0);
     }
 
     fn connection(&self, id: u32) -> Option<Rc<Connection>> {
@@ -394,8 +407,7 @@ impl<E: Env> Host<E> {
                 }
             }))),
             (false, _) => {
-                self.interest.take();
-                self.ended.set(0);
+                self.forget_all_interest();
                 self.db.observe(None);
             }
             (true, None) => {}
@@ -469,5 +481,27 @@ mod tests {
         assert!(!host.interest.borrow().is_empty(), "the last one stays");
         host.disconnect(1);
         assert!(host.interest.borrow().is_empty());
+    }
+
+    #[test]
+    fn what_is_much_is_not_gathered_anew_where_little_of_it_has_ended() {
+        let env = ManualEnv::new(Rc::new(MemoryStorage::new()), 1_000, 1);
+        let db = block_on(Db::open(env, Options::default())).unwrap();
+        let host = Host::new(db, "memory", None, Box::new(|_, _| {}));
+        let key = |n: u32| [&b"\x02"[..], &n.to_string().into_bytes(), b"\0"].concat();
+        let watch = |keys: &[u32]| {
+            let keys: Vec<_> = keys.iter().map(|n| key(*n)).collect();
+            let keys: Vec<_> = keys.iter().map(|key| Blob(key)).collect();
+            Subscription::watch(1, &keys)
+        };
+        let many: Vec<u32> = (0..1_000).collect();
+        host.interest_in(&watch(&many));
+        for n in 0..500 {
+            let one = watch(&[1_000 + n]);
+            host.interest_in(&one);
+            host.has_ended(&one);
+            host.forget_interest();
+            assert_eq!(host.interest.borrow().fragments().len(), 1_001 + n as usize);
+        }
     }
 }

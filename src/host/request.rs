@@ -447,8 +447,7 @@ impl<E: Env> Requests<'_, E> {
     fn unsubscribe(&self, id: u32) {
         let mut subscriptions = self.connection.subscriptions.borrow_mut();
         if let Ok(place) = place_of(&subscriptions, id) {
-            subscriptions.remove(place);
-            self.host.ended.set(self.host.ended.get() + 1);
+            self.host.has_ended(&subscriptions.remove(place));
         }
         drop(subscriptions);
         self.host.observe_if_needed(None);

@@ -68,6 +68,14 @@ impl Subscription {
         Subscription { id, kind, held, since: Cell::new(since), reader, missed }
     }
 
+    /// How many keys or ranges it is about.
+    pub(super) fn len(&self) -> usize {
+        match &self.kind {
+            Kind::Watch(places) => places.len(),
+            Kind::Changes(all) => all.fragments().len(),
+        }
+    }
+
     /// Adds the ranges of keys that it is about to what somebody is interested in.
     pub(super) fn add_to(&self, interest: &mut Ranges) {
         let mut add = |start: &Rc<[u8]>, end: &Rc<[u8]>| {
