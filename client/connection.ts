@@ -18,6 +18,7 @@ import { type Link, Membership, type MembershipListener } from "./membership.ts"
 import type { KvStorage } from "./types.ts";
 import { type Addressed, type Make, Unanswered } from "./unanswered.ts";
 import {
+  type Frame,
   type FrameMessage,
   messageOf,
   REQUEST,
@@ -205,13 +206,14 @@ export class Connection {
     if (link === undefined) {
       // It can take more while there is nobody to send it to.
       if (size > FRAME_BYTES) {
-        const frame = this.#frame.take(this.#header(first));
-        this.#unanswered.wait(first, frame, this.#frameSince);
+        const frame = this.#takeFrame(first, count);
+        if (frame !== undefined) this.#unanswered.wait(first, frame, this.#frameSince);
       }
       this.connect().catch(() => undefined);
       return;
     }
-    const frame = this.#frame.take(this.#header(first));
+    const frame = this.#takeFrame(first, count);
+    if (frame === undefined) return;
     if (this.#unanswered.hasRoom) {
       this.#unanswered.sent(first, frame, this.#frameSince, link.epoch);
       this.#postTo(link, () => messageOf(frame), first, count);
@@ -219,6 +221,17 @@ export class Connection {
       this.#membership.watch();
     } else {
       this.#unanswered.wait(first, frame, this.#frameSince);
+    }
+  }
+
+  /** The current frame; undefined where there is no memory for it: then its calls have failed. */
+  #takeFrame(first: number, count: number): Frame | undefined {
+    try {
+      return this.#frame.take(this.#header(first));
+    } catch (cause) {
+      this.#frame.clear();
+      this.#failAll(first, count, cause);
+      return undefined;
     }
   }
 
@@ -435,16 +448,20 @@ export class Connection {
     try {
       link.post(message());
     } catch (cause) {
-      const error = notSent(cause);
-      const end = first + count;
-      // They are not asked for again, which might go on for ever.
-      for (const [id, { subscription, sequence }] of this.#subscriptions) {
-        if (sequence < first || sequence >= end) continue;
-        this.#subscriptions.delete(id);
-        subscription.end(error);
-      }
-      for (let sequence = first; sequence < end; sequence++) this.#fail(sequence, error);
+      this.#failAll(first, count, cause);
     }
+  }
+
+  /** Fails calls that can't be sent. They are not asked for again, which might go on for ever. */
+  #failAll(first: number, count: number, cause: unknown): void {
+    const error = notSent(cause);
+    const end = first + count;
+    for (const [id, { subscription, sequence }] of this.#subscriptions) {
+      if (sequence < first || sequence >= end) continue;
+      this.#subscriptions.delete(id);
+      subscription.end(error);
+    }
+    for (let sequence = first; sequence < end; sequence++) this.#fail(sequence, error);
   }
 
   #receive(frame: FrameMessage): void {

@@ -249,6 +249,27 @@ describe("calls that can't be posted", () => {
     await kv.set(["small"], 1);
   });
 
+  test("fail where there is no memory for their frame, and are not sent later", async (t) => {
+    const { kv } = await openFake(t);
+    const { slice } = ArrayBuffer.prototype;
+    const error = new RangeError("Array buffer allocation failed");
+    t.mock.method(ArrayBuffer.prototype, "slice", function (this: ArrayBuffer, from = 0, to = 0) {
+      if (to - from > 15_000) throw error;
+      return slice.call(this, from, to);
+    });
+    // Frames are posted where one is full, or at the end of the microtask.
+    for (const count of [40, 1]) {
+      const name = "x".repeat(20_000);
+      const sets = Array.from({ length: count }, (_, i) => kv.set([count, i], name));
+      const reader = kv.watch([[count, 0]]).getReader();
+      for (const set of sets) await assert.rejects(set, { code: "TooLarge", cause: error });
+      if (count === 1) await assert.rejects(reader.read(), { code: "TooLarge", cause: error });
+      await kv.set([count, "small"], 1);
+      const keys = await collect(kv.list({ prefix: [count] }), ({ key }) => key[1]);
+      assert.deepEqual(keys, ["small"]);
+    }
+  });
+
   test("to the next worker either fail too: of a write nobody knows", async (t) => {
     const { kv, workers } = await openFake(t);
     const answer = workers.behaviour.request;
