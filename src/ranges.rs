@@ -2,7 +2,7 @@
 //!
 //! A tombstone `start..end` of a commit hides every version in it that is older. As they come,
 //! tombstones may overlap, so they are kept in fragments: pieces that don't, each with the stamps
-//! of all tombstones over it, newest first. What deletes a key is then found by one binary search.
+//! of all tombstones over it, oldest first. What deletes a key is then found by one binary search.
 //! RocksDB (DeleteRange) and Pebble (keyspan) fragment them so, when they read; here it is done as
 //! they come in, which costs no more than finding the place.
 //!
