@@ -17,10 +17,10 @@ const TOTAL = "total";
  * from growing further.
  */
 const LIMITS = [
-  { file: "index.js", max: 24.05 * KB, aim: 16 * KB },
+  { file: "index.js", max: 24.1 * KB, aim: 16 * KB },
   { file: "worker.js", max: 9.8 * KB, aim: 6 * KB },
-  { file: "kvass.wasm", max: 164.75 * KB, aim: 100 * KB },
-  { file: TOTAL, max: 198.55 * KB, aim: 150 * KB },
+  { file: "kvass.wasm", max: 164.95 * KB, aim: 100 * KB },
+  { file: TOTAL, max: 198.8 * KB, aim: 150 * KB },
 ];
 
 /** @param {number} bytes */
