@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { FRAME_BYTES_MAX } from "../../client/limits.ts";
 import { encodeHello } from "../../client/wire/hello.ts";
 import { fieldsOf, hostLockOf, idOf, lineOf, lobbyOf } from "../../tabs/messages.ts";
 import type { Channel, LockOptions, Locks, Platform } from "../../tabs/platform.ts";
@@ -45,6 +46,9 @@ class Place extends ManualClock implements Platform {
   readonly own = new Closable();
   /** Why the host died. */
   readonly deaths: unknown[] = [];
+  /** What the engine was sent, by connection, and whom it forgot. */
+  readonly frames: [connection: number, bytes: number][] = [];
+  readonly forgotten: number[] = [];
 
   constructor() {
     super();
@@ -68,17 +72,24 @@ class Place extends ManualClock implements Platform {
     return channel;
   }
 
+  /** Turns that wait, where a test takes them itself. */
+  turns: (() => void)[] | undefined;
+
   turn(run: () => void): void {
-    setImmediate(run);
+    if (this.turns === undefined) setImmediate(run);
+    else this.turns.push(run);
   }
 
   async host(): Promise<Host> {
     const engine: Engine = {
       storage: "indexeddb",
       connect: () => new Uint8Array(welcome(1)),
-      disconnect: () => undefined,
+      disconnect: (connection) => this.forgotten.push(connection),
       stall: () => undefined,
-      frame: () => undefined,
+      frame: (connection, { length }) => {
+        this.frames.push([connection, length]);
+        return undefined;
+      },
       flush: async () => undefined,
       close: async () => undefined,
     };
@@ -95,11 +106,11 @@ class Place extends ManualClock implements Platform {
   }
 
   /** Says hello for another tab; returns its line. */
-  async greet(): Promise<Closable> {
-    const client = idOf(OTHER);
-    this.channel(lobbyOf(NAME)).hear({ hello: encodeHello(OTHER), client, line: "1" });
+  async greet(id = OTHER, line = "1"): Promise<Closable> {
+    const client = idOf(id);
+    this.channel(lobbyOf(NAME)).hear({ hello: encodeHello(id), client, line });
     await settled();
-    return this.channel(lineOf(client, "1"));
+    return this.channel(lineOf(client, line));
   }
 }
 
@@ -145,4 +156,146 @@ test("a client whose message can't be read is told so, and is none any more", as
   assert.deepEqual(fieldsOf<{ failed?: { code: number } }>(line.said[1]).failed?.code, 9);
   assert.equal(line.onmessage, null);
   assert.deepEqual(place.deaths, []);
+});
+
+const failedOf = (line: Closable) => fieldsOf<{ failed?: { code: number } }>(line.said[0]).failed;
+
+test("a hello in the name of another client is not answered, and takes no line away", async () => {
+  const place = new Place();
+  await place.host();
+  const line = await place.greet();
+  const stranger = encodeHello(new Uint8Array(16).fill(9));
+  for (const [hello, client] of [
+    [stranger, idOf(OTHER)],
+    [encodeHello(OTHER), idOf(CLIENT)],
+  ]) {
+    place.channel(lobbyOf(NAME)).hear({ hello, client, line: "2" });
+    assert.ok(!place.channels.has(lineOf(client as string, "2")));
+  }
+  assert.deepEqual(place.forgotten, []);
+  line.hear(new ArrayBuffer(3));
+  assert.deepEqual(place.frames, [[2, 3]]);
+});
+
+test("more tabs than a host takes are told that it is busy, until one is gone", async () => {
+  const place = new Place();
+  await place.host();
+  const idAt = (i: number) => Uint8Array.from([i >> 8, i & 255, ...new Array(14).fill(1)]);
+  // The own tab is one of the thousand.
+  const lines: Closable[] = [];
+  for (let i = 1; i < 1_000; i++) lines.push(await place.greet(idAt(i)));
+  assert.ok(lines.every((line) => failedOf(line) === undefined));
+  assert.equal(failedOf(await place.greet(idAt(1_000)))?.code, 1);
+  lines[0]?.hear({ bye: true });
+  assert.equal(failedOf(await place.greet(idAt(1_001))), undefined);
+  assert.deepEqual(place.deaths, []);
+});
+
+test("a client that says hello again is one, and what it was before is forgotten", async () => {
+  const place = new Place();
+  await place.host();
+  const first = await place.greet();
+  const second = await place.greet(OTHER, "2");
+  assert.deepEqual(place.forgotten, [2]);
+  assert.equal(first.onmessage, null);
+  second.hear(new ArrayBuffer(3));
+  assert.deepEqual(place.frames, [[3, 3]]);
+});
+
+test("a frame of more bytes than there may be is refused before anything is done", async () => {
+  const place = new Place();
+  await place.host();
+  const line = await place.greet();
+  line.hear(new ArrayBuffer(FRAME_BYTES_MAX));
+  assert.equal(place.frames.length, 1);
+  const next = await place.greet(OTHER, "2");
+  next.hear(new ArrayBuffer(FRAME_BYTES_MAX + 1));
+  assert.equal(place.frames.length, 1);
+  assert.deepEqual(fieldsOf<{ failed?: { code: number } }>(next.said[1]).failed?.code, 8);
+  assert.deepEqual(place.deaths, []);
+});
+
+test("a client that asks for much waits for those that ask for little", async () => {
+  const place = new Place();
+  place.turns = [];
+  await place.host();
+  const [much, little] = [await place.greet(), await place.greet(new Uint8Array(16).fill(9))];
+  for (let i = 0; i < 6; i++) much.hear(new ArrayBuffer(200_000));
+  little.hear(new ArrayBuffer(7));
+  const [big, small] = [
+    [2, 200_000],
+    [3, 7],
+  ];
+  assert.deepEqual(place.frames, [big, big, small]);
+  // What arrives during a turn is served before the rest of what was there.
+  place.turns.shift()?.();
+  await settled();
+  assert.deepEqual(place.frames.slice(3), [big, big]);
+  little.hear(new ArrayBuffer(7));
+  while (place.turns.length > 0) place.turns.shift()?.();
+  assert.deepEqual(place.frames.slice(5), [small, big, big]);
+});
+
+test("of clients that all ask for much one frame of each is served by turns", async () => {
+  const place = new Place();
+  place.turns = [];
+  await place.host();
+  const lines = [await place.greet(), await place.greet(new Uint8Array(16).fill(9))];
+  for (const line of lines) for (let i = 0; i < 4; i++) line.hear(new ArrayBuffer(200_000));
+  place.frames.length = 0;
+  place.turns.shift()?.();
+  assert.deepEqual(
+    place.frames.map(([connection]) => connection),
+    [2, 3, 2, 3],
+  );
+});
+
+/** A port, which is heard once it is started. */
+class Offered extends Closable {
+  isStarted = false;
+
+  start(): void {
+    this.isStarted = true;
+  }
+}
+
+test("a port is for the line that it was offered for, and closed where that is gone", async () => {
+  const place = new Place();
+  const host = await place.host();
+  const broker = new Offered();
+  host.attend(broker);
+  const line = await place.greet(OTHER, "2");
+  const [stale, present] = [new Offered(), new Offered()];
+  const client = idOf(OTHER);
+  broker.hear({ client, line: "1", port: stale });
+  broker.hear({ client: "00", line: "2", port: stale });
+  assert.equal(line.said.length, 1, "nothing is said of it");
+  assert.throws(() => stale.postMessage(0), { name: "InvalidStateError" });
+  broker.hear({ client, line: "2", port: present });
+  line.hear({ upgrade: true });
+  assert.deepEqual(line.said.slice(1), [{ port: true }, { upgraded: true }]);
+  assert.ok(present.isStarted);
+  present.hear({ bye: true });
+  assert.throws(() => present.postMessage(0), { name: "InvalidStateError" });
+});
+
+test("a port that a client does not move to is closed when it leaves", async () => {
+  const place = new Place();
+  const host = await place.host();
+  const broker = new Offered();
+  host.attend(broker);
+  const line = await place.greet();
+  const port = new Offered();
+  broker.hear({ client: idOf(OTHER), line: "1", port });
+  line.hear({ bye: true });
+  assert.throws(() => port.postMessage(0), { name: "InvalidStateError" });
+});
+
+test("other tabs hear of a host soon, also where its own has asked for nothing", async () => {
+  const place = new Place();
+  await place.host();
+  const lobby = place.channel(lobbyOf(NAME));
+  assert.deepEqual(lobby.said, []);
+  await place.pass(20);
+  assert.deepEqual(lobby.said, [{ host: 1, door: true }]);
 });
