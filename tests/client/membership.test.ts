@@ -2,25 +2,33 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { KvassError } from "../../client/errors.ts";
 import { Membership, type MembershipListener } from "../../client/membership.ts";
 import { doorOf, lobbyOf } from "../../tabs/messages.ts";
 import { ManualTab } from "./support/manual-tab.ts";
 
-/** Joins; `late` is what the tab was told of calls that wait too long, `closed` of its end. */
+/**
+ * Joins; `late` is what the tab was told of calls that wait too long, with the codes in `absent`,
+ * `closed` of its end.
+ */
 function join(tab: ManualTab, isWaiting = true) {
   const late: number[] = [];
+  const absent: unknown[] = [];
   const closed: string[] = [];
   const listener: MembershipListener = {
     linked: () => undefined,
     unlinked: () => undefined,
     frame: () => undefined,
-    absent: (_, before) => late.push(before),
+    absent: (error, before) => {
+      late.push(before);
+      absent.push((error as KvassError).code);
+    },
     failed: (error) => assert.fail(error),
     closed: ({ code }) => closed.push(code),
     isWaiting: () => isWaiting,
   };
   new Membership(tab.options, new Uint8Array(16), listener, tab).join();
-  return { late, closed };
+  return { late, absent, closed };
 }
 
 test("a call takes as long as it takes while the host says that it is there", async () => {
@@ -96,4 +104,78 @@ test("a tab that hears that its database is gone closes, and no other does", asy
   assert.deepEqual(closed, []);
   tab.overhear({ gone: FORMER });
   assert.deepEqual(closed, ["Closed"]);
+});
+
+test("time that a tab has slept through is not held against its host", async () => {
+  const tab = new ManualTab("elsewhere");
+  const { late } = join(tab);
+  await tab.pass(1_000);
+  tab.isAwake = false;
+  await tab.standStill(3_600_000);
+  assert.deepEqual(late, []);
+  await tab.pass(3_000);
+  assert.ok(late.length > 0, "time that it was awake for is");
+});
+
+test("a host that does not answer is noticed though the clock was set back", async () => {
+  const tab = new ManualTab("elsewhere");
+  const { late } = join(tab);
+  await tab.pass(1_000);
+  tab.isAwake = false;
+  tab.skew = -3_600_000;
+  await tab.pass(3_000);
+  assert.ok(late.length > 0);
+});
+
+test("who can't reach a host hears why: there is none, it is not heard, it is not any more", async () => {
+  const nowhere = new ManualTab("elsewhere");
+  nowhere.isAwake = false;
+  const mute = new ManualTab("both");
+  mute.isAwake = false;
+  const lost = new ManualTab("both");
+  const codes: unknown[] = [];
+  for (const tab of [nowhere, mute, lost]) {
+    const { absent } = join(tab);
+    // The own worker could be the host, where it has the lock.
+    if (tab.startWorker !== undefined) tab.sayHere({ waiting: true });
+    await tab.pass(1_000);
+    tab.isAwake = false;
+    await tab.pass(5_000);
+    codes.push(absent[0]);
+  }
+  assert.deepEqual(codes, ["NoHost", "Busy", "Timeout"]);
+});
+
+test("of announcements a few are answered in a second, however many there are", async () => {
+  const tab = new ManualTab("elsewhere");
+  tab.isAwake = false;
+  join(tab, false);
+  await tab.pass(60_000);
+  tab.greeted = [];
+  for (let epoch = 7; epoch < 107; epoch++) tab.overhear({ host: epoch });
+  assert.equal(tab.greeted.length, 5);
+  await tab.pass(1_001);
+  tab.overhear({ host: 107 });
+  assert.equal(tab.greeted.length, 6);
+});
+
+test("the own worker hears where another host has the database, and later ones too", async () => {
+  const tab = new ManualTab("both");
+  join(tab);
+  await tab.pass(0);
+  assert.deepEqual(tab.told, [{ storage: "opfs" }]);
+  tab.sayHere({ fatal: { code: 14, message: "unreachable" } });
+  const storages = tab.opened.map(({ storage }) => storage);
+  assert.deepEqual(storages, ["auto", "opfs"]);
+});
+
+test("a database stays known where a host of an older version does not say which it is", async () => {
+  const tab = new ManualTab("elsewhere");
+  const { closed } = join(tab);
+  for (const [epoch, database] of [FORMER, "", PRESENT].entries()) {
+    tab.database = database as string;
+    tab.overhear({ host: epoch + 1 });
+    await tab.pass(250);
+    assert.deepEqual(closed, database === PRESENT ? ["Closed"] : []);
+  }
 });

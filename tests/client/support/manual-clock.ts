@@ -3,8 +3,16 @@ export class ManualClock {
   #now = 0;
   #timers: { due: number; run: () => void }[] = [];
 
+  /** How far the clock is set from where it was: timers don't go by it. */
+  skew = 0;
+
   now(): number {
-    return this.#now;
+    return this.#now + this.skew;
+  }
+
+  /** How many timers wait. */
+  get timers(): number {
+    return this.#timers.length;
   }
 
   setTimer(run: () => void, ms: number): unknown {

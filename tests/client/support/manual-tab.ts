@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import type { FrameMessage } from "../../../client/wire/request.ts";
-import { fieldsOf, isFrame, lineOf, lobbyOf } from "../../../tabs/messages.ts";
+import { fieldsOf, isFrame, lineOf, lobbyOf, type OpenMessage } from "../../../tabs/messages.ts";
 import type { Channel, Locks, TabPlatform, WorkerLike } from "../../../tabs/platform.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { type RequestFrame, type ResponseWriter, readRequests, welcome } from "./wire.ts";
@@ -20,8 +20,12 @@ export class ManualTab extends ManualClock implements TabPlatform {
   /** Whether the host answers when it is asked whether it is there. */
   isAwake = true;
   pings = 0;
-  /** Frames that the host was sent since the last `takeFrames`. */
+  /** Frames that the host was sent since they were last taken. */
   #frames: RequestFrame[] = [];
+  /** What workers were to open, in the order in which they were started. */
+  readonly opened: OpenMessage[] = [];
+  /** What else workers were told that is no frame, and no question whether they are there. */
+  readonly told: unknown[] = [];
   /** Workers that were terminated. */
   ended = 0;
   /** Where each hello since was said: names of channels. */
@@ -52,7 +56,8 @@ export class ManualTab extends ManualClock implements TabPlatform {
     const history = { bytes: 1, ms: 1 };
     const { name } = this;
     const rest = { salvage: false, wasm: undefined, openTimeout: 30_000 };
-    return { name, storage: this.#storage, history, ...rest } as const;
+    const storage = this.#storage === "memory" ? "memory" : "auto";
+    return { name, storage, history, ...rest } as const;
   }
 
   turn(): void {
@@ -115,8 +120,14 @@ export class ManualTab extends ManualClock implements TabPlatform {
     return { welcome: welcome(EPOCH, 1, database), storage: this.#storage, salvage: false };
   }
 
+  /** The own worker says something. */
+  sayHere(data: unknown): void {
+    this.#sayHere(data);
+  }
+
   /** Has the own worker be the host of a database. */
   hostHere(database: string): void {
+    this.#say = this.#sayHere;
     this.#sayHere(this.#welcomeTo(database));
   }
 
@@ -125,9 +136,15 @@ export class ManualTab extends ManualClock implements TabPlatform {
       this.#frames.push(readRequests(message as FrameMessage));
       return;
     }
-    const { open, ping } = fieldsOf<{ open?: unknown; ping?: number }>(message);
-    if (open !== undefined && this.locks === undefined) this.#welcome();
-    if (ping === undefined) return;
+    const { open, ping } = fieldsOf<{ open?: OpenMessage; ping?: number }>(message);
+    if (open !== undefined) {
+      this.opened.push(open);
+      if (this.locks === undefined) this.#welcome();
+    }
+    if (ping === undefined) {
+      if (open === undefined) this.told.push(message);
+      return;
+    }
     this.pings++;
     if (this.isAwake) queueMicrotask(() => this.#say({ pong: ping }));
   }
@@ -143,9 +160,14 @@ export class ManualTab extends ManualClock implements TabPlatform {
     for (const line of this.#lines.values()) line.onmessageerror?.();
   }
 
-  /** The requests that the host was sent since the last time, with their sequences. */
+  /** The frames that the host was sent since the last time. */
+  takeFrames(): RequestFrame[] {
+    return this.#frames.splice(0);
+  }
+
+  /** Their requests, with their sequences. */
   takeRequests() {
-    return this.#frames.splice(0).flatMap(({ first, requests }) => {
+    return this.takeFrames().flatMap(({ first, requests }) => {
       return requests.map((request, i) => ({ sequence: first + i, ...request }));
     });
   }
