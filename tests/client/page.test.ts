@@ -180,6 +180,36 @@ describe("a page in the back/forward cache", () => {
     assert.equal((await reader.read()).value?.[0].value, 1);
   });
 
+  test("stays there longer than opening may take, and opens when it comes back", async (t) => {
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const workers = new FakeWorkers();
+    workers.behaviour.open = (worker) => {
+      if (workers.all.length > 1) worker.opened();
+    };
+    const opening = openFake(t, { openTimeout: 20 }, workers);
+    await settle();
+    transition("pagehide", true);
+    t.mock.timers.tick(60);
+    await settle();
+    transition("pageshow", true);
+    assert.ok((await (await opening).kv.set(["a"], 1)).ok);
+  });
+
+  test("ends a worker that does not come to an end with what it was left with", async (t) => {
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const { kv, workers } = await openFake(t);
+    const set = kv.set(["a"], 1);
+    const { last } = workers;
+    last.postMessage = () => undefined;
+    transition("pagehide", true);
+    t.mock.timers.tick(4_999);
+    assert.ok(!last.isTerminated);
+    t.mock.timers.tick(1);
+    assert.ok(last.isTerminated);
+    transition("pageshow", true);
+    assert.ok((await set).ok);
+  });
+
   test("keeps what is only in memory", async (t) => {
     const workers = new FakeWorkers();
     workers.behaviour.open = (worker) => worker.opened("memory");

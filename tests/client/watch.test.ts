@@ -167,6 +167,17 @@ describe("a watch", () => {
     await kv.get(["a"]);
   });
 
+  test("that was refused is not asked of the next worker", async (t) => {
+    const { kv, workers } = await openFake(t);
+    assert.throws(() => kv.watch([["a"], []]), TypeError);
+    await kv.set(["a"], 1);
+    workers.last.crash();
+    await settle();
+    assert.equal((await kv.get(["a"])).value, 1);
+    assert.equal(workers.all.length, 2);
+    assert.equal(workers.last.host.subscriptions, 0);
+  });
+
   test("ends with the host's error", async (t) => {
     const { kv, workers } = await openFake(t);
     workers.behaviour.request = (worker, sequence, request, out) => {

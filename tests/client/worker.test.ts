@@ -1,7 +1,7 @@
 /** The life of the worker: opening, failing, crashing, closing. Nothing hangs, all is told. */
 
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { describe, type TestContext, test } from "node:test";
 import { deleteKv, type Kv, KvassError, openKv } from "../../client/index.ts";
 import { FakeWorkers, openFake, settle } from "./support/fake-worker.ts";
 import { bytesOf, welcome } from "./support/wire.ts";
@@ -29,6 +29,8 @@ describe("opening", () => {
     const { name, workers } = await openFake(t, { history: { bytes: 5 } });
     const other = { history: { bytes: 6 }, worker: workers.start };
     await assert.rejects(openKv(name, other), { code: "Unsupported" });
+    const shorter = { history: { bytes: 5, ms: 1_000 }, worker: workers.start };
+    await assert.rejects(openKv(name, shorter), { code: "Unsupported" });
     await (await openKv(name, { worker: workers.start })).close();
   });
 
@@ -215,6 +217,60 @@ describe("handles of one name", () => {
   });
 });
 
+describe("a database in memory", () => {
+  const inMemory = async (t: Parameters<typeof openFake>[0]) => {
+    const workers = new FakeWorkers();
+    workers.behaviour.open = (worker) => worker.opened("memory");
+    return openFake(t, { storage: "memory" }, workers);
+  };
+
+  test("is gone with its worker, and never an empty one instead", async (t) => {
+    const { kv, workers } = await inMemory(t);
+    await kv.set(["a"], 1);
+    workers.last.crash();
+    await settle();
+    await assert.rejects(kv.get(["a"]), { name: "KvassError", code: "HostLost" });
+    assert.equal(workers.all.length, 1);
+  });
+
+  test("is not taken for one that is stored", async (t) => {
+    const { workers, name } = await inMemory(t);
+    const { start: worker } = workers;
+    const other = { code: "Unsupported", message: /is open with the storage "memory", not "auto"/ };
+    await assert.rejects(openKv(name, { worker, storage: "auto" }), other);
+    await (await openKv(name, { worker, storage: "memory" })).close();
+  });
+});
+
+describe("the option persist", () => {
+  const pretend = (t: TestContext, persist: () => Promise<boolean>) => {
+    const before = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+    const value = { storage: { persist } };
+    Object.defineProperty(globalThis, "navigator", { configurable: true, value });
+    t.after(() => Object.defineProperty(globalThis, "navigator", before ?? { value: undefined }));
+  };
+
+  test("has the browser asked once the database is open, and only then", async (t) => {
+    let asked = 0;
+    pretend(t, async () => ++asked > 0);
+    await openFake(t);
+    assert.equal(asked, 0);
+    await openFake(t, { persist: true });
+    assert.equal(asked, 1);
+    const workers = new FakeWorkers();
+    workers.behaviour.open = (worker) => worker.say({ failed: { code: 1, message: "held" } });
+    await assert.rejects(openKv("held", { persist: true, worker: workers.start }));
+    assert.equal(asked, 1);
+  });
+
+  test("is no failure where the browser can't be asked", async (t) => {
+    pretend(t, () => Promise.reject(new DOMException("no storage", "TypeError")));
+    const { kv } = await openFake(t, { persist: true });
+    await settle();
+    assert.ok((await kv.set(["a"], 1)).ok);
+  });
+});
+
 describe("after close", () => {
   test("every method rejects, and a second close throws", async (t) => {
     const { kv } = await openFake(t);
@@ -269,6 +325,42 @@ test("a worker that has another database of that name closes the handle", async 
   database = "02".repeat(16);
   workers.last.crash();
   await assert.rejects(kv.get(["another"]), { code: "Closed", message: /was deleted/ });
+});
+
+test("a name whose database was deleted can be opened again before it is closed", async (t) => {
+  const workers = new FakeWorkers();
+  let database = "01".repeat(16);
+  workers.behaviour.open = (worker) => {
+    const hello = welcome(worker.host.epoch, 1, database);
+    worker.say({ welcome: hello, storage: "opfs", salvage: false });
+  };
+  const { kv, name } = await openFake(t, {}, workers);
+  database = "02".repeat(16);
+  workers.last.crash();
+  await assert.rejects(kv.get(["a"]), { code: "Closed" });
+  const again = await openKv(name, { worker: workers.start });
+  const { length } = workers.all;
+  await kv.close();
+  // What is closed by now was another one: the new one is shared as ever.
+  const third = await openKv(name, { worker: workers.start });
+  assert.equal(workers.all.length, length);
+  await Promise.all([again.set(["a"], 1), third.get(["a"])]);
+  await again.close();
+  assert.ok(!workers.last.isTerminated);
+  await third.close();
+  assert.ok(workers.last.isTerminated);
+});
+
+test("a database that another tab has open for salvage is Busy, and the other way round", async () => {
+  for (const salvage of [true, false]) {
+    const workers = new FakeWorkers();
+    workers.behaviour.open = (worker) =>
+      worker.say({ welcome: welcome(1), storage: "opfs", salvage: !salvage });
+    const opening = openKv("salvaged", { worker: workers.start, salvage });
+    const message = `another tab has the database open ${salvage ? "without" : "with"} salvage`;
+    await assert.rejects(opening, { code: "Busy", message: new RegExp(message) });
+    assert.ok(workers.last.isTerminated);
+  }
 });
 
 describe("when the worker ends", () => {
@@ -343,6 +435,19 @@ describe("when the worker ends", () => {
     assert.deepEqual(codesOf(await killers), [read, write, write, read]);
     assert.ok((await later).ok);
     assert.equal(workers.all.length, 3);
+  });
+
+  test("calls made while there is none travel in frames that are not too large", async (t) => {
+    const { kv, workers } = await openFake(t);
+    workers.behaviour.open = () => undefined;
+    workers.last.crash();
+    await settle();
+    const sets = Array.from({ length: 6 }, (_, i) => kv.set([i], new Uint8Array(300_000)));
+    await settle();
+    workers.last.opened();
+    assert.ok((await Promise.all(sets)).every(({ ok }) => ok));
+    const counts = workers.last.frames.map(({ requests }) => requests.length);
+    assert.deepEqual(counts, [2, 2, 2]);
   });
 
   test("another one is started at once, to be there when it is needed", async (t) => {
