@@ -36,12 +36,22 @@ describe("calls of one microtask", () => {
     const value = new Uint8Array(100_000);
     await Promise.all(Array.from({ length: 20 }, (_, i) => kv.set([i], value)));
     assert.ok(workers.last.frames.length > 1);
+    // What waited for answers was sent when they came, and not because the worker seemed to hang.
+    assert.equal(workers.all.length, 1);
     const keys = await collect(kv.list({ prefix: [] }), ({ key }) => key[0]);
     assert.deepEqual(
       keys,
       Array.from({ length: 20 }, (_, i) => i),
     );
   });
+});
+
+test("large values make a frame leave early too, and count in no other", async (t) => {
+  const { kv, workers } = await openFake(t);
+  await Promise.all([0, 1, 2].map((i) => kv.set([i], new Uint8Array(300_000))));
+  await Promise.all([3, 4, 5].map((i) => kv.set([i], i)));
+  const counts = workers.last.frames.map(({ requests }) => requests.length);
+  assert.deepEqual(counts, [2, 1, 3]);
 });
 
 test("a frame says what was answered before it", async (t) => {
@@ -95,6 +105,21 @@ describe("a call whose arguments can't be", () => {
     assert.deepEqual([a?.value, b?.value], [1, 2]);
   });
 
+  test("leaves no large value behind that came before what can't be", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const large = new Uint8Array(40_000);
+    const wrong = { expireIn: -1 };
+    const before = kv.set(["before"], large);
+    await assert.rejects(kv.set(["bad"], large, wrong), /expireIn must be/);
+    const operation = kv.atomic();
+    assert.throws(() => operation.set(["bad"], large, wrong), /expireIn must be/);
+    await Promise.all([before, operation.set(["after"], 1).commit()]);
+    const beside = workers.last.messages.flatMap((message) =>
+      Array.isArray(message) ? message.slice(1) : [],
+    );
+    assert.equal(beside.length, 1);
+  });
+
   test("sends nothing where there is no other call", async (t) => {
     const { kv, workers } = await openFake(t);
     await assert.rejects(kv.set(["bad"], Symbol("bad")), { name: "DataCloneError" });
@@ -135,6 +160,27 @@ test("keys and values are those of the moment of the call", async (t) => {
   });
   await atomic.commit();
   assert.deepEqual((await kv.get(["b"])).value, { n: 1 });
+});
+
+test("large bytes are those of the moment of the call, and stay their owner's", async (t) => {
+  const { kv, workers } = await openFake(t);
+  const buffer = new Uint8Array(100_000).fill(1);
+  const value = buffer.subarray(10, 50_010);
+  const sets = [kv.set(["a"], value), kv.atomic().set(["b"], value).commit()];
+  buffer.fill(2);
+  await Promise.all(sets);
+  // They are sent again to the next worker as they were, too.
+  workers.behaviour.request = () => undefined;
+  const late = kv.set(["c"], value);
+  await settle();
+  buffer.fill(3);
+  workers.behaviour.request = (worker, ...rest) => worker.host.answer(...rest);
+  workers.last.crash();
+  await late;
+  assert.equal(buffer.length, 100_000);
+  for (const [key, byte] of Object.entries({ a: 1, b: 1, c: 2 })) {
+    assert.deepEqual((await kv.get([key])).value, new Uint8Array(50_000).fill(byte), key);
+  }
 });
 
 test("bytes in a key are those of the moment of the call, in the entry too", async (t) => {

@@ -332,11 +332,35 @@ describe("the limits of Deno KV", () => {
       (kv) => filled(kv.atomic(), 13, 10, 65_536).commit(),
     ],
     [
+      "Value too large (max 65536 bytes)",
+      // Three bytes before it say that it is a string, and how long.
+      (kv) => kv.set(["a"], "x".repeat(65_536 - 3)),
+      (kv) => kv.set(["a"], "x".repeat(65_536 - 2)),
+    ],
+    [
+      "Total key size too large (max 81920 bytes)",
+      (kv) => ranges(kv.atomic(), 20).commit(),
+      (kv) => ranges(kv.atomic(), 21).commit(),
+    ],
+    [
+      "Total key size too large (max 81920 bytes)",
+      (kv) => deletes(kv.atomic(), 40).commit(),
+      (kv) => deletes(kv.atomic(), 41).commit(),
+    ],
+    [
       "Total key size too large (max 81920 bytes)",
       (kv) => filled(kv.atomic(), 40, 2048, 0).commit(),
       (kv) => filled(kv.atomic(), 41, 2048, 0).commit(),
     ],
   ];
+  const ranges = (op: AtomicOperation, count: number) => {
+    for (let i = 0; i < count; i++) op.deleteRange({ start: keyOf(2048), end: keyOf(2048) });
+    return op;
+  };
+  const deletes = (op: AtomicOperation, count: number) => {
+    for (let i = 0; i < count; i++) op.delete(keyOf(2048));
+    return op;
+  };
   const checked = (op: AtomicOperation, count: number) =>
     op.check(...Array.from({ length: count }, () => ({ key: ["a"], versionstamp: null })));
 
@@ -370,6 +394,24 @@ test("status and stats have the fields of their types", async (t) => {
     reason: null,
     failure: null,
   });
+});
+
+test("status has the failure of a flush that nobody waited for", async (t) => {
+  const { kv, workers } = await openFake(t);
+  workers.behaviour.request = (worker, sequence, request, out) => {
+    if (request.type !== "status") return worker.host.answer(sequence, request, out);
+    const w = out.reply(sequence, 8);
+    w.text("opfs");
+    w.u8(0);
+    for (const figure of [1, 2]) w.varint(figure);
+    w.u8(0);
+    w.u8(1);
+    w.u8(5);
+    w.text("the disk is gone");
+  };
+  const { failure, format, reason } = await kv.status();
+  assert.deepEqual(failure, { code: "Io", message: "the disk is gone" });
+  assert.deepEqual([format, reason], [2, null]);
 });
 
 test("a key is sent as the bytes that the engine orders by", async (t) => {

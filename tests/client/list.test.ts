@@ -104,6 +104,19 @@ describe("the snapshot", () => {
     assert.equal(workers.last.host.leases, 0);
   });
 
+  test("that ran out is no matter to a reader that does not come so far", async (t) => {
+    const { kv, workers } = await openFake(t);
+    await fill(kv, 300);
+    const list = kv.list({ prefix: ["n"] }, { batchSize: 100 });
+    await list.next();
+    workers.last.host.expireLeases();
+    // The next page is asked for ahead, and nobody is there to hear that it failed.
+    for (let i = 1; i < 60; i++) await list.next();
+    await settle();
+    assert.equal(listsOf(workers.last.frames).length, 2);
+    await list.return();
+  });
+
   test("that ran out is an error, not a gap", async (t) => {
     const { kv, workers } = await openFake(t);
     await fill(kv, 300);
@@ -130,6 +143,25 @@ describe("the snapshot", () => {
     assert.equal(workers.last.host.leases, 0);
   });
 
+  test("that is let go as its worker crashes is not let go of at the next one", async (t) => {
+    const { kv, workers } = await openFake(t);
+    await fill(kv, 300);
+    const list = kv.list({ prefix: ["n"] });
+    await list.next();
+    workers.behaviour.request = () => undefined;
+    await list.return();
+    await settle();
+    const sent = workers.last.frames.at(-1)?.requests.map(({ type }) => type);
+    assert.deepEqual(sent, ["release"]);
+    workers.behaviour.request = (worker, ...rest) => worker.host.answer(...rest);
+    // There that number may be that of another list.
+    workers.last.crash();
+    await settle();
+    await kv.get(["n", 1]);
+    const requests = workers.last.frames.flatMap((frame) => frame.requests);
+    assert.ok(requests.every(({ type }) => type !== "release"));
+  });
+
   test("of a worker that crashed is let go by nobody when the reader leaves", async (t) => {
     const { kv, workers } = await openFake(t);
     await fill(kv, 300);
@@ -143,6 +175,15 @@ describe("the snapshot", () => {
     const requests = workers.last.frames.flatMap((frame) => frame.requests);
     assert.ok(requests.every(({ type }) => type !== "release"));
   });
+});
+
+test("a list ends with its handle, whatever of it is there already", async (t) => {
+  const { kv } = await openFake(t);
+  await fill(kv, 10);
+  const list = kv.list({ prefix: ["n"] });
+  await list.next();
+  await kv.close();
+  await assert.rejects(list.next(), { name: "KvassError", code: "Closed" });
 });
 
 describe("the cursor", () => {
