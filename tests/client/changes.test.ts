@@ -5,7 +5,7 @@ import { describe, test } from "node:test";
 import { encodeKey } from "../../client/codec/key.ts";
 import { type KvChangeEvent, KvU64 } from "../../client/index.ts";
 import { type FakeWorkers, openFake, settle } from "./support/fake-worker.ts";
-import { hexOf, ResponseWriter } from "./support/wire.ts";
+import { hexOf, ResponseWriter, writeMaybe } from "./support/wire.ts";
 
 const LATE: [number, string, Uint8Array][] = [
   [0, hexOf(encodeKey(["late"])), new Uint8Array([4, 0, 0, 0, 0, 0, 0, 0, 0])],
@@ -276,6 +276,42 @@ describe("changes", () => {
       code: "HistoryGone",
     });
     assert.throws(() => kv.changes({ prefix: [] }, { since: "yesterday" }), TypeError);
+  });
+
+  test("that wait keep of a frame of many answers what is about them", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const reader = kv.changes().getReader();
+    await settle();
+    const [id = 0] = subscriptionsOf(workers);
+    const out = new ResponseWriter();
+    const nobody = 999;
+    const answer = { versionstamp: "0".repeat(20), value: new Uint8Array(20_000).fill(3) };
+    writeMaybe(out.reply(nobody, 1), answer);
+    out.changes(id, `${"0".repeat(19)}1`, LATE);
+    const [frame] = out.take(workers.last.host.epoch);
+    workers.last.say(frame);
+    await settle();
+    // Who kept the whole frame would read what is there by now.
+    new Uint8Array(frame).fill(0xff);
+    const [event] = await take(reader, 1);
+    assert.deepEqual(event?.type === "commit" && event.changes, [
+      { type: "set", key: ["late"], value: 0 },
+    ]);
+  });
+
+  test("that can't be read end the stream, and the host hears of that", async (t) => {
+    const { kv, workers } = await openFake(t);
+    const reader = kv.changes().getReader();
+    await settle();
+    assert.equal(workers.last.host.subscriptions, 1);
+    const [id = 0] = subscriptionsOf(workers);
+    const out = new ResponseWriter();
+    out.changes(id, "0".repeat(19).concat("1"), [[0, "ff", new Uint8Array([1, 0xff])]]);
+    workers.last.send(out);
+    await assert.rejects(reader.read(), { code: "Corruption" });
+    await settle();
+    assert.equal(workers.last.host.subscriptions, 0);
+    await kv.close();
   });
 
   test("end when the handle closes", async (t) => {

@@ -52,7 +52,12 @@ test("nothing is taken before it is read", async () => {
 });
 
 test("an item that can't be made ends the stream with its error", async () => {
-  const source = { ...counting(), take: () => assert.fail("damaged") };
-  const reader = streamOf(source).stream.getReader();
-  await assert.rejects(reader.read(), { message: "damaged" });
+  let cancelled = 0;
+  const cancel = () => cancelled++;
+  const source = { take: () => assert.fail("damaged"), cancel };
+  const { stream, feed } = streamOf(source);
+  await assert.rejects(stream.getReader().read(), { message: "damaged" });
+  assert.equal(cancelled, 1, "its source need give nothing any more");
+  feed.end();
+  feed.end(new Error("again"));
 });

@@ -8,12 +8,15 @@ import { encodeKey } from "../../client/codec/key.ts";
 import { Connection } from "../../client/connection.ts";
 import { LIMITS } from "../../client/limits.ts";
 import type { KvChangeEvent } from "../../client/types.ts";
+import { writeVersionstamp } from "../../client/versionstamp.ts";
 import { REQUEST } from "../../client/wire/request.ts";
 import { EPOCH, ManualTab } from "./support/manual-tab.ts";
 import { hexOf, ResponseWriter } from "./support/wire.ts";
 
 /** Numbers of the wire: an answer, and the code of an error. */
 const DONE = 6;
+const COMMITTED = 4;
+const MALFORMED = 9;
 const TIMEOUT = 15;
 
 const stampOf = (counter: number) =>
@@ -99,6 +102,46 @@ test("a reader whose request came too late for the host asks again", async () =>
   await reading.tab.pass(0);
   const again = reading.tab.takeRequests().find(({ type }) => type === "changes");
   assert.ok(again?.type === "changes" && again.since === stampOf(1));
+});
+
+test("a reader of the present that begins late is told that it may have missed some", async () => {
+  const reading = new Reading(undefined);
+  const first = await reading.request();
+  const refusal = new ResponseWriter();
+  refusal.error(first.sequence, TIMEOUT, "the deadline has passed");
+  reading.tab.send(refusal);
+  await reading.tab.pass(0);
+  const again = reading.tab.takeRequests().find(({ type }) => type === "changes");
+  assert.ok(again?.type === "changes" && again.since === undefined);
+  const begun = new ResponseWriter();
+  writeVersionstamp(begun.reply(again.sequence, COMMITTED), stampOf(5));
+  reading.tell(again.id, 6, begun);
+  await reading.tab.pass(0);
+  assert.deepEqual(reading.heard, ["lagged", stampOf(6)]);
+});
+
+test("a question that reaches another host than it was for ends no reader", async () => {
+  const reading = new Reading(stampOf(1));
+  const first = await reading.request();
+  const page = new ResponseWriter();
+  page.reply(first.sequence, DONE);
+  const { tab } = reading;
+  // The question for more is asked as the answer comes, and has not left when the host is gone.
+  tab.send(page);
+  await Promise.resolve();
+  tab.overhear({ host: EPOCH + 1 });
+  await tab.pass(0);
+  const out = new ResponseWriter();
+  const requests = tab.takeRequests();
+  for (const { sequence, type } of requests) {
+    if (type === "more") out.error(sequence, MALFORMED, "there is no such subscription");
+  }
+  assert.ok(!out.isEmpty, JSON.stringify(requests));
+  const again = requests.find(({ type }) => type === "changes");
+  assert.ok(again?.type === "changes");
+  reading.tell(again.id, 2, out);
+  await tab.pass(0);
+  assert.deepEqual(reading.heard, [stampOf(2)]);
 });
 
 test("a reader of the present goes on from what it has heard of with another host", async () => {
