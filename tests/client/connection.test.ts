@@ -59,6 +59,25 @@ test("closing ends where the worker has flushed and does not end", async () => {
   assert.deepEqual([closing.code, tab.ended], ["Timeout", 1]);
 });
 
+test("closing tells how it went wrong: at the last flush, or that the worker crashed", async () => {
+  for (const [last, code] of [
+    [{ ended: { code: 5, message: "the disk is gone" } }, "Io"],
+    [{ fatal: { code: 14, message: "unreachable" } }, "HostLost"],
+  ] as const) {
+    const tab = new ManualTab("here");
+    const connection = new Connection(tab.options, tab);
+    await connection.connect();
+    const closing = outcomeOf(connection.close());
+    await tab.pass(0);
+    answerAll(tab);
+    await tab.pass(0);
+    tab.sayHere(last);
+    await tab.pass(0);
+    assert.deepEqual([closing.code, tab.opened.length], [code, 1]);
+    assert.ok(tab.ended > 0);
+  }
+});
+
 test("closing leaves no timer behind", async () => {
   const tab = new ManualTab("here");
   const connection = new Connection(tab.options, tab);
@@ -213,4 +232,39 @@ test("crashes that are far apart are no row", async () => {
     }
   }
   assert.equal(opening.code, "none yet");
+});
+
+test("a tab whose page ends, or that closes, says that its host leaves of its own accord", async () => {
+  for (const leave of [
+    (connection: Connection) => connection.leave(),
+    (connection: Connection) => connection.suspend(),
+    (connection: Connection) => void connection.close().catch(() => undefined),
+  ]) {
+    const tab = new ManualTab("both");
+    tab.isAwake = false;
+    const connection = new Connection(tab.options, tab);
+    const opening = connection.connect();
+    tab.hostHere("");
+    await opening;
+    await tab.pass(0);
+    leave(connection);
+    await tab.pass(0);
+    answerAll(tab);
+    await tab.pass(0);
+    assert.deepEqual(tab.said, [{ leaving: EPOCH }]);
+  }
+});
+
+test("a worker that was left to finish what it was sent is not listened to any more", async () => {
+  const tab = new ManualTab("both");
+  tab.isAwake = false;
+  const connection = new Connection(tab.options, tab);
+  const call = outcomeOf(connection.call(flush, () => undefined, true));
+  await tab.pass(0);
+  connection.suspend();
+  assert.deepEqual(tab.told.at(-1), { end: true });
+  tab.hostHere("");
+  await tab.pass(0);
+  assert.deepEqual([connection.storage, tab.takeFrames()], [undefined, []]);
+  assert.equal(call.code, "none yet");
 });

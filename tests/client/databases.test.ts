@@ -166,3 +166,34 @@ test("a deletion that the browser refuses is an error of ours", async (t) => {
   pretendOpfs(t, [], () => undefined);
   await assert.rejects(deleteKv("b"), expected);
 });
+
+test("nobody becomes the host of a database while it is deleted, and nothing is left of that", async (t) => {
+  const said: unknown[] = [];
+  const open = new Set<Lobby>();
+  class Lobby {
+    onmessage: ((event: { data: unknown }) => void) | null = null;
+    constructor() {
+      open.add(this);
+    }
+    postMessage(message: unknown) {
+      said.push(message);
+    }
+    close() {
+      open.delete(this);
+    }
+  }
+  pretend(t, "BroadcastChannel", Lobby);
+  pretendIndexedDb(t);
+  let refusal: unknown;
+  pretendOpfs(t, [], () => {
+    // Who is about to depose a host that does not answer asks around first.
+    for (const { onmessage } of open) onmessage?.({ data: { who: true } });
+    return refusal;
+  });
+  await deleteKv("a");
+  assert.deepEqual(said, [{ deleting: true }, { opening: true }]);
+  assert.equal(open.size, 0);
+  refusal = new DOMException("the disk is gone", "UnknownError");
+  await assert.rejects(deleteKv("a"), { code: "Io" });
+  assert.equal(open.size, 0);
+});

@@ -9,15 +9,16 @@ import { ManualTab } from "./support/manual-tab.ts";
 
 /**
  * Joins; `late` is what the tab was told of calls that wait too long, with the codes in `absent`,
- * `closed` of its end.
+ * `links` of its hosts, `closed` of its end.
  */
 function join(tab: ManualTab, isWaiting = true) {
   const late: number[] = [];
   const absent: unknown[] = [];
+  const links: string[] = [];
   const closed: string[] = [];
   const listener: MembershipListener = {
-    linked: () => undefined,
-    unlinked: () => undefined,
+    linked: ({ role }) => links.push(role),
+    unlinked: () => links.push("none"),
     frame: () => undefined,
     absent: (error, before) => {
       late.push(before);
@@ -28,7 +29,7 @@ function join(tab: ManualTab, isWaiting = true) {
     isWaiting: () => isWaiting,
   };
   new Membership(tab.options, new Uint8Array(16), listener, tab).join();
-  return { late, absent, closed };
+  return { late, absent, links, closed };
 }
 
 test("a call takes as long as it takes while the host says that it is there", async () => {
@@ -178,4 +179,53 @@ test("a database stays known where a host of an older version does not say which
     await tab.pass(250);
     assert.deepEqual(closed, database === PRESENT ? ["Closed"] : []);
   }
+});
+
+test("a worker whose lock is free has ended, whatever it said, and is replaced once", async () => {
+  for (const saysSo of [false, true]) {
+    const tab = new ManualTab("both");
+    tab.isAwake = false;
+    join(tab, false);
+    // Here a lock is free as soon as it is asked for.
+    tab.sayHere({ waiting: true, lock: "kvass-worker:1" });
+    await tab.pass(99);
+    if (saysSo) tab.sayHere({ fatal: { code: 14, message: "unreachable" } });
+    assert.equal(tab.opened.length, saysSo ? 2 : 1, "its last words may be on their way");
+    await tab.pass(1);
+    assert.deepEqual([tab.opened.length, tab.ended], [2, 1]);
+  }
+});
+
+test("what a host in another tab is asked is asked anew once the own worker has the lock", async () => {
+  const tab = new ManualTab("both");
+  const { links } = join(tab);
+  await tab.pass(0);
+  tab.sayHere({ waiting: true });
+  assert.deepEqual(links, ["client"]);
+  // There is no other host any more: nobody would answer.
+  tab.sayHere({ waiting: false });
+  assert.deepEqual(links, ["client", "none"]);
+  tab.hostHere("");
+  assert.deepEqual(links, ["client", "none", "host"]);
+});
+
+test("a host is told of what was heard from itself, and not from the one before", async () => {
+  const tab = new ManualTab("elsewhere");
+  join(tab);
+  const hear = (bytes: number) => tab.sayAsHost(new ArrayBuffer(bytes - 256));
+  await tab.pass(0);
+  for (let i = 0; i < 3; i++) hear(100_000);
+  assert.deepEqual(tab.told, [{ heard: 300_000 }]);
+  hear(262_144);
+  assert.equal(tab.told.length, 1);
+  hear(300);
+  assert.deepEqual(tab.told[1], { heard: 562_444 });
+  tab.overhear({ host: 2 });
+  await tab.pass(0);
+  hear(262_144);
+  hear(300);
+  assert.deepEqual(
+    tab.told.filter((told) => "heard" in (told as object)),
+    [{ heard: 300_000 }, { heard: 562_444 }, { heard: 262_444 }],
+  );
 });

@@ -15,15 +15,16 @@ export class ManualClock {
     return this.#timers.length;
   }
 
-  setTimer(run: () => void, ms: number): unknown {
+  // As those of a browser they may be called alone.
+  readonly setTimer = (run: () => void, ms: number): unknown => {
     const timer = { due: this.#now + ms, run };
     this.#timers.push(timer);
     return timer;
-  }
+  };
 
-  clearTimer(timer: unknown): void {
+  readonly clearTimer = (timer: unknown): void => {
     this.#timers = this.#timers.filter((one) => one !== timer);
-  }
+  };
 
   /** Lets time pass, with all that is due, each when it is. */
   async pass(ms: number): Promise<void> {

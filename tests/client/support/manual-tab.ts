@@ -120,6 +120,11 @@ export class ManualTab extends ManualClock implements TabPlatform {
     return { welcome: welcome(EPOCH, 1, database), storage: this.#storage, salvage: false };
   }
 
+  /** The host says something, or sends a frame. */
+  sayAsHost(data: unknown): void {
+    this.#say(data);
+  }
+
   /** The own worker says something. */
   sayHere(data: unknown): void {
     this.#sayHere(data);
