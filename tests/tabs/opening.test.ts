@@ -49,6 +49,8 @@ class Opening extends ManualClock implements Platform {
       this.calls.push("close");
     },
   };
+  /** Over when it may hear who has which lock. */
+  asks: () => Promise<void> = async () => undefined;
   /** Has it opened, or fail. */
   open: () => Promise<Engine> = async () => this.engine;
 
@@ -65,9 +67,11 @@ class Opening extends ManualClock implements Platform {
       });
       return granted({});
     };
-    const query = async () => ({
-      held: [{ name: hostLockOf(NAME), clientId: undefined as never }],
-    });
+    const held = [{ name: hostLockOf(NAME), clientId: undefined as never }];
+    const query = async () => {
+      await this.asks();
+      return { held };
+    };
     this.locks = { request: request as Locks["request"], query };
     const engines: Engines = {
       load: async () => undefined,
@@ -154,6 +158,28 @@ test("a worker that is to end closes files that it has opened by then, and is no
   opened(opening.engine);
   await settled();
   assert.deepEqual(opening.calls, ["close"]);
+  assert.deepEqual(opening.heard("welcome"), []);
+});
+
+test("a worker that is to end while it makes sure of its lock is no host", async () => {
+  const opening = new Opening();
+  await settled();
+  let answer: () => void = () => assert.fail("nobody asks who has the lock");
+  opening.asks = () =>
+    new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+  // Files of OPFS can't be another one's as well: they are opened meanwhile.
+  opening.hear({ storage: "opfs" });
+  await opening.begin();
+  opening.engine.close = async () => {
+    opening.calls.push("close");
+    await new Promise(() => undefined);
+  };
+  opening.hear({ end: true });
+  answer();
+  await settled();
+  assert.ok(opening.calls.includes("close"));
   assert.deepEqual(opening.heard("welcome"), []);
 });
 
