@@ -162,6 +162,22 @@ test("keys and values are those of the moment of the call", async (t) => {
   assert.deepEqual((await kv.get(["b"])).value, { n: 1 });
 });
 
+test("a getter of an option may not make calls into the middle of that one", async (t) => {
+  const { kv } = await openFake(t);
+  const inner: Promise<unknown>[] = [];
+  const options = {
+    get expireIn() {
+      inner.push(kv.set(["inner"], 1));
+      return undefined;
+    },
+  };
+  const outer = kv.set(["outer"], 1, options as never);
+  const [first] = await Promise.allSettled(inner);
+  assert.match(`${first?.status === "rejected" && first.reason}`, /TypeError: a getter of an arg/);
+  assert.ok((await outer).ok);
+  assert.equal((await kv.get(["outer"])).value, 1);
+});
+
 test("large bytes are those of the moment of the call, and stay their owner's", async (t) => {
   const { kv, workers } = await openFake(t);
   const buffer = new Uint8Array(100_000).fill(1);

@@ -278,6 +278,33 @@ describe("changes", () => {
     assert.throws(() => kv.changes({ prefix: [] }, { since: "yesterday" }), TypeError);
   });
 
+  test("tell of a deleted range as it was asked for, whatever byte its keys end in", async (t) => {
+    const { kv } = await openFake(t);
+    const reader = kv.changes().getReader();
+    // The last byte of this number is FF, as that of the end of a prefix.
+    const odd = 1 + 255 * Number.EPSILON;
+    const selectors = [
+      { start: ["a"], end: ["b", odd] },
+      { prefix: ["b"], end: ["b", odd] },
+      { prefix: ["b", odd] },
+      { prefix: [] },
+    ];
+    for (const selector of selectors) await kv.deleteRange(selector);
+    const events = await take(reader, selectors.length);
+    assert.deepEqual(
+      events.flatMap((event) => (event.type === "commit" ? event.changes : [])),
+      selectors.map((selector) => ({ type: "deleteRange", selector })),
+    );
+  });
+
+  test("of more ranges than there may be are refused", async (t) => {
+    const { kv } = await openFake(t);
+    const ranges = (count: number) => Array.from({ length: count }, (_, i) => ({ prefix: [i] }));
+    await kv.changes(ranges(1_000)).cancel();
+    const refusal = { name: "TypeError", message: "Too many ranges (max 1000)" };
+    assert.throws(() => kv.changes(ranges(1_001)), refusal);
+  });
+
   test("that wait keep of a frame of many answers what is about them", async (t) => {
     const { kv, workers } = await openFake(t);
     const reader = kv.changes().getReader();

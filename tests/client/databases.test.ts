@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { deleteKv, listKv, openKv } from "../../client/index.ts";
+import { directoryOf } from "../../tabs/directory.ts";
 import { FakeWorkers, settle } from "./support/fake-worker.ts";
 
 type Global = "indexedDB" | "navigator" | "BroadcastChannel";
@@ -62,6 +63,14 @@ test("where the browser denies channels nothing is opened or deleted, and says s
   await assert.rejects(openKv("denied", { worker }), expected);
   assert.equal(all.length, 0);
   await assert.rejects(deleteKv("denied"), expected);
+});
+
+test("every name has a directory of its own, where A is a and in no other's", () => {
+  const names = ["", "%", "a", "A", "%41", "a/b", "..", ".", "ü", "u\u0308", "default", "a b"];
+  const directories = names.map((name) => directoryOf(name));
+  assert.equal(new Set(directories.map((name) => name.toLowerCase())).size, names.length);
+  for (const directory of directories) assert.match(directory, /^[a-z0-9_%-]+$/);
+  assert.deepEqual(directories.slice(0, 4), ["%", "%25", "a", "%41"]);
 });
 
 /** A file system with the directories of databases, which may refuse to remove them. */

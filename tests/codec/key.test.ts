@@ -160,3 +160,12 @@ test(`a prefix's range holds the keys that go on behind it, and no others (SEED=
     assert.equal(isInside, goesOn, `${hex(prefix)} ${hex(other)}`);
   }
 });
+
+test("bytes of a key that is read are the reader's own", () => {
+  for (const part of [new Uint8Array([1, 2]), new Uint8Array([0, 2])]) {
+    const bytes = encodeKey([part]);
+    const [read] = decodeKey(bytes);
+    bytes.fill(0xee);
+    assert.deepEqual(read, part);
+  }
+});

@@ -417,3 +417,13 @@ test("a getter cannot write into the middle of its own value", () => {
     assert.deepEqual(decodeValue(w.bytes, start, w.position), { a: 12 });
   }
 });
+
+test("a value of a kind that is not known is none, and not one of another kind", () => {
+  for (const kind of [0, 6, 7, 255]) {
+    const message = `unknown kind of value ${kind}`;
+    assert.throws(() => decodeValue(new Uint8Array([kind, 0xf6])), {
+      name: "DecodeError",
+      message,
+    });
+  }
+});
