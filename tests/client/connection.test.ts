@@ -123,7 +123,7 @@ test("an open waits while somebody is about to be the host", async () => {
   assert.equal(opening.code, "done");
 });
 
-test("an open of which nobody hears ends soon, and one that is promised after its time", async () => {
+test("an open of which nobody hears ends soon, one that is promised after its time", async () => {
   for (const [isPromised, code, ms] of [
     [false, "NoHost", 5_000],
     [true, "Timeout", 31_000],
@@ -234,7 +234,7 @@ test("crashes that are far apart are no row", async () => {
   assert.equal(opening.code, "none yet");
 });
 
-test("a tab whose page ends, or that closes, says that its host leaves of its own accord", async () => {
+test("a tab whose page ends, or that closes, says that its host leaves", async () => {
   for (const leave of [
     (connection: Connection) => connection.leave(),
     (connection: Connection) => connection.suspend(),

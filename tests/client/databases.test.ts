@@ -176,7 +176,7 @@ test("a deletion that the browser refuses is an error of ours", async (t) => {
   await assert.rejects(deleteKv("b"), expected);
 });
 
-test("nobody becomes the host of a database while it is deleted, and nothing is left of that", async (t) => {
+test("nobody becomes the host of a database that is deleted, nothing is left after", async (t) => {
   const said: unknown[] = [];
   const open = new Set<Lobby>();
   class Lobby {

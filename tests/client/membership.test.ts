@@ -128,7 +128,7 @@ test("a host that does not answer is noticed though the clock was set back", asy
   assert.ok(late.length > 0);
 });
 
-test("who can't reach a host hears why: there is none, it is not heard, it is not any more", async () => {
+test("who can't reach a host hears why: it is not there, not heard, or not any more", async () => {
   const nowhere = new ManualTab("elsewhere");
   nowhere.isAwake = false;
   const mute = new ManualTab("both");
@@ -170,7 +170,7 @@ test("the own worker hears where another host has the database, and later ones t
   assert.deepEqual(storages, ["auto", "opfs"]);
 });
 
-test("a database stays known where a host of an older version does not say which it is", async () => {
+test("a database stays known where a host of an older version does not say it", async () => {
   const tab = new ManualTab("elsewhere");
   const { closed } = join(tab);
   for (const [epoch, database] of [FORMER, "", PRESENT].entries()) {
@@ -196,7 +196,7 @@ test("a worker whose lock is free has ended, whatever it said, and is replaced o
   }
 });
 
-test("what a host in another tab is asked is asked anew once the own worker has the lock", async () => {
+test("calls do not wait for another tab's host once the own worker has the lock", async () => {
   const tab = new ManualTab("both");
   const { links } = join(tab);
   await tab.pass(0);
