@@ -351,7 +351,7 @@ test("a name whose database was deleted can be opened again before it is closed"
   assert.ok(workers.last.isTerminated);
 });
 
-test("a database that another tab has open for salvage is Busy, and so it is reversed", async () => {
+test("a database that another tab has open for salvage is Busy, and so reversed", async () => {
   for (const salvage of [true, false]) {
     const workers = new FakeWorkers();
     workers.behaviour.open = (worker) =>

@@ -145,7 +145,7 @@ test("a worker that is to end gives files up that are busy", async () => {
   assert.deepEqual(opening.heard("ended"), [{ ended: null }]);
 });
 
-test("a worker that is to end closes files that it has opened by then, and is no host", async () => {
+test("a worker that is to end closes files that are open by then, and is no host", async () => {
   const opening = new Opening();
   let opened: (engine: Engine) => void = () => assert.fail("nothing is opened");
   opening.open = () =>
