@@ -5,7 +5,7 @@ import { test } from "node:test";
 import type { KvassError } from "../../client/errors.ts";
 import { Membership, type MembershipListener } from "../../client/membership.ts";
 import { doorOf, lobbyOf } from "../../tabs/messages.ts";
-import { ManualTab } from "./support/manual-tab.ts";
+import { EPOCH, ManualTab } from "./support/manual-tab.ts";
 
 /**
  * Joins; `late` is what the tab was told of calls that wait too long, with the codes in `absent`,
@@ -228,4 +228,23 @@ test("a host is told of what was heard from itself, and not from the one before"
     tab.told.filter((told) => "heard" in (told as object)),
     [{ heard: 300_000 }, { heard: 562_444 }, { heard: 262_444 }],
   );
+});
+
+test("a worker that others say is silent is asked, and ended if it does not answer", async () => {
+  for (const isAwake of [true, false]) {
+    const tab = new ManualTab("both");
+    tab.isAwake = false;
+    // Nobody waits for it here.
+    join(tab, false);
+    tab.hostHere("");
+    await tab.pass(60_000);
+    tab.isAwake = isAwake;
+    tab.overhear({ silent: EPOCH + 1 });
+    assert.equal(tab.pings, 0, "that is another one");
+    tab.overhear({ silent: EPOCH });
+    assert.equal(tab.pings, 1);
+    await tab.pass(3_000);
+    assert.equal(tab.ended, isAwake ? 0 : 1);
+    assert.equal(tab.opened.length, isAwake ? 1 : 2, "and another one is started");
+  }
 });
