@@ -426,7 +426,7 @@ export class Membership {
     // A worker that was left says its last words.
     if (source !== this.#candidate && source !== this.#line) return;
     this.#hasHeard = true;
-    if (this.#link?.source === source) this.#hasAnswer = true;
+    if (this.#link?.source === source) [this.#hasAnswer, this.#pings] = [true, 0];
     if (isFrame(data)) {
       if (this.#link?.source === source) this.#frame(source, data);
       return;
@@ -520,7 +520,6 @@ export class Membership {
     this.#silentMs = this.#hasHeard || this.#isLoading ? 0 : before + elapsed;
     this.#absentMs = this.#hasAnswer || this.#isLoading ? 0 : absentBefore + elapsed;
     this.#hasHeard = this.#hasAnswer = false;
-    if (this.#silentMs === 0) this.#pings = 0;
     const passes = (ms: number) => before < ms && this.#silentMs >= ms;
     // What others say does not make up for a host that says nothing to this tab.
     const isAbsent = absentBefore < PATIENCE_MS && this.#absentMs >= PATIENCE_MS;
