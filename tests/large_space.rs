@@ -307,6 +307,20 @@ fn all_large_values_of_a_log_that_an_open_has_found_count_as_history() {
 }
 
 #[test]
+fn the_large_values_of_each_log_count_as_history() {
+    let mut store = with_history();
+    for n in 1..5 {
+        put(&mut store, n, &value(n, 600 << 10));
+        settle(&mut store);
+    }
+    store.advance(HISTORY_RECENT_MS);
+    put(&mut store, 5, &value(5, 600 << 10));
+    settle(&mut store);
+    let gone = store.db.read_changes(Stamp::ZERO).expect_err("it takes more than a MiB");
+    assert_eq!(gone.code(), Code::HistoryGone);
+}
+
+#[test]
 fn large_values_from_before_a_repair_count_as_history_no_longer() {
     let mut store = with_history();
     put(&mut store, 1, &value(1, 300 << 10));
