@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 type Disk = SimulatedStorage;
 type Store = Rc<Db<ManualEnv<Disk>>>;
@@ -440,6 +440,35 @@ fn after_a_failed_write_the_log_begins_anew_and_says_so() {
     let next = write(&db, &rng).expect("it commits");
     assert_eq!(stamps(&changes_since(&db, last).expect("it is there")), [next]);
     assert_eq!(logs_on(&disk), 1, "what can't be read any more takes no space");
+}
+
+#[test]
+fn who_reads_history_while_it_goes_is_told_so_and_not_of_damage() {
+    let (mut gone, mut polls) = (0, 0);
+    loop {
+        polls += 1;
+        let (rng, disk) = (Rng::new(8), Disk::new(8));
+        let db = open(&disk, ALL);
+        for _ in 0..100 {
+            write(&db, &rng).expect("it commits");
+            block_on(db.upkeep());
+        }
+        let reader = db.read_changes(Stamp::ZERO).expect("it has everything");
+        disk.set_polls_max(3);
+        let mut page = pin!(db.next_changes(&reader, |_, _| true, |_| ()));
+        let mut context = Context::from_waker(Waker::noop());
+        if (0..polls).any(|_| page.as_mut().poll(&mut context).is_ready()) {
+            break;
+        }
+        disk.inject(Some(Call::Write), 0, Fault::Fail(Code::Io));
+        write(&db, &rng).expect_err("the write fails");
+        write(&db, &rng).expect("the logs of before are gone");
+        if let Err(error) = block_on(page) {
+            assert_eq!(error.code(), Code::HistoryGone, "after {polls} polls: {error}");
+            gone += 1;
+        }
+    }
+    assert!(gone > 10, "{gone} of {polls}");
 }
 
 #[test]
