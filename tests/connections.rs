@@ -133,6 +133,63 @@ fn a_slow_client_that_catches_up_reads_of_all_commits_all_the_same() {
 }
 
 #[test]
+fn commits_that_come_between_the_pages_of_one_that_catches_up_are_read_and_not_missed() {
+    let mut harness = Harness::new();
+    harness.connect(2);
+    let (a, large) = (key(&["a"]), [&[3][..], &vec![1; 30_000]].concat());
+    harness.send(1, (0..20).map(|_| put(&a, &large)).collect());
+    let ranges = vec![(Blob(&[1][..]), Blob(&[0xff][..]))];
+    let since = Some(Stamp::ZERO.to_bytes());
+    let frame = harness.send(2, vec![Request::Changes(Changes { id: 1, ranges, since })]);
+    assert_eq!(responses(&frame), [Response::Done], "there is more than a page");
+    let mut told = decode(&frame).events.len();
+    harness.host.stall(2, true);
+    harness.send(1, vec![put(&a, &large), put(&a, &large)]);
+    harness.host.stall(2, false);
+    assert!(harness.host.take_outbox(2).is_none(), "it missed nothing");
+    loop {
+        let frame = harness.send(2, vec![Request::More(1)]);
+        told += decode(&frame).events.len();
+        if responses(&frame) != [Response::Done] {
+            break;
+        }
+    }
+    assert_eq!(told, 22);
+}
+
+#[test]
+fn a_watch_that_is_refused_leaves_its_number_to_another_and_hears_of_nothing() {
+    let mut harness = Harness::new();
+    harness.connect(2);
+    let (a, one) = (key(&["a"]), number(1.0));
+    let watch = |keys| Request::Watch(Watch { id: 1, keys });
+    let refused = harness.send(2, vec![watch(vec![Blob(&a), Blob(&[0xff])])]);
+    assert!(matches!(responses(&refused)[..], [Response::Error(_)]));
+    harness.send(1, vec![put(&a, &one)]);
+    assert!(harness.host.take_outbox(2).is_none());
+    let begun = harness.send(2, vec![watch(vec![Blob(&a)])]);
+    assert_eq!(responses(&begun), [Response::Done]);
+    harness.send(1, vec![put(&a, &one)]);
+    let frame = harness.host.take_outbox(2).expect("an event").bytes;
+    assert!(matches!(decode(&frame).events[..], [Event::Watch { id: 1, .. }]));
+}
+
+#[test]
+fn the_answers_to_a_frame_leave_in_parts_where_they_are_many_bytes() {
+    const PART_BYTES: usize = 4 * 1024 * 1024;
+    let mut harness = Harness::new();
+    let (a, value) = (key(&["a"]), [&[3][..], &vec![1; 30_000]].concat());
+    harness.send(1, vec![put(&a, &value)]);
+    let last = harness.send(1, (0..400).map(|_| Request::Get(Blob(&a))).collect());
+    let mut answers = 0;
+    for frame in harness.posted.borrow().iter().map(|(_, frame)| frame).chain([&last]) {
+        assert!(frame.len() <= PART_BYTES + 2 * value.len(), "{} bytes", frame.len());
+        answers += responses(frame).len();
+    }
+    assert_eq!(answers, 400);
+}
+
+#[test]
 fn subscriptions_are_known_by_their_numbers_whatever_order_those_come_in() {
     let mut harness = Harness::new();
     harness.connect(2);
