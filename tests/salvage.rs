@@ -376,6 +376,55 @@ fn a_newer_manifest_that_is_damaged_is_never_lost_in_silence() {
     assert!(refused > 0 && same > 0, "{refused} refused, {same} opened");
 }
 
+/// Whether a database opens without a file, or without the end of it; if not, nothing is changed.
+fn opens_without(whole: &Disk, file: u32, is_lost: bool) -> bool {
+    let disk = whole.restart();
+    let len = disk.contents(file).len() as u64;
+    match is_lost {
+        true => disk.lose(file),
+        false => block_on(disk.truncate(file, len - 1)).expect("it is cut"),
+    }
+    let before = bytes_of(&disk);
+    let error = open_as(&disk, false).err();
+    if let Some(error) = &error {
+        assert_eq!(error.code(), Code::Corruption, "{error}");
+        assert_eq!(bytes_of(&disk), before);
+    }
+    error.is_none()
+}
+
+#[test]
+fn a_manifest_that_is_left_is_out_of_date_where_what_it_names_is_gone_or_cut_short() {
+    let (intact, _) = filled();
+    let left = intact.restart();
+    left.flip_bit(newest_slot(&left), MANIFEST_BODY, 1);
+    open_as(&left.restart(), false).expect("it may be the last one");
+    let files = || left.file_numbers().into_iter().skip(2);
+    let is_log = |file: &u32| left.contents(*file).starts_with(b"kvasslog");
+    let last_log = files().filter(is_log).max_by_key(|file| left.contents(*file)[16]);
+    let (mut tables, mut history, mut blobs) = (0, 0, 0);
+    for (file, is_lost) in files().flat_map(|file| [(file, true), (file, false)]) {
+        let bytes = left.contents(file);
+        let is_blob = bytes.starts_with(b"kvassblb");
+        // A log that is replayed is missed by any manifest.
+        if bytes.is_empty() || is_log(&file) && !opens_without(&intact, file, is_lost) {
+            continue;
+        }
+        let is_refused = !opens_without(&left, file, is_lost);
+        if is_blob {
+            // Those that a table points into.
+            blobs += u32::from(is_refused);
+        } else if !is_log(&file) {
+            assert!(is_refused, "table {file}, lost: {is_lost}");
+            tables += 1;
+        } else if Some(file) != last_log {
+            assert!(is_refused, "log {file}, lost: {is_lost}");
+            history += 1;
+        }
+    }
+    assert!(tables > 2 && history > 2 && blobs > 0, "{tables}, {history}, {blobs}");
+}
+
 #[test]
 fn a_stale_log_beside_a_newer_manifest_is_given_up_and_one_in_place_of_another_is_corruption() {
     let disk = Disk::new(4);
