@@ -9,6 +9,7 @@ use kvass::db::{ChangeKind, CommitEvent, Db, Options, Range};
 use kvass::env::manual::{ManualEnv, block_on};
 use kvass::error::{Code, Result};
 use kvass::snapshot::Snapshot;
+use kvass::storage::Durability;
 use kvass::storage::simulated::{Call, Fault, SimulatedStorage};
 use kvass::wire::{Blob, Check, Commit, Mutation};
 use std::cell::RefCell;
@@ -229,6 +230,34 @@ fn a_write_that_fails_while_a_commit_is_taken_in_undoes_it_too() {
         assert_eq!(count(&db, db.snapshot()), BEFORE + 1);
         let reopened = open(&disk, 2);
         assert_eq!(count(&reopened, reopened.snapshot()), BEFORE + 1);
+    }
+}
+
+#[test]
+fn wherever_in_a_commit_another_write_fails_nothing_of_it_is_left() {
+    for polls in 1.. {
+        let disk = SimulatedStorage::new(polls);
+        let db = with_entries(&disk);
+        let (keys, ends) = keys();
+        let long = long(&keys, &ends);
+        let (other, durability) = (place(AFTER + 1), Some(Durability::Strict));
+        let small = Commit { durability, ..commit(vec![], vec![set(&other, &[3, 3])]) };
+        let (smalls, longs) = ([&small], [&long]);
+        let mut context = Context::from_waker(Waker::noop());
+        // It lets others join before it writes.
+        let mut first = pin!(db.commit(&smalls));
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        let mut taken_in = pin!(db.commit(&longs));
+        (0..polls).for_each(|_| assert!(taken_in.as_mut().poll(&mut context).is_pending()));
+        if db.assigned().counter == db.visible().counter + 2 {
+            assert!(polls > 10, "it was there after {polls} polls");
+            return;
+        }
+        disk.inject(Some(Call::Write), 0, Fault::Fail(Code::Io));
+        assert!(block_on(first)[0].is_err());
+        assert!(block_on(taken_in)[0].is_err(), "after {polls} polls");
+        apply(&db, &small).expect("it is repaired");
+        assert_eq!(count(&db, db.snapshot()), BEFORE + 1, "after {polls} polls");
     }
 }
 
