@@ -6,10 +6,12 @@
 mod common;
 
 use common::large::value;
-use common::{START_MS, commit, key, set};
+use common::{START_MS, Store, commit, key, set, tiny};
 use kvass::db::{Db, Options};
 use kvass::env::manual::{ManualEnv, block_on};
-use kvass::limits::Budgets;
+use kvass::error::Code;
+use kvass::history::Retention;
+use kvass::limits::{Budgets, RETRY_MS};
 use kvass::rng::Rng;
 use kvass::storage::Durability;
 use kvass::storage::simulated::{Call, Fault, SimulatedStorage};
@@ -111,5 +113,29 @@ fn a_flush_that_fails_beside_that_of_a_group_loses_none_that_was_acknowledged() 
                 assert!(found == Some(value(*n, *len)), "seed {seed}, {nth}: {n} is lost");
             }
         }
+    }
+}
+
+#[test]
+fn a_file_that_a_failed_commit_has_left_behind_is_in_no_later_commits_way() {
+    for nth in 0..16 {
+        let disk = SimulatedStorage::new(nth);
+        let history = Retention { bytes: 0, ms: u64::MAX };
+        let options = Options { budgets: tiny(), history, ..Options::default() };
+        let mut store = Store::open(Rc::new(disk.clone()), options, 1).expect("it opens");
+        let put = |store: &mut Store<_>, n| {
+            let (key, value) = (name(n), value(n, 400));
+            store.commit_one(commit(vec![], vec![set(&key, &value)]))
+        };
+        (0..10).for_each(|n| assert!(put(&mut store, n).is_ok()));
+        let pairs: Vec<_> = (20..30).map(|n| (name(n), value(n, 400))).collect();
+        let many = commit(vec![], pairs.iter().map(|(k, v)| set(k, v)).collect());
+        disk.inject(Some(Call::Write), nth, Fault::Fail(Code::Io));
+        let failed = store.commit_one(many).is_err();
+        assert!(failed || nth > 10, "{nth}");
+        block_on(store.db.upkeep());
+        store.advance(RETRY_MS);
+        block_on(store.db.upkeep());
+        put(&mut store, 13).expect("nothing fails any more");
     }
 }
