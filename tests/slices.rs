@@ -444,3 +444,28 @@ fn a_database_is_closed_in_the_midst_of_a_compaction() {
     }
     assert!(steps < 10, "{steps} steps of a compaction");
 }
+
+#[test]
+fn who_has_closed_touches_no_file_any_more() {
+    for steps in 0..30 {
+        let (db, meter) = open(options());
+        let mut upkeep = Upkeep::new(&db, &meter);
+        let rng = Rng::new(5);
+        for index in 0.. {
+            let key = key(&[&format!("{index:08}")]);
+            let value = [&[3][..], &rng.bytes(1_000)].concat();
+            meter.run(db.commit(&[&commit(vec![], vec![set(&key, &value)])]));
+            if db.wants_upkeep() {
+                break;
+            }
+        }
+        (0..steps).for_each(|_| upkeep.step());
+        let mut close = pin!(db.close());
+        while meter.poll(close.as_mut()).is_pending() {
+            upkeep.step();
+        }
+        meter.take();
+        upkeep.finish();
+        assert_eq!(meter.take().calls, 0, "after {steps} steps of upkeep");
+    }
+}
