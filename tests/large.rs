@@ -17,6 +17,7 @@ use kvass::stamp::Stamp;
 use kvass::storage::simulated::{Call, Fault, SimulatedStorage};
 use kvass::storage::{Durability, FileNo, MemoryStorage, Storage};
 use kvass::wire::{Commit, FileKind};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
@@ -440,6 +441,40 @@ fn a_damaged_or_missing_large_value_is_corruption_at_its_place_and_the_rest_is_r
         });
         assert_eq!(missing.collect::<Vec<_>>(), [Code::Corruption], "seed {seed}");
     }
+}
+
+#[test]
+fn upkeep_ends_where_a_file_that_is_mostly_dead_has_a_damaged_value() {
+    let budgets = Budgets { large_value_bytes: 100, blob_bytes: 20_000, ..tiny() };
+    let mut store = open(budgets);
+    for n in 0..400 {
+        put(&mut store, n, &value(n, 500));
+    }
+    settle(&mut store);
+    for file in blob_files(&*store.storage) {
+        // In the midst of its first value: that of the first file stays.
+        let durability = Durability::Strict;
+        block_on(store.storage.write(file, 300, &[0; 8], durability)).expect("it writes");
+    }
+    for n in (0..400).filter(|n| n % 10 != 0) {
+        put(&mut store, n, &value(n, 10));
+    }
+    for n in 400..440 {
+        put(&mut store, n, &value(n, 500));
+    }
+    let mut upkeep = pin!(store.db.upkeep());
+    store.db.env().set_turn_polls(1);
+    store.db.env().set_slice_used_up(true);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut steps = 0;
+    while upkeep.as_mut().poll(&mut context).is_pending() {
+        steps += 1;
+        assert!(steps < 20_000, "it goes on and on");
+    }
+    assert!(!store.db.wants_upkeep());
+    let found = block_on(store.db.get(&name(0), store.db.snapshot()));
+    assert_eq!(found.expect_err("it is damaged").code(), Code::Corruption);
+    (400..440).for_each(|n| assert_eq!(store.get(&name(n)), Some(value(n, 500))));
 }
 
 #[test]
