@@ -302,6 +302,21 @@ fn a_database_at_rest_leaves_history_and_reserve_alone_where_there_is_no_room_fo
 }
 
 #[test]
+fn wherever_a_flush_of_deletes_finds_the_disk_full_they_go_through() {
+    for room in (0..4_000).step_by(100) {
+        let mut store = store(u64::MAX);
+        for n in 0..100 {
+            write(&mut store, set(&name(n), &value(n, 300))).expect("there is room");
+        }
+        store.storage.set_room_bytes(Some(room));
+        for n in 0..100 {
+            write(&mut store, delete(&name(n))).expect("a delete goes through");
+            assert_eq!(store.db.failure(), None, "{room} bytes of room, key {n}");
+        }
+    }
+}
+
+#[test]
 fn deletes_whose_flush_has_failed_are_not_written_again_on_trust() {
     let mut store = store(QUOTA_BYTES);
     for n in 0..40 {
