@@ -344,6 +344,104 @@ fn a_subscriber_that_catches_up_misses_nothing_and_hears_nothing_twice() {
     }
 }
 
+#[test]
+fn who_is_slow_has_not_missed_what_was_decided_before_it_listened() {
+    let mut overlaps = 0;
+    for seed in 0..20 {
+        let mut harness = Harness::new(seed);
+        harness.connect(2);
+        let (k, one) = (key(&["k"]), number(1.0));
+        let ranges = || vec![(Blob(&[1][..]), Blob(&[0xff][..]))];
+        let changes = |id| Request::Changes(Changes { id, ranges: ranges(), since: None });
+        // Somebody listens, so that commits on their way are told of.
+        let first = harness.begin(vec![changes(1)]);
+        harness.finish(vec![first]);
+        let write = harness.begin(vec![put(&k, &one)]);
+        overlaps += u32::from(harness.host.db().visible() < harness.host.db().assigned());
+        harness.host.stall(2, true);
+        let begun = harness.begin_as(2, vec![changes(2)]);
+        harness.finish(vec![begun, write]);
+        harness.host.stall(2, false);
+        harness.host.post_all();
+        for frame in harness.frames.borrow().iter() {
+            for event in decode(frame).events {
+                assert!(matches!(event, Event::Changes { id: 1, .. }), "seed {seed}: {event:?}");
+            }
+        }
+    }
+    assert!(overlaps > 0, "a commit is on its way");
+}
+
+#[test]
+fn a_watch_of_a_slow_client_hears_of_what_it_missed_after_its_first_state() {
+    let mut overlaps = 0;
+    for seed in 0..20 {
+        let mut harness = Harness::new(seed);
+        harness.connect(2);
+        let (k, one, large) = (key(&["k"]), number(1.0), vec![3; 40_000]);
+        let written = harness.begin(vec![put(&k, &large)]);
+        harness.finish(vec![written]);
+        harness.frames.borrow_mut().clear();
+        // Its first state takes a while to read.
+        let watch = Request::Watch(Watch { id: 2, keys: vec![Blob(&k)] });
+        let watch = harness.begin_as(2, vec![watch]);
+        overlaps += u32::from(harness.host.take_outbox(2).is_none());
+        harness.host.stall(2, true);
+        let missed = harness.begin(vec![put(&k, &one)]);
+        harness.finish(vec![missed]);
+        harness.host.stall(2, false);
+        harness.finish(vec![watch]);
+        let frames = harness.frames.borrow();
+        let events: Vec<_> = frames.iter().flat_map(|frame| decode(frame).events).collect();
+        let [Event::Watch { id: 2, .. }, Event::Lagged { id: 2, missed: 1, .. }] = &events[..]
+        else {
+            panic!("seed {seed}: {events:?}")
+        };
+    }
+    assert_eq!(overlaps, 20);
+}
+
+#[test]
+fn a_connection_that_closes_late_ends_nothing_of_the_next_one_of_its_number() {
+    for seed in 0..20 {
+        let mut harness = Harness::new(seed);
+        harness.connect(2);
+        let (a, b, one) = (key(&["a"]), key(&["b"]), number(1.0));
+        let written = harness.begin(vec![put(&a, &one), put(&b, &one)]);
+        harness.finish(vec![written]);
+        // It flushes first, and another comes in its place meanwhile.
+        let close = harness.begin_as(2, vec![Request::Close]);
+        harness.connect(2);
+        let (start, end, lease) = (Blob(&a[..]), Blob(&[0xff][..]), None);
+        let (limit, reverse, keep, keys_only) = (1, false, true, false);
+        let list = List { start, end, reverse, limit, lease, keep, keys_only };
+        let page = harness.begin_as(2, vec![Request::List(list)]);
+        harness.finish(vec![page]);
+        harness.finish(vec![close]);
+        assert!(!harness.host.db().snapshots().is_unused(START_MS), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_next_connection_of_a_number_is_not_sent_the_answers_of_the_one_before() {
+    for seed in 0..3 {
+        let mut harness = Harness::new(seed);
+        harness.connect(2);
+        let (a, large, one) = (key(&["a"]), vec![3; 1 << 20], number(1.0));
+        let written = harness.begin(vec![put(&a, &large)]);
+        harness.finish(vec![written]);
+        // More than is gathered for one frame, and a commit, which is carried out.
+        let reads = (0..8).map(|_| Request::Get(Blob(&a)));
+        let under_way = harness.begin_as(2, reads.chain([put(&a, &one)]).collect());
+        harness.connect(2);
+        harness.finish(vec![under_way]);
+        assert!(!harness.posted_to.borrow().contains(&2), "seed {seed}");
+        let db = harness.host.db();
+        let found = block_on(db.get(&a, db.snapshot())).expect("it reads");
+        assert_eq!(found.map(|(_, value)| value.to_vec()), Some(one));
+    }
+}
+
 /// The stamps of all commits that were answered; `asked` are the sequences of other requests.
 fn stamps_of(harness: &Harness, asked: &[u64]) -> Vec<[u8; 10]> {
     let mut stamps = vec![];
