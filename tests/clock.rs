@@ -12,6 +12,7 @@ use kvass::error::Code;
 use kvass::history::Retention;
 use kvass::host::FLUSH_DELAY_MS;
 use kvass::limits::HISTORY_RECENT_MS;
+use kvass::sessions::Origin;
 use kvass::stamp::Stamp;
 use kvass::wire::{Blob, Mutation, Request, RequestFrame, Response};
 
@@ -96,4 +97,25 @@ fn a_clock_that_was_far_ahead_once_keeps_nothing_for_years() {
     (301..600).for_each(|n| write(&mut store, n, 1));
     let Err(gone) = store.db.read_changes(first) else { panic!("its time has passed") };
     assert_eq!(gone.code(), Code::HistoryGone);
+}
+
+#[test]
+fn answers_by_a_clock_that_was_far_ahead_once_are_kept_no_longer_than_others() {
+    let mut store = Store::open_in_memory(tiny_options(), 1);
+    store.advance(10 * YEAR_MS);
+    let origin = Origin { client: CLIENT, first: 1, acked_through: 0, resend_of: 0 };
+    let (k, one) = (key(&["k"]), number(1.0));
+    let put = commit(vec![], vec![lasting(&k, &one, YEAR_MS)]);
+    block_on(store.db.commit_from(Some(&origin), &[&put])).pop().expect("an answer").expect("ok");
+    store.rewind(10 * YEAR_MS);
+    store.reopen();
+    let is_known = |store: &Store| matches!(store.db.sessions().answer(&origin, 1), Some(Ok(_)));
+    assert!(is_known(&store));
+    store.advance(YEAR_MS);
+    for n in 0..300 {
+        let k = key(&[&n.to_string()]);
+        store.commit_one(commit(vec![], vec![lasting(&k, &one, YEAR_MS)])).expect("it commits");
+        block_on(store.db.upkeep());
+    }
+    assert!(!is_known(&store));
 }
