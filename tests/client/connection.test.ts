@@ -27,6 +27,14 @@ function outcomeOf(promise: Promise<unknown>): { code: string } {
   return outcome;
 }
 
+/** A connection to the own worker that is closed, and what comes of that. */
+async function closed() {
+  const tab = new ManualTab("here");
+  const connection = new Connection(tab.options, tab);
+  await connection.connect();
+  return { tab, connection, closing: outcomeOf(connection.close()) };
+}
+
 /** Has the host answer all that it was sent. */
 function answerAll(tab: ManualTab): void {
   const out = new ResponseWriter();
@@ -35,10 +43,7 @@ function answerAll(tab: ManualTab): void {
 }
 
 test("closing ends where the host is there and does not answer", async () => {
-  const tab = new ManualTab("here");
-  const connection = new Connection(tab.options, tab);
-  await connection.connect();
-  const closing = outcomeOf(connection.close());
+  const { tab, connection, closing } = await closed();
   await tab.pass(9_000);
   assert.deepEqual([closing.code, tab.ended], ["none yet", 0]);
   await tab.pass(2_000);
@@ -47,10 +52,7 @@ test("closing ends where the host is there and does not answer", async () => {
 });
 
 test("closing ends where the worker has flushed and does not end", async () => {
-  const tab = new ManualTab("here");
-  const connection = new Connection(tab.options, tab);
-  await connection.connect();
-  const closing = outcomeOf(connection.close());
+  const { tab, closing } = await closed();
   await tab.pass(0);
   answerAll(tab);
   await tab.pass(9_000);
@@ -64,10 +66,7 @@ test("closing tells how it went wrong: at the last flush, or that the worker cra
     [{ ended: { code: 5, message: "the disk is gone" } }, "Io"],
     [{ fatal: { code: 14, message: "unreachable" } }, "HostLost"],
   ] as const) {
-    const tab = new ManualTab("here");
-    const connection = new Connection(tab.options, tab);
-    await connection.connect();
-    const closing = outcomeOf(connection.close());
+    const { tab, closing } = await closed();
     await tab.pass(0);
     answerAll(tab);
     await tab.pass(0);

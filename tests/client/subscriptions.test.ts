@@ -60,6 +60,16 @@ class Reading {
     return request;
   }
 
+  /** Has the host say that the only request came too late; returns the one for changes after it. */
+  async tooLate() {
+    const { sequence } = await this.request();
+    const refusal = new ResponseWriter();
+    refusal.error(sequence, TIMEOUT, "the deadline has passed");
+    this.tab.send(refusal);
+    await this.tab.pass(0);
+    return this.tab.takeRequests().find(({ type }) => type === "changes");
+  }
+
   /** Has the host tell of a commit, beside what is written. */
   tell(id: number, counter: number, out = new ResponseWriter()): void {
     const change = [1, hexOf(encodeKey(["key"]))] as [number, string];
@@ -95,23 +105,13 @@ test("a reader that catches up goes on where its question was given up", async (
 
 test("a reader whose request came too late for the host asks again", async () => {
   const reading = new Reading(stampOf(1));
-  const first = await reading.request();
-  const refusal = new ResponseWriter();
-  refusal.error(first.sequence, TIMEOUT, "the deadline has passed");
-  reading.tab.send(refusal);
-  await reading.tab.pass(0);
-  const again = reading.tab.takeRequests().find(({ type }) => type === "changes");
+  const again = await reading.tooLate();
   assert.ok(again?.type === "changes" && again.since === stampOf(1));
 });
 
 test("a reader of the present that begins late is told that it may have missed some", async () => {
   const reading = new Reading(undefined);
-  const first = await reading.request();
-  const refusal = new ResponseWriter();
-  refusal.error(first.sequence, TIMEOUT, "the deadline has passed");
-  reading.tab.send(refusal);
-  await reading.tab.pass(0);
-  const again = reading.tab.takeRequests().find(({ type }) => type === "changes");
+  const again = await reading.tooLate();
   assert.ok(again?.type === "changes" && again.since === undefined);
   const begun = new ResponseWriter();
   writeVersionstamp(begun.reply(again.sequence, COMMITTED), stampOf(5));
