@@ -476,7 +476,8 @@ export class Membership {
     }
     this.#epoch = epoch;
     if (isOwn) this.#dropLine();
-    this.#silentMs = this.#absentMs = 0;
+    // What another host was asked is no matter any more.
+    this.#silentMs = this.#absentMs = this.#pings = 0;
     this.#heardBytes = this.#toldBytes = 0;
     const post = (frame: FrameMessage) => source.say(frame);
     const { storage } = message;

@@ -11,7 +11,7 @@ import { EPOCH, ManualTab } from "./support/manual-tab.ts";
  * Joins; `late` is what the tab was told of calls that wait too long, with the codes in `absent`,
  * `links` of its hosts, `closed` of its end.
  */
-function join(tab: ManualTab, isWaiting = true) {
+function join(tab: ManualTab, isWaiting: boolean | (() => boolean) = true) {
   const late: number[] = [];
   const absent: unknown[] = [];
   const links: string[] = [];
@@ -26,7 +26,7 @@ function join(tab: ManualTab, isWaiting = true) {
     },
     failed: (error) => assert.fail(error),
     closed: ({ code }) => closed.push(code),
-    isWaiting: () => isWaiting,
+    isWaiting: () => (typeof isWaiting === "boolean" ? isWaiting : isWaiting()),
   };
   new Membership(tab.options, new Uint8Array(16), listener, tab).join();
   return { late, absent, links, closed };
@@ -247,4 +247,21 @@ test("a worker that others say is silent is asked, and ended if it does not answ
     assert.equal(tab.ended, isAwake ? 0 : 1);
     assert.equal(tab.opened.length, isAwake ? 1 : 2, "and another one is started");
   }
+});
+
+test("what the host before was asked is not held against the next one", async () => {
+  const tab = new ManualTab("both");
+  let isWaiting = true;
+  const { links } = join(tab, () => isWaiting);
+  await tab.pass(250);
+  tab.isAwake = false;
+  await tab.pass(1_000);
+  assert.ok(tab.pings > 0, "it is asked, and does not answer");
+  tab.sayHere({ waiting: false });
+  tab.hostHere("");
+  assert.deepEqual(links, ["client", "none", "host"]);
+  // It has answered all there was, and is at something that takes long.
+  isWaiting = false;
+  await tab.pass(5_000);
+  assert.deepEqual([tab.ended, tab.timers], [0, 0]);
 });
